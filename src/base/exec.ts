@@ -1,0 +1,114 @@
+/** Runs programs: an argv array, never a shell, a closed environment, a time limit, bounded output. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { execa } from 'execa';
+import { VirtError } from './errors.ts';
+import { ownTurn } from './turns.ts';
+
+export interface RunOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  readonly input?: string | Uint8Array;
+  /** Output past this is cut off (default 1 MiB for each of stdout and stderr). */
+  readonly maxOutputBytes?: number;
+  /** Exit codes that are no failure (default only 0). */
+  readonly okExitCodes?: readonly number[];
+  /** Variables besides PATH and LC_ALL=C. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+}
+
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+/** Where programs are looked for; a daemon's own PATH may lack the sbin directories. */
+export const programPath = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+].join(delimiter);
+
+/**
+ * Runs a program to its end.
+ * @throws VirtError program.missing, program.failed (with argv, exit status, end of stderr), program.timeout,
+ *   operation.aborted
+ */
+export async function run(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
+  // Node forks, which takes milliseconds; a dozen programs at once must not add up to one long pause.
+  await ownTurn();
+  const result = await execa(program, [...args], {
+    reject: false,
+    extendEnv: false,
+    env: { PATH: programPath, LC_ALL: 'C', ...options.env },
+    timeout: options.timeoutMs,
+    forceKillAfterDelay: 1000,
+    maxBuffer: options.maxOutputBytes ?? 1024 * 1024,
+    stripFinalNewline: false,
+    ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    ...(options.signal && { cancelSignal: options.signal }),
+    cwd: options.cwd ?? '/',
+  });
+  const wanted = `run ${program}`;
+  const details = {
+    argv: [program, ...args],
+    exitCode: result.exitCode,
+    signal: result.signal,
+    stderr: tail(result.stderr),
+  };
+  if (result.timedOut)
+    throw new VirtError('program.timeout', {
+      wanted,
+      reason: `it did not end within ${options.timeoutMs} ms`,
+      details,
+    });
+  if (result.isCanceled) throw new VirtError('operation.aborted', { wanted, reason: 'cancelled', details });
+  if (result.code === 'ENOENT' || result.code === 'EACCES')
+    throw new VirtError('program.missing', {
+      wanted,
+      reason: result.code === 'ENOENT' ? `${program} is not installed` : `${program} may not be executed`,
+      details,
+      cause: result.cause,
+    });
+  if (result.isMaxBuffer)
+    throw new VirtError('program.failed', { wanted, reason: 'it printed more than is accepted', details });
+  const { exitCode } = result;
+  if (exitCode === undefined || !(options.okExitCodes ?? [0]).includes(exitCode)) {
+    const how =
+      exitCode === undefined
+        ? `was ended by ${result.signal ?? 'a signal'}`
+        : `ended with status ${exitCode}`;
+    const said = tail(result.stderr, 500).trim();
+    throw new VirtError('program.failed', {
+      wanted,
+      reason: said === '' ? `it ${how}` : `it ${how}: ${said}`,
+      details,
+    });
+  }
+  return { stdout: result.stdout, stderr: result.stderr, exitCode };
+}
+
+function tail(text: string | undefined, chars = 2000): string {
+  return (text ?? '').slice(-chars);
+}
+
+/** The absolute path of a program, or undefined when it is not installed. */
+export async function findProgram(name: string): Promise<string | undefined> {
+  const candidates = name.startsWith('/')
+    ? [name]
+    : programPath.split(delimiter).map((directory) => join(directory, name));
+  for (const candidate of candidates) {
+    const found = await access(candidate, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return candidate;
+  }
+  return undefined;
+}

@@ -1,0 +1,39 @@
+/** The daemon's log: pino on stderr, as JSON for machines or pretty for a terminal. */
+import { type DestinationStream, destination, type Logger as PinoLogger, pino } from 'pino';
+import pretty from 'pino-pretty';
+import { oneLine, VirtError } from './errors.ts';
+
+export type Logger = PinoLogger;
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  readonly format: 'json' | 'pretty';
+  /** Where to write; stderr when left out. */
+  readonly stream?: DestinationStream;
+}
+
+/** An error as the log keeps it: the code and facts of ours, the stack of a bug. */
+function errorFacts(error: Error): object {
+  if (error instanceof VirtError)
+    return { code: error.code, message: error.message, hint: error.hint, details: error.details };
+  return { type: error.name, message: oneLine(error.message), stack: error.stack };
+}
+
+export function createLogger(options: LogOptions): Logger {
+  // Synchronous: what was logged before a crash is on disk, and the volume is small.
+  const stream =
+    options.stream ??
+    (options.format === 'pretty'
+      ? pretty({ destination: 2, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' })
+      : destination({ dest: 2, sync: true }));
+  return pino(
+    { level: options.level, base: null, serializers: { err: errorFacts, error: errorFacts } },
+    stream,
+  );
+}
+
+/** A logger that writes nothing, for tests. */
+export const silentLogger: Logger = pino({ level: 'silent' });
