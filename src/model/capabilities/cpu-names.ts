@@ -1,0 +1,43 @@
+/** Names of CPU vendors, models and features: CPUID's and QEMU's on one side, libvirt's on the other. */
+
+/** libvirt's words for the vendor string of CPUID leaf 0 (libvirt, src/cpu_map). */
+const vendors: Readonly<Record<string, string>> = {
+  GenuineIntel: 'Intel',
+  AuthenticAMD: 'AMD',
+  HygonGenuine: 'Hygon',
+};
+
+/** libvirt's word for a vendor; undefined for one it has no word for. */
+export function vendorName(cpuidVendor: string | undefined): string | undefined {
+  return cpuidVendor === undefined ? undefined : vendors[cpuidVendor];
+}
+
+const amdModel = /^(athlon|phenom|Opteron|EPYC)/;
+const hygonModel = /^Dhyana/;
+const intelModel =
+  /^(486|pentium|coreduo|core2duo|n270|Conroe|Penryn|Nehalem|Westmere|SandyBridge|IvyBridge|Haswell|Broadwell|Skylake|Cascadelake|Cooperlake|Icelake|Snowridge|SapphireRapids|GraniteRapids|SierraForest|ClearwaterForest|DiamondRapids|KnightsMill|Denverton)/;
+
+/** The vendor whose processor one of QEMU's x86 models is named after, in libvirt's words; `unknown` for the others. */
+export function vendorOfModel(model: string): string {
+  if (amdModel.test(model)) return 'AMD';
+  if (hygonModel.test(model)) return 'Hygon';
+  return intelModel.test(model) ? 'Intel' : 'unknown';
+}
+
+/** x86 features whose libvirt name (docs: formatdomain, CPU model) is not QEMU's. QEMU takes both spellings. */
+const featureNames: Readonly<Record<string, string>> = {
+  'cmp-legacy': 'cmp_legacy',
+  'ds-cpl': 'ds_cpl',
+  'fxsr-opt': 'fxsr_opt',
+  'lahf-lm': 'lahf_lm',
+  'nodeid-msr': 'nodeid_msr',
+  pclmulqdq: 'pclmuldq',
+  'perfctr-core': 'perfctr_core',
+  'perfctr-nb': 'perfctr_nb',
+  'tsc-adjust': 'tsc_adjust',
+};
+
+/** libvirt's name of a feature that QEMU calls `feature`. */
+export function featureName(feature: string): string {
+  return featureNames[feature] ?? feature;
+}

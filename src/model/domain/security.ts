@@ -1,0 +1,61 @@
+/** Labels, key wrapping, launch security and id maps. Mapped here; the driver says what it cannot honour. */
+import {
+  attr,
+  child,
+  children,
+  childText,
+  type Infer,
+  object,
+  required,
+  variants,
+  wrapped,
+} from '../../base/xml/codec.ts';
+import { hex, matching, oneOf, onOff, str, uint, yesNo } from '../../base/xml/scalars.ts';
+
+const uint32 = uint({ max: 2 ** 32 - 1 });
+
+const seclabelCodec = object({
+  type: attr('type', oneOf('none', 'dynamic', 'static')),
+  model: attr('model', str({ max: 255 })),
+  relabel: attr('relabel', yesNo),
+  label: childText('label', str()),
+  baselabel: childText('baselabel', str()),
+  imagelabel: childText('imagelabel', str()),
+});
+
+export type Seclabel = Infer<typeof seclabelCodec>;
+
+export const seclabels = children('seclabel', seclabelCodec);
+
+export const keywrap = wrapped(
+  'keywrap',
+  children(
+    'cipher',
+    object({
+      name: required(attr('name', oneOf('aes', 'dea')), 'name'),
+      state: required(attr('state', onOff), 'state'),
+    }),
+  ),
+);
+
+const base64 = matching(/^[A-Za-z0-9+/=\s]{1,65536}$/, 'base64 text');
+
+const sev = object({
+  kernelHashes: attr('kernelHashes', yesNo),
+  cbitpos: childText('cbitpos', uint32),
+  reducedPhysBits: childText('reducedPhysBits', uint32),
+  policy: required(childText('policy', hex(4, { max: 2 ** 32 - 1 })), 'policy'),
+  handle: childText('handle', uint32),
+  dhCert: childText('dhCert', base64),
+  session: childText('session', base64),
+});
+
+export const launchSecurity = child('launchSecurity', variants('type', { sev, 's390-pv': object({}) }));
+
+const range = object({
+  start: required(attr('start', uint32), 'start'),
+  target: required(attr('target', uint32), 'target'),
+  count: required(attr('count', uint32), 'count'),
+});
+
+export const idmap = child('idmap', object({ uids: children('uid', range), gids: children('gid', range) }));

@@ -1,0 +1,47 @@
+/** From a few words to a network: NAT or not, a subnet, DHCP on all of it. */
+import { formatIp, lastOf, offsetIp, type Subnet } from '../../base/ip.ts';
+import type { NetworkDef } from './network.ts';
+
+export interface NetworkWish {
+  readonly name: string;
+  readonly mode: 'nat' | 'route' | 'open' | 'none';
+  readonly subnet: Subnet;
+  readonly bridge?: string | undefined;
+  readonly domain?: string | undefined;
+  /** Leave out DHCP. */
+  readonly noDhcp?: boolean | undefined;
+}
+
+/** The gateway is the first address of the subnet; DHCP gives the others. IPv4 subnets of 2 to 24 host bits. */
+export function networkOf(wish: NetworkWish): NetworkDef {
+  const { name, mode, subnet, bridge, domain, noDhcp = false } = wish;
+  const { base, prefix } = subnet;
+  const at = (offset: number) => formatIp(offsetIp(base, offset));
+  const hosts = 2 ** Math.min(16, 32 - prefix) - 2;
+  const end = prefix >= 16 ? formatIp(offsetIp(base, hosts)) : formatIp(offsetIp(base, 65_536));
+  return {
+    name,
+    metadata: [],
+    ...(mode !== 'none' && { forward: { mode, interfaces: [], addresses: [] } }),
+    ...(bridge !== undefined && { bridge: { name: bridge } }),
+    ...(domain !== undefined && { domain: { name: domain } }),
+    ips: [
+      {
+        address: at(1),
+        netmask: formatIp(maskOf(subnet)),
+        ...(!noDhcp && { dhcp: { ranges: [{ start: at(2), end }], hosts: [] } }),
+      },
+    ],
+    routes: [],
+    portgroups: [],
+    dnsmasqOptions: [],
+  };
+}
+
+function maskOf(subnet: Subnet) {
+  const last = lastOf(subnet);
+  return {
+    family: last.family,
+    bytes: last.bytes.map((byte, index) => 255 - (byte ^ (subnet.base.bytes[index] ?? 0))),
+  };
+}
