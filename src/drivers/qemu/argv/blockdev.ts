@@ -1,0 +1,255 @@
+/** Chains of block nodes: -blockdev for each image's protocol and format, from the bottom to the top. */
+import type { BackingStore, Disk } from '../../../model/domain/devices/disk.ts';
+import type { DiskSource } from '../../../model/domain/devices/source.ts';
+import type { Build } from './context.ts';
+import { networkSource } from './network-disk.ts';
+import type { JsonObject } from './types.ts';
+
+/** Numbers for node names: `libvirt-1-storage`, `libvirt-1-format`, unique in one command line. */
+export class NodeNames {
+  private next = 1;
+
+  /** The number that the definition has for an image while it runs, or the next. */
+  of(index: number | undefined): number {
+    return index ?? this.next++;
+  }
+}
+
+/** Formats by libvirt's name, with QEMU's driver and whether it can have a backing file. */
+const formats: Readonly<Record<string, { readonly driver: string; readonly backing?: true }>> = {
+  raw: { driver: 'raw' },
+  iso: { driver: 'raw' },
+  aio: { driver: 'raw' },
+  qcow2: { driver: 'qcow2', backing: true },
+  qcow: { driver: 'qcow', backing: true },
+  qed: { driver: 'qed', backing: true },
+  vmdk: { driver: 'vmdk', backing: true },
+  vdi: { driver: 'vdi' },
+  vpc: { driver: 'vpc' },
+  vhd: { driver: 'vhdx' },
+  bochs: { driver: 'bochs' },
+  cloop: { driver: 'cloop' },
+  dmg: { driver: 'dmg' },
+};
+
+/** One image of a chain. */
+interface Layer {
+  readonly number: number;
+  readonly source: DiskSource;
+  readonly format: string;
+  readonly readonly: boolean;
+  readonly path: string;
+  readonly metadataCacheBytes: number | undefined;
+  /** The definition says nothing of what is below: neither an image nor an end. */
+  readonly unknownBacking: boolean;
+}
+
+/**
+ * Adds all nodes of a disk; the answer is the name of the topmost one. The chain below is exactly the one in the
+ * definition: QEMU never follows a backing file name by itself, as it could not open it.
+ */
+export function buildDiskNodes(b: Build, disk: Disk, path: string, names: NodeNames): string {
+  const layers = layersOf(disk, path, names);
+  let below: string | null = null;
+  for (const layer of layers.toReversed()) below = buildLayer(b, disk, layer, below);
+  return withCopyOnRead(b, disk, below ?? '', path, layers[0]?.number ?? 0);
+}
+
+/** The images of a chain from the top down. */
+function layersOf(disk: Disk, path: string, names: NodeNames): Layer[] {
+  const layers: Layer[] = [
+    {
+      number: names.of(disk.source.type === 'vhostuser' ? undefined : disk.source.index),
+      source: disk.source,
+      format: disk.driver?.type ?? 'raw',
+      readonly: isReadonly(disk),
+      path: `${path}.source`,
+      metadataCacheBytes: disk.driver?.metadataCacheBytes,
+      unknownBacking: disk.backingStore === undefined,
+    },
+  ];
+  let at = path;
+  for (let next: BackingStore | null | undefined = disk.backingStore; next; next = next.backingStore) {
+    at = `${at}.backingStore`;
+    layers.push({
+      number: names.of(next.index),
+      source: next.source,
+      format: next.format.type,
+      readonly: true,
+      path: `${at}.source`,
+      metadataCacheBytes: next.format.metadataCacheBytes,
+      unknownBacking: next.backingStore === undefined,
+    });
+  }
+  return layers;
+}
+
+/** CD-ROMs are read-only whatever the definition says. */
+export function isReadonly(disk: Disk): boolean {
+  return disk.readonly === true || disk.device === 'cdrom';
+}
+
+function buildLayer(b: Build, disk: Disk, layer: Layer, below: string | null): string {
+  const format = formats[layer.format];
+  if (format === undefined) b.problem(layer.path, `format '${layer.format}' is not supported`);
+  needDriver(b, layer.path, format?.driver ?? 'raw');
+  if (below !== null && !format?.backing)
+    b.problem(layer.path, `an image of format '${layer.format}' has no backing store`);
+  const storage = slice(b, layer, buildStorage(b, disk, layer));
+  const name = `libvirt-${layer.number}-format`;
+  b.json('-blockdev', {
+    'node-name': name,
+    'read-only': layer.readonly,
+    discard: layer.readonly ? undefined : disk.driver?.discard,
+    'detect-zeroes': detectZeroes(b, disk, layer),
+    cache: cacheOf(disk),
+    driver: format?.driver ?? 'raw',
+    file: storage,
+    backing: format?.backing ? below : undefined,
+    'cache-size': format?.driver === 'qcow2' ? layer.metadataCacheBytes : undefined,
+  });
+  return name;
+}
+
+function needDriver(b: Build, path: string, driver: string): void {
+  if (!b.hasSchema(`blockdev-add/arg-type/driver/^${driver}`)) b.lacks(path, `block driver '${driver}'`);
+}
+
+/** unmap needs discard=unmap on the same node (QEMU docs, blockdev-add). */
+function detectZeroes(b: Build, disk: Disk, layer: Layer): string | undefined {
+  const wanted = disk.driver?.detectZeroes;
+  if (layer.readonly || wanted === undefined || wanted === 'off') return undefined;
+  return wanted === 'unmap' && disk.driver?.discard !== 'unmap' ? 'on' : wanted;
+}
+
+const caches = {
+  none: { direct: true, 'no-flush': false },
+  directsync: { direct: true, 'no-flush': false },
+  writeback: { direct: false, 'no-flush': false },
+  writethrough: { direct: false, 'no-flush': false },
+  unsafe: { direct: false, 'no-flush': true },
+} as const;
+
+/** What a cache mode means below the device; whether the device itself caches writes is its `write-cache`. */
+function cacheOf(disk: Disk): JsonObject | undefined {
+  const mode = disk.driver?.cache;
+  return mode === undefined || mode === 'default' ? undefined : caches[mode];
+}
+
+function buildStorage(b: Build, disk: Disk, layer: Layer): string {
+  const name = `libvirt-${layer.number}-storage`;
+  const protocol = protocolOf(b, disk, layer);
+  needDriver(b, layer.path, protocol.driver);
+  b.json('-blockdev', {
+    ...protocol,
+    'node-name': name,
+    'read-only': layer.readonly,
+    discard: 'unmap',
+    cache: cacheOf(disk),
+  });
+  return name;
+}
+
+/** The lowest node: where the bytes are. */
+function protocolOf(b: Build, disk: Disk, layer: Layer): JsonObject & { readonly driver: string } {
+  const { source, path } = layer;
+  refuseSource(b, source, path);
+  switch (source.type) {
+    case 'file':
+      return {
+        driver: 'file',
+        filename: openFile(b, disk, layer, source.file ?? '', false),
+        aio: aio(b, disk, path),
+      };
+    case 'block':
+      return {
+        driver: 'host_device',
+        filename: openFile(b, disk, layer, source.dev ?? '', true),
+        aio: aio(b, disk, path),
+      };
+    case 'network':
+      return networkSource(b, source, path);
+    case 'nvme':
+      return { driver: 'nvme', device: hostPciAddress(source.address), namespace: source.namespace };
+    case 'dir':
+    case 'volume':
+    case 'vhostuser':
+      b.problem(path, `type '${source.type}' is not supported here`);
+      return { driver: 'null-co' };
+  }
+}
+
+function openFile(b: Build, disk: Disk, layer: Layer, file: string, device: boolean): string {
+  const policy = 'startupPolicy' in layer.source ? layer.source.startupPolicy : undefined;
+  return b.file(file, layer.readonly ? 'ro' : 'rw', layer.path, {
+    ...(device && { device }),
+    ...(cacheOf(disk)?.direct === true && { direct: true }),
+    ...(policy === 'optional' && { optional: true }),
+    ...(layer.unknownBacking && formats[layer.format]?.backing && { unknownBacking: layer.format }),
+  });
+}
+
+/** `0000:01:00.0`, as the kernel and QEMU name the host's PCI functions. */
+export function hostPciAddress(address: {
+  readonly domain: number;
+  readonly bus: number;
+  readonly slot: number;
+  readonly function: number;
+}): string {
+  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+  return `${hex(address.domain, 4)}:${hex(address.bus, 2)}:${hex(address.slot, 2)}.${address.function}`;
+}
+
+/** Native AIO works on O_DIRECT alone (QEMU block/file-posix.c refuses it otherwise). */
+function aio(b: Build, disk: Disk, path: string): string | undefined {
+  const mode = disk.driver?.io;
+  if (mode === 'native' && cacheOf(disk)?.direct !== true)
+    b.problem(path, `io='native' needs cache='none' or cache='directsync'`);
+  if (mode === 'io_uring' && !b.hasSchema('blockdev-add/arg-type/+file/aio/^io_uring'))
+    b.lacks(path, `aio mode 'io_uring'`);
+  return mode;
+}
+
+/** Secrets would have to reach QEMU, and there is no store of secrets yet. */
+function refuseSource(b: Build, source: DiskSource, path: string): void {
+  if ('encryption' in source)
+    b.refuse(path, { encryption: source.encryption }, 'needs secrets, which are not supported yet');
+  if ('reservations' in source) b.refuse(path, { reservations: source.reservations });
+  if ('fdgroup' in source) b.refuse(path, { fdgroup: source.fdgroup });
+  if ('seclabels' in source)
+    b.refuse(
+      path,
+      { seclabel: source.seclabels.filter((label) => label.relabel !== false) },
+      'no security driver is there',
+    );
+}
+
+/** A part of the storage as a node of its own: raw with offset and size. */
+function slice(b: Build, layer: Layer, storage: string): string {
+  const slices = 'slices' in layer.source ? layer.source.slices : [];
+  const [first] = slices;
+  if (first === undefined) return storage;
+  if (slices.length > 1) b.problem(`${layer.path}.slices`, 'only one slice is supported');
+  const name = `libvirt-${layer.number}-slice-sto`;
+  b.json('-blockdev', {
+    driver: 'raw',
+    'node-name': name,
+    offset: first.offsetBytes,
+    size: first.sizeBytes,
+    file: storage,
+    'read-only': layer.readonly,
+    discard: 'unmap',
+  });
+  return name;
+}
+
+function withCopyOnRead(b: Build, disk: Disk, below: string, path: string, number: number): string {
+  if (!disk.driver?.copyOnRead) return below;
+  if (isReadonly(disk)) {
+    b.problem(`${path}.driver.copy_on_read`, 'needs a disk that can be written');
+    return below;
+  }
+  const name = `libvirt-${number}-cor`;
+  b.json('-blockdev', { driver: 'copy-on-read', 'node-name': name, file: below });
+  return name;
+}

@@ -1,0 +1,61 @@
+/** Limits on a disk's bytes and operations: throttle groups, and a filter node above the image. */
+import type { IoTune } from '../../../model/domain/devices/disk.ts';
+import type { Build } from './context.ts';
+import type { JsonObject } from './types.ts';
+
+/** Groups of one command line, by the name in the definition. Disks that name the same group share one budget. */
+export class ThrottleGroups {
+  private readonly ids = new Map<string, string>();
+
+  /** Adds the filter for a disk above `node`; the answer is the node that the device uses. */
+  build(b: Build, iotune: IoTune | undefined, node: string, alias: string, path: string): string {
+    if (iotune === undefined) return node;
+    const limits = limitsOf(iotune);
+    if (limits === undefined && iotune.groupName === undefined) return node;
+    const group = this.group(b, iotune.groupName ?? alias, limits, path);
+    const name = `${node}-throttle`;
+    b.json('-blockdev', { driver: 'throttle', 'node-name': name, 'throttle-group': group, file: node });
+    return name;
+  }
+
+  private group(b: Build, name: string, limits: JsonObject | undefined, path: string): string {
+    const known = this.ids.get(name);
+    if (known !== undefined) return known;
+    const id = `throttle${this.ids.size}`;
+    this.ids.set(name, id);
+    b.object(`${path}.iotune`, { 'qom-type': 'throttle-group', id, limits: limits ?? {} });
+    return id;
+  }
+}
+
+/** QEMU's names (qapi ThrottleLimits). 0 means no limit there too, and is left out. */
+const names: Readonly<Record<Exclude<keyof IoTune, 'groupName'>, string>> = {
+  totalBytesSec: 'bps-total',
+  readBytesSec: 'bps-read',
+  writeBytesSec: 'bps-write',
+  totalIopsSec: 'iops-total',
+  readIopsSec: 'iops-read',
+  writeIopsSec: 'iops-write',
+  totalBytesSecMax: 'bps-total-max',
+  readBytesSecMax: 'bps-read-max',
+  writeBytesSecMax: 'bps-write-max',
+  totalIopsSecMax: 'iops-total-max',
+  readIopsSecMax: 'iops-read-max',
+  writeIopsSecMax: 'iops-write-max',
+  sizeIopsSec: 'iops-size',
+  totalBytesSecMaxLength: 'bps-total-max-length',
+  readBytesSecMaxLength: 'bps-read-max-length',
+  writeBytesSecMaxLength: 'bps-write-max-length',
+  totalIopsSecMaxLength: 'iops-total-max-length',
+  readIopsSecMaxLength: 'iops-read-max-length',
+  writeIopsSecMaxLength: 'iops-write-max-length',
+};
+
+function limitsOf(iotune: IoTune): JsonObject | undefined {
+  const limits: Record<string, number> = {};
+  for (const [key, name] of Object.entries(names)) {
+    const value = iotune[key as keyof typeof names];
+    if (value !== undefined && value !== 0) limits[name] = value;
+  }
+  return Object.keys(limits).length === 0 ? undefined : limits;
+}

@@ -1,0 +1,235 @@
+/**
+ * The images below a disk's own: read from their headers before a start, since QEMU is told of each one and follows no
+ * name by itself. An image's header may have been written by a guest, so it says nothing that is not checked here.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileError, VirtError } from '../../base/errors.ts';
+import { statIfPresent } from '../../base/files.ts';
+import type { BackingStore, Disk } from '../../model/domain/devices/disk.ts';
+import { isEmptySource } from '../../model/domain/devices/disk.ts';
+import type { DiskSource } from '../../model/domain/devices/source.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { ImageHeader, ImageReader } from '../driver.ts';
+import { openForReading } from './descriptors.ts';
+
+/** The most images on top of each other (QEMU itself gets slow long before). */
+const MAX_DEPTH = 200;
+
+type Format = BackingStore['format']['type'];
+
+/** Formats that can name other files, or are refused for what their header says. All others are never looked into. */
+const inspected: readonly string[] = ['qcow2', 'qcow', 'qed', 'vmdk', 'vpc'] satisfies Format[];
+
+/** Our format by the word that a header has for it: QEMU's block drivers. */
+const formatsByDriver: Readonly<Record<string, Format>> = {
+  raw: 'raw',
+  qcow2: 'qcow2',
+  qcow: 'qcow',
+  qed: 'qed',
+  vmdk: 'vmdk',
+  vdi: 'vdi',
+  vpc: 'vpc',
+  vhdx: 'vhd',
+};
+
+/** One image, and where the definition has it. */
+interface Image {
+  readonly source: DiskSource;
+  readonly format: string;
+  /** `devices.disk[0].source` */
+  readonly purpose: string;
+}
+
+/** One way down: what has been passed already. */
+interface Walk {
+  readonly domain: string;
+  readonly images: ImageReader;
+  /** Device and inode of each image, to find loops. */
+  readonly seen: Set<string>;
+  depth: number;
+}
+
+/**
+ * The definition with the whole chain of each disk, as it will be opened. What it says itself stays; where it says
+ * nothing, the headers are followed.
+ * @throws VirtError definition.unsupported for an image that names something it may not, or is not of its format; file.*
+ */
+export async function followChains(definition: DomainDef, images: ImageReader): Promise<DomainDef> {
+  const disks: Disk[] = [];
+  for (const [index, disk] of definition.devices.disks.entries()) {
+    const walk = { domain: definition.name, images, seen: new Set<string>(), depth: 1 };
+    disks.push(await followDisk(disk, `devices.disk[${index}]`, walk));
+  }
+  return { ...definition, devices: { ...definition.devices, disks } };
+}
+
+async function followDisk(disk: Disk, path: string, walk: Walk): Promise<Disk> {
+  const { source } = disk;
+  if (source.type === 'vhostuser' || isEmptySource(source) || disk.target.tray === 'open') return disk;
+  const image = { source, format: disk.driver?.type ?? 'raw', purpose: `${path}.source` };
+  return { ...disk, backingStore: await below(image, disk.backingStore, path, walk) };
+}
+
+/** What is below an image: what the definition says, or else what its header says. */
+async function below(
+  image: Image,
+  given: BackingStore | null | undefined,
+  path: string,
+  walk: Walk,
+): Promise<BackingStore | null> {
+  if (walk.depth > MAX_DEPTH)
+    throw refuse(walk, image, `more than ${MAX_DEPTH} images lie on top of each other`, 'merge some of them');
+  const header = await inspect(image, given === undefined, walk);
+  if (given === null) return null;
+  const next = given ?? (header?.backing && (await backingStore(image, header.backing, walk)));
+  if (next === undefined) return null;
+  walk.depth++;
+  const at = `${path}.backingStore`;
+  const lower = { source: next.source, format: next.format.type, purpose: `${at}.source` };
+  return { ...next, backingStore: await below(lower, next.backingStore, at, walk) };
+}
+
+/** The header of an image that can be read here; undefined when there is nothing to be read. */
+async function inspect(image: Image, isNeeded: boolean, walk: Walk): Promise<ImageHeader | undefined> {
+  if (!inspected.includes(image.format)) return undefined;
+  const { source } = image;
+  const file = source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
+  if (file === undefined) {
+    if (isNeeded) throw refuse(walk, image, 'what is below it cannot be read from here', sayItself);
+    return undefined;
+  }
+  const device = source.type === 'block';
+  const handle = await openForReading({ path: file, purpose: image.purpose, device });
+  try {
+    await refuseLoop(handle, image, walk);
+    const offsetBytes = 'slices' in source ? (source.slices[0]?.offsetBytes ?? 0) : 0;
+    const header = await walk.images.readHeader(handle, { format: image.format, offsetBytes });
+    refuseHeader(header, image, walk);
+    return header;
+  } catch (error) {
+    throw ofImage(error, image, file, walk);
+  } finally {
+    await handle.close();
+  }
+}
+
+const sayItself = 'write <backingStore/> into the disk if nothing is below, or else describe what is';
+
+async function refuseLoop(handle: FileHandle, image: Image, walk: Walk): Promise<void> {
+  const { dev, ino } = await handle.stat();
+  const key = `${dev}:${ino}`;
+  if (walk.seen.has(key))
+    throw refuse(walk, image, 'the chain of images leads back to itself', 'see `qemu-img info -U`');
+  walk.seen.add(key);
+}
+
+function refuseHeader(header: ImageHeader, image: Image, walk: Walk): void {
+  if (header.dataFile !== undefined)
+    throw refuse(
+      walk,
+      image,
+      `its data is in another file (${header.dataFile === '' ? 'not named' : `'${header.dataFile}'`})`,
+      'convert it with qemu-img to an image without data_file',
+    );
+  if (header.encryption !== undefined)
+    throw refuse(
+      walk,
+      image,
+      `it is encrypted (${header.encryption}), which needs secrets`,
+      'secrets are not supported yet; convert it to an image that is not encrypted',
+    );
+}
+
+/** The image that a header names, as a definition would have it. */
+async function backingStore(
+  image: Image,
+  backing: NonNullable<ImageHeader['backing']>,
+  walk: Walk,
+): Promise<BackingStore> {
+  const type = backingFormat(image, backing, walk);
+  const path = await backingPath(image, backing.name, walk);
+  const stat = await statIfPresent(path).catch((error: unknown) => {
+    throw fileError(error, `start '${walk.domain}'`, path);
+  });
+  const source: DiskSource =
+    stat?.isBlockDevice() === true
+      ? { type: 'block', dev: path, slices: [], seclabels: [] }
+      : { type: 'file', file: path, slices: [], seclabels: [] };
+  return { format: { type }, source };
+}
+
+/** A format is never guessed: a guest could have written anything into a raw image (SECURITY J1, J3). */
+function backingFormat(image: Image, backing: NonNullable<ImageHeader['backing']>, walk: Walk): Format {
+  const { name, format } = backing;
+  const known = format !== undefined && Object.hasOwn(formatsByDriver, format);
+  if (known) return formatsByDriver[format] ?? 'raw';
+  if (format !== undefined)
+    throw refuse(walk, image, `it names the backing file '${name}' of unknown format '${format}'`, sayItself);
+  throw refuse(
+    walk,
+    image,
+    `it names the backing file '${name}', but not that file's format`,
+    `record it with 'qemu-img rebase -u -b NAME -F FORMAT IMAGE', or describe it as <backingStore> in the disk`,
+  );
+}
+
+/** The absolute path of a backing file; a relative name is meant from the directory of the image that names it. */
+async function backingPath(image: Image, name: string, walk: Walk): Promise<string> {
+  // As QEMU reads names (block.c, path_has_protocol): a colon before any slash ends a protocol. `json:{…}` is one, too.
+  if (/^[^/]*:/.test(name))
+    throw refuse(
+      walk,
+      image,
+      `it names '${name}' as its backing file, which is no path`,
+      'describe it as <backingStore> in the disk if that is what you want',
+    );
+  const { source } = image;
+  const own = (source.type === 'file' ? source.file : source.type === 'block' ? source.dev : '') ?? '';
+  const path = name.startsWith('/') ? name : `${dirname(own)}/${name}`;
+  if (!path.split('/').includes('..')) return join(path);
+  // Links in front of a `..` count; so this asks the kernel rather than cutting the text.
+  try {
+    return join(await realpath(dirname(path)), basename(path));
+  } catch (error) {
+    throw fileError(error, `start '${walk.domain}'`, path);
+  }
+}
+
+function refuse(walk: Walk, image: Image, reason: string, hint: string): VirtError {
+  const where = pathOf(image.source);
+  return new VirtError('definition.unsupported', {
+    wanted: `start '${walk.domain}'`,
+    reason: `${image.purpose}: ${where === undefined ? '' : `${where}: `}${reason}`,
+    hint,
+    details: { problems: [{ path: image.purpose, message: reason }] },
+  });
+}
+
+function pathOf(source: DiskSource): string | undefined {
+  return source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
+}
+
+/** What a header's reader finds wrong, with the image it was found in. */
+function ofImage(error: unknown, image: Image, file: string, walk: Walk): VirtError {
+  if (!(error instanceof VirtError)) return fileError(error, `start '${walk.domain}'`, file);
+  if (error.wanted !== undefined) return error;
+  return refuse(walk, image, error.reason, error.hint ?? 'see the image with `qemu-img check`');
+}
+
+/**
+ * The definition with a number for each image, as its block node will be called; live XML tells them so that a later
+ * command can name one. Numbers that a client sent are of another run.
+ */
+export function numberImages(definition: DomainDef): DomainDef {
+  let next = 1;
+  const numbered = (store: BackingStore | null | undefined): BackingStore | null | undefined =>
+    store ? { ...store, index: next++, backingStore: numbered(store.backingStore) } : store;
+  const disks = definition.devices.disks.map((disk): Disk => {
+    const { source } = disk;
+    if (source.type === 'vhostuser' || isEmptySource(source) || disk.target.tray === 'open') return disk;
+    return { ...disk, source: { ...source, index: next++ }, backingStore: numbered(disk.backingStore) };
+  });
+  return { ...definition, devices: { ...definition.devices, disks } };
+}

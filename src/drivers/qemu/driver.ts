@@ -1,0 +1,147 @@
+/** The QEMU driver: what the daemon asks of a hypervisor, put together from the parts in this folder. */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { errnoOf, fileError, isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
+import { isSameProcess } from '../../base/spawn.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { GuestRecord, HypervisorDriver, LiveGuest, StartOptions, StrayGuest } from '../driver.ts';
+import { PortPool } from './graphics-ports.ts';
+import { endHelper } from './helpers.ts';
+import { UidPool } from './identity.ts';
+import { readTail } from './log-file.ts';
+import type { QemuDriverOptions } from './options.ts';
+import { checkKvm, displayCommandLine, prepareDefinition } from './prepare.ts';
+import { reattachGuest } from './reattach.ts';
+import { startGuest } from './start.ts';
+import { qemuLogPath, removeSocket, type StartDeps } from './starting.ts';
+import { endStray, findStrays, recordOfStray } from './strays.ts';
+
+/** Starts with a display port that we choose are tried so often when another program takes it before QEMU does. */
+const PORT_ATTEMPTS = 4;
+
+/** True when QEMU found the port taken that was free a moment before: another try chooses another. */
+function lostItsPort(error: unknown, { devices }: DomainDef): boolean {
+  if (!isVirtError(error, 'domain.start-failed')) return false;
+  if (!devices.graphics.some((graphics) => 'autoport' in graphics && graphics.autoport)) return false;
+  const said = error.details?.['stderr'];
+  return (
+    typeof said === 'string' && /address already in use|failed to (bind|initialize spice server)/i.test(said)
+  );
+}
+
+export class QemuDriver implements HypervisorDriver {
+  private readonly options: QemuDriverOptions;
+  private readonly deps: StartDeps;
+
+  constructor(options: QemuDriverOptions) {
+    this.options = options;
+    this.deps = {
+      options,
+      uids: new UidPool({ range: options.uidRange, ownedDirectory: options.tpmDirectory }),
+      ports: new PortPool(options.graphicsPorts),
+    };
+  }
+
+  prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
+    return prepareDefinition(this.options, definition, previous);
+  }
+
+  commandLine(definition: DomainDef): Promise<readonly string[]> {
+    return displayCommandLine(this.options, definition);
+  }
+
+  async start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest> {
+    if (definition.type === 'kvm') await checkKvm(this.options, definition);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await startGuest(this.deps, definition, domainId, options);
+      } catch (error) {
+        if (attempt === PORT_ATTEMPTS || !lostItsPort(error, definition)) throw fromErrno(error, definition);
+        this.options.logger.info(
+          { domain: definition.name },
+          'another program took the display port; trying the next',
+        );
+      }
+    }
+  }
+
+  reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {
+    return reattachGuest(this.deps, record, definition);
+  }
+
+  logTail(definition: DomainDef, maxBytes: number): Promise<string> {
+    return readTail(qemuLogPath(this.options.logDirectory, definition), maxBytes);
+  }
+
+  async consoleLogTail({ devices }: DomainDef, maxBytes: number): Promise<string | undefined> {
+    const path = [...devices.serials, ...devices.consoles].find((device) => device.log !== undefined)?.log
+      ?.file;
+    return path === undefined ? undefined : readTail(path, maxBytes);
+  }
+
+  /**
+   * Removes what a dead guest left: helpers, links, sockets, its directory; and gives back its uid and ports. Each part
+   * is tried whatever becomes of the others; failures are logged. Idempotent.
+   */
+  async cleanUp(record: GuestRecord, definition: DomainDef): Promise<void> {
+    if (isSameProcess(record)) throw new Error(`the guest of process ${record.pid} is alive`);
+    const uuid = definition.uuid ?? '';
+    for (const helper of record.helpers) await this.attempt(`end ${helper.kind}`, () => endHelper(helper));
+    for (const deviceName of Object.values(record.links))
+      await this.attempt(`close link ${deviceName}`, () =>
+        this.options.links?.close({ domainUuid: uuid, deviceName }),
+      );
+    for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
+    await this.attempt(`remove ${record.directory}`, () => this.removeDirectory(record.directory));
+    if (record.uid !== undefined) this.deps.uids.release(record.uid, uuid);
+    this.deps.ports.release(uuid);
+  }
+
+  findStrays(known: readonly GuestRecord[]): Promise<StrayGuest[]> {
+    return findStrays(join(this.options.runtimeDirectory, 'g'), known);
+  }
+
+  endStray(stray: StrayGuest): Promise<void> {
+    return endStray(stray);
+  }
+
+  recordOf(stray: StrayGuest, definition: DomainDef): Promise<GuestRecord | undefined> {
+    return recordOfStray(stray, {
+      definition,
+      logPath: qemuLogPath(this.options.logDirectory, definition),
+      timeoutMs: this.options.timeouts.reattachMs,
+    });
+  }
+
+  capabilitiesXml(): Promise<string> {
+    return this.options.documents.capabilitiesXml();
+  }
+
+  domainCapabilitiesXml(query: Parameters<HypervisorDriver['domainCapabilitiesXml']>[0]): Promise<string> {
+    return this.options.documents.domainCapabilitiesXml(query);
+  }
+
+  private async attempt(what: string, take: () => void | Promise<void>): Promise<void> {
+    try {
+      await take();
+    } catch (error) {
+      this.options.logger.warn({ reason: reasonOf(error) }, `clean-up failed: ${what}`);
+    }
+  }
+
+  /** Records come from files: a path that is not one of our guests' directories is left alone. */
+  private async removeDirectory(directory: string): Promise<void> {
+    const parent = join(this.options.runtimeDirectory, 'g');
+    if (resolve(directory, '..') !== resolve(parent)) throw new Error(`${directory} is not below ${parent}`);
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** A call that was taken back, a full disk or a missing descriptor at any of the many small steps of a start is the host's condition, not a bug. */
+function fromErrno(error: unknown, definition: DomainDef): unknown {
+  if (error instanceof Error && error.name === 'AbortError')
+    return new VirtError('operation.aborted', { wanted: `start '${definition.name}'`, reason: 'cancelled' });
+  if (isVirtError(error) || errnoOf(error) === undefined || !(error instanceof Error)) return error;
+  const path = 'path' in error && typeof error.path === 'string' ? error.path : "the guest's files";
+  return fileError(error, `start '${definition.name}'`, path);
+}

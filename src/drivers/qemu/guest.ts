@@ -1,0 +1,335 @@
+/** One running guest: its process, its monitor, what it says and what it can be told. */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { fileError, isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
+import type { WaitStatus } from '../../base/ffi.ts';
+import type { Logger } from '../../base/log.ts';
+import { signalName } from '../../base/spawn.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { DomainState } from '../../model/domain/state.ts';
+import type { GuestEvent, GuestExit, GuestRecord, LiveGuest, PortForward, Screenshot } from '../driver.ts';
+import { agentChannelName, agentShutdown, type ShutdownMode } from './agent.ts';
+import { ConsoleTable } from './console.ts';
+import { findAgent, findConsole, videoHead } from './find-device.ts';
+import { withChannelStates } from './live-definition.ts';
+import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
+import {
+  addForwardCommand,
+  checkAddAnswer,
+  checkRemoveAnswer,
+  removeForwardCommand,
+} from './port-forward.ts';
+import type { GuestProcess } from './process.ts';
+import type { QmpClient } from './qmp/client.ts';
+import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+
+/** The name of the screenshot file in the guest's directory, which is QEMU's working directory. */
+export const screenFile = 'screen';
+/** More than an uncompressed picture of 8192 x 8192 pixels. */
+const MAX_SCREEN_BYTES = 256 * 1024 * 1024;
+/** How much of QEMU's log an exit quotes. */
+const TAIL_BYTES = 4096;
+/** Events kept for a listener that has yet to come. */
+const MAX_EARLY_EVENTS = 1000;
+
+interface GuestParts {
+  readonly record: GuestRecord;
+  readonly definition: DomainDef;
+  readonly process: GuestProcess;
+  readonly state: DomainState;
+  readonly log: Logger;
+  readonly logLimits: LogLimits;
+}
+
+/** A guest whose monitor may come later (`attach`): a QEMU that is stopped by a signal is a guest all the same. */
+export class QemuGuest implements LiveGuest {
+  readonly record: GuestRecord;
+  readonly exited: Promise<GuestExit>;
+  private readonly process: GuestProcess;
+  private readonly log: Logger;
+  private readonly consoles = new ConsoleTable();
+  private readonly keeper: LogKeeper;
+  private readonly agentAlias: string | undefined;
+  private readonly listeners = new Set<(event: GuestEvent) => void>();
+  private early: GuestEvent[] = [];
+  private monitor: QmpClient | undefined;
+  private memory: RunMemory;
+  private live: DomainDef;
+  /** Aliases of the channels that the guest has open. */
+  private readonly openChannels = new Set<string>();
+  private screenTurn: Promise<unknown> = Promise.resolve();
+  private readonly atDetach: (() => void)[] = [];
+  private isDetached = false;
+
+  constructor(parts: GuestParts) {
+    this.record = parts.record;
+    this.live = withChannelStates(parts.definition, this.openChannels);
+    this.process = parts.process;
+    this.log = parts.log;
+    this.memory = {
+      state: parts.state,
+      stopReason: undefined,
+      isPoweredOff: parts.state.state === 'shutdown',
+    };
+    this.agentAlias = findAgent(parts.definition);
+    this.keeper = new LogKeeper(parts.logLimits, parts.log);
+    for (const path of [parts.record.logPath, ...parts.record.logs]) this.keeper.add(path);
+    this.exited = this.process.ended.then((status) => this.onEnd(status));
+  }
+
+  get state(): DomainState {
+    return this.memory.state;
+  }
+
+  get definition(): DomainDef {
+    return this.live;
+  }
+
+  /** Notes that the guest opened or closed one of its channels. */
+  setChannelOpen(alias: string, isOpen: boolean): void {
+    if (isOpen === this.openChannels.has(alias)) return;
+    if (isOpen) this.openChannels.add(alias);
+    else this.openChannels.delete(alias);
+    this.live = withChannelStates(this.live, this.openChannels);
+  }
+
+  /** Takes the monitor into use: events from now on change the state. */
+  attach(monitor: QmpClient): void {
+    this.monitor = monitor;
+    monitor.onEvent((event) => this.take(event));
+    void this.untilClosed(monitor);
+  }
+
+  private async untilClosed(monitor: QmpClient): Promise<void> {
+    const { error } = await monitor.closed;
+    if (this.monitor === monitor) this.monitor = undefined;
+    if (this.isDetached) return;
+    // Most often QEMU has ended. After a protocol violation it lives on, unheard; then it can still be ended.
+    this.log.debug({ pid: this.record.pid, reason: error.reason }, 'the monitor closed');
+    this.process.lookForEnd();
+  }
+
+  /** Looks whether the process has ended; for when its monitor cannot be reached. */
+  lookForEnd(): void {
+    this.process.lookForEnd();
+  }
+
+  /** Sets the state that a query has told, and says so to listeners when it is news. */
+  setState(state: DomainState, seconds: number): void {
+    if (this.memory.state.state === state.state && this.memory.state.reason === state.reason) return;
+    this.memory = { ...this.memory, state, isPoweredOff: state.state === 'shutdown' };
+    this.emit({ kind: 'state', seconds, state });
+  }
+
+  /** Says an event that was missed while no daemon listened. */
+  replay(event: GuestEvent): void {
+    this.emit(event);
+  }
+
+  onEvent(listener: (event: GuestEvent) => void): () => void {
+    this.listeners.add(listener);
+    const early = this.early;
+    this.early = [];
+    if (early.length > 0) queueMicrotask(() => early.forEach((event) => this.deliver(event)));
+    return () => this.listeners.delete(listener);
+  }
+
+  async suspend(): Promise<void> {
+    this.memory = { ...this.memory, stopReason: 'user' };
+    await this.qmp().execute('stop');
+  }
+
+  async resume(): Promise<void> {
+    await this.qmp().execute('cont');
+  }
+
+  async powerButton(): Promise<void> {
+    await this.qmp().execute('system_powerdown');
+  }
+
+  async reset(): Promise<void> {
+    await this.qmp().execute('system_reset');
+  }
+
+  async injectNmi(): Promise<void> {
+    await this.qmp().execute('inject-nmi');
+  }
+
+  async agentShutdown(mode: ShutdownMode): Promise<void> {
+    const path = this.agentAlias === undefined ? undefined : this.record.sockets[this.agentAlias];
+    if (path === undefined)
+      throw new VirtError('agent.missing', {
+        wanted: `ask the guest agent of '${this.definition.name}'`,
+        reason: `the domain has no channel named ${agentChannelName}`,
+        hint: 'add such a channel of type unix, and install qemu-guest-agent in the guest',
+      });
+    await agentShutdown(path, mode);
+  }
+
+  async sendKeys(keys: readonly string[], holdMs: number): Promise<void> {
+    const bad = keys.find((key) => !/^[a-z0-9_]{1,32}$/.test(key));
+    if (bad !== undefined || keys.length === 0 || keys.length > 16)
+      throw new VirtError('request.invalid', {
+        wanted: 'send keys',
+        reason: bad === undefined ? 'one to sixteen keys are pressed together' : `'${bad}' is no key code`,
+      });
+    await this.qmp().execute('send-key', {
+      keys: keys.map((data) => ({ type: 'qcode' as const, data })),
+      ...(holdMs > 0 && { 'hold-time': holdMs }),
+    });
+  }
+
+  /** One at a time: all of them go through the same file. */
+  screenshot(screen: number): Promise<Screenshot> {
+    const turn = this.screenTurn.then(() => this.takeScreenshot(screen));
+    this.screenTurn = turn.catch(() => undefined); // Its caller hears of the failure.
+    return turn;
+  }
+
+  async kill(options: { readonly force: boolean; readonly graceMs: number }): Promise<GuestExit> {
+    await this.process.end(options);
+    return this.exited;
+  }
+
+  async openConsole(alias: string | undefined, options: { readonly force: boolean }): Promise<Duplex> {
+    const found = findConsole(this.definition, this.record, alias);
+    const ownerUid = this.record.uid ?? process.getuid?.() ?? 0;
+    const end =
+      found.kind === 'pty'
+        ? { kind: 'pty' as const, path: found.path, ownerUid }
+        : { kind: 'socket' as const, path: found.path };
+    return this.consoles.open(found.alias, end, options);
+  }
+
+  drainConsoles(): Promise<void> {
+    return this.consoles.drain();
+  }
+
+  async addPortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
+    const line = addForwardCommand(interfaceAlias, forward);
+    checkAddAnswer(await this.human(line), forward);
+  }
+
+  async removePortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
+    const line = removeForwardCommand(interfaceAlias, forward);
+    checkRemoveAnswer(await this.human(line), forward);
+  }
+
+  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return this.qmp().executeRaw(command, args);
+  }
+
+  detach(): void {
+    this.isDetached = true;
+    this.letGo();
+    this.listeners.clear();
+  }
+
+  private letGo(): void {
+    for (const take of this.atDetach.splice(0)) take();
+    this.monitor?.close();
+    this.monitor = undefined;
+    this.consoles.close();
+    this.keeper.close();
+  }
+
+  /** Adds something to be given up when the guest is let go, or has ended. */
+  onDetach(take: () => void): void {
+    this.atDetach.push(take);
+  }
+
+  private human(line: string): Promise<string> {
+    return this.qmp().execute('human-monitor-command', { 'command-line': line });
+  }
+
+  private qmp(): QmpClient {
+    if (this.monitor !== undefined) return this.monitor;
+    throw new VirtError('qmp.closed', {
+      wanted: `talk to the QEMU of '${this.definition.name}'`,
+      reason: 'its monitor does not answer',
+      hint: `see whether process ${this.record.pid} is stopped; destroying the domain works all the same`,
+    });
+  }
+
+  private async takeScreenshot(screen: number): Promise<Screenshot> {
+    const head = videoHead(this.definition, screen);
+    const path = join(this.record.directory, screenFile);
+    const target = { filename: screenFile, ...head };
+    // `format` came with QEMU 7.1, and PNG is a build option; a QEMU without says so and writes a pixmap when asked again.
+    const mime = await this.qmp()
+      .execute('screendump', { ...target, format: 'png' })
+      .then(
+        () => 'image/png' as const,
+        async (error: unknown) => {
+          if (!isVirtError(error, 'qmp.failed') || !/format|png/i.test(error.reason))
+            throw noScreen(error, screen);
+          await this.qmp().execute('screendump', target);
+          return 'image/x-portable-pixmap' as const;
+        },
+      );
+    return { mime, bytes: await readScreen(path) };
+  }
+
+  private take(event: MonitorEvent): void {
+    const outcome = applyEvent(event, this.memory, this.agentAlias);
+    this.memory = outcome.memory;
+    const { id, open } = event.data;
+    if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
+    for (const told of outcome.events) this.emit(told);
+  }
+
+  private emit(event: GuestEvent): void {
+    if (this.listeners.size > 0) this.deliver(event);
+    else if (!this.isDetached && this.early.length < MAX_EARLY_EVENTS) this.early.push(event);
+  }
+
+  private deliver(event: GuestEvent): void {
+    for (const listener of this.listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.log.error({ err: error, event: event.kind }, 'a listener of guest events failed');
+      }
+    }
+  }
+
+  private async onEnd(status: WaitStatus): Promise<GuestExit> {
+    this.letGo();
+    // The exit is told whatever happens to its log.
+    const tail = await readTail(this.record.logPath, TAIL_BYTES).catch((error: unknown) => {
+      this.log.warn({ reason: reasonOf(error) }, 'the log of an ended guest cannot be read');
+      return '';
+    });
+    return {
+      ...(status.exitCode !== undefined && { exitCode: status.exitCode }),
+      ...(status.signal !== undefined && { signal: signalName(status.signal) }),
+      stderrTail: sinceStart(tail),
+    };
+  }
+}
+
+function noScreen(error: unknown, screen: number): unknown {
+  if (!isVirtError(error, 'qmp.failed') || !/no console|not found|head/i.test(error.reason)) return error;
+  return new VirtError('domain.no-device', {
+    wanted: `take a picture of screen ${screen}`,
+    reason: error.reason,
+    cause: error,
+  });
+}
+
+/** The file is the guest's own, in a directory that is ours: its name cannot have become a link. */
+async function readScreen(path: string): Promise<Buffer> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((error: unknown) => {
+    throw fileError(error, 'read a screenshot', path);
+  });
+  try {
+    const { size } = await handle.stat();
+    if (size === 0 || size > MAX_SCREEN_BYTES)
+      throw new VirtError('file.failed', { wanted: 'read a screenshot', reason: `QEMU wrote ${size} bytes` });
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,118 @@
+/** From the spawn to a monitor that answers: the greeting, or why it never came; and what is asked and set first. */
+import { isVirtError, oneLine, VirtError } from '../../base/errors.ts';
+import type { DetachedProcess } from '../../base/spawn.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { QemuCommand } from './argv/types.ts';
+import { isPtyPath } from './console.ts';
+import type { Launched } from './launch.ts';
+import { readTail, sinceStart } from './log-file.ts';
+import { connectQmp, type QmpClient } from './qmp/client.ts';
+import type { Starting } from './starting.ts';
+
+/** Waits for the greeting, or for QEMU's early end, whichever comes first. */
+export async function openMonitor(
+  starting: Starting,
+  definition: DomainDef,
+  launched: Launched,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<QmpClient> {
+  const { timeouts, logger } = starting.deps.options;
+  try {
+    return await connectQmp(path, {
+      timeoutMs: timeouts.startMs,
+      commandMs: timeouts.commandMs,
+      ...(signal !== undefined && { signal }),
+      onProblem: (error) =>
+        logger.warn({ err: error, domain: definition.name }, 'QEMU broke the monitor protocol'),
+    });
+  } catch (error) {
+    if (!isVirtError(error) || error.code === 'operation.aborted') throw error;
+    // QEMU closes the socket when it ends; only then does its log say why.
+    const hasEnded = await endsSoon(launched.child);
+    throw await startFailed(starting, definition, error, hasEnded);
+  }
+}
+
+/** After the socket has closed the process is gone within milliseconds, or it is not going. */
+export async function endsSoon(child: DetachedProcess): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(resolve, 500, false);
+  void child.ended.then(() => resolve(true));
+  const ended = await promise;
+  clearTimeout(timer);
+  return ended;
+}
+
+/** The error for a start that QEMU did not survive, or did not answer: with what it said. */
+export async function startFailed(
+  starting: Starting,
+  definition: DomainDef,
+  cause: VirtError,
+  hasEnded: boolean,
+): Promise<VirtError> {
+  const said = sinceStart(await readTail(starting.logPath, 8192));
+  const how = hasEnded ? 'QEMU ended before it was ready' : cause.reason;
+  return new VirtError('domain.start-failed', {
+    wanted: `start '${definition.name}'`,
+    reason: said === '' ? how : `${how}: ${oneLine(withoutStamps(said), 1000)}`,
+    hint: hintFor(said) ?? `see ${starting.logPath}`,
+    details: { stderr: said, log: starting.logPath },
+    cause,
+  });
+}
+
+/** QEMU's time stamps and its own name at each line help nobody in an error that comes at once. */
+function withoutStamps(said: string): string {
+  return said
+    .split('\n')
+    .filter((line) => !line.startsWith('char device redirected'))
+    .map((line) => line.replace(/^\S+T\S+Z \S*qemu\S*: /, ''))
+    .join(' / ');
+}
+
+/** Repairs for what goes wrong most often. */
+function hintFor(said: string): string | undefined {
+  if (/Failed to get .*lock/.test(said))
+    return 'another guest or program uses one of these disks; shut that down, or mark the disk <shareable/> in both';
+  if (/Address already in use/.test(said))
+    return 'another program uses that port; choose another, or let it be chosen (autoport)';
+  if (/cannot initialize fsdev .*Permission denied/.test(said))
+    return "the guest's own user must be able to read (and write) that directory, and to pass all those above it";
+  if (/[Cc]annot allocate memory/.test(said)) return 'the host has too little free memory for this guest';
+  return undefined;
+}
+
+/** QEMU makes pseudo terminals by itself, so it has to be asked which; one question for all, and none without any. */
+export async function findPtys(monitor: QmpClient, command: QemuCommand): Promise<Record<string, string>> {
+  const ptys: Record<string, string> = {};
+  if (Object.keys(command.ptys).length === 0) return ptys;
+  for (const { label, filename } of await monitor.execute('query-chardev')) {
+    const alias = Object.hasOwn(command.ptys, label) ? command.ptys[label] : undefined;
+    const path = /^pty:(.*)$/.exec(filename)?.[1];
+    if (alias !== undefined && path !== undefined && isPtyPath(path)) ptys[alias] = path;
+  }
+  return ptys;
+}
+
+/** Passwords never stand in argv: they are set here, before the guest runs. */
+export async function setPasswords(monitor: QmpClient, definition: DomainDef): Promise<void> {
+  for (const graphics of definition.devices.graphics) {
+    if ((graphics.type !== 'vnc' && graphics.type !== 'spice') || graphics.passwd === undefined) continue;
+    const protocol = graphics.type;
+    await monitor.execute('set_password', {
+      protocol,
+      password: graphics.passwd,
+      // QEMU: VNC knows only `keep`.
+      ...(graphics.connected !== undefined && protocol === 'spice' && { connected: graphics.connected }),
+    });
+    if (graphics.passwdValidTo !== undefined)
+      await monitor.execute('expire_password', { protocol, time: unixSeconds(graphics.passwdValidTo) });
+  }
+}
+
+/** The model's time is UTC when it names no zone. */
+function unixSeconds(time: string): string {
+  const hasZone = /(Z|[+-]\d\d:\d\d)$/.test(time);
+  return String(Math.floor(Date.parse(hasZone ? time : `${time}Z`) / 1000));
+}

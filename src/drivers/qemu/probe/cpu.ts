@@ -1,0 +1,99 @@
+/** CPU models under one accelerator: which are usable, what the host is made of, which named model is nearest. */
+import { isVirtError } from '../../../base/errors.ts';
+import type { QmpClient } from '../qmp/client.ts';
+import type { QemuCpuDefinition } from '../qmp/commands.ts';
+import type { ClosestCpuModel, QemuCpuModel } from './types.ts';
+
+export type ModelProps = Readonly<Record<string, boolean | string | number>>;
+
+export interface ExpandedModel {
+  readonly name: string;
+  readonly props: ModelProps;
+}
+
+export function cpuModelOf(definition: QemuCpuDefinition): QemuCpuModel {
+  const {
+    'migration-safe': migrationSafe,
+    static: isStatic,
+    'unavailable-features': unavailable,
+  } = definition;
+  const aliasOf = definition['alias-of'];
+  return {
+    name: definition.name,
+    typename: definition.typename,
+    deprecated: definition.deprecated ?? false,
+    ...(migrationSafe !== undefined && { migrationSafe }),
+    ...(isStatic !== undefined && { isStatic }),
+    ...(unavailable !== undefined && { unavailableFeatures: unavailable }),
+    ...(aliasOf !== undefined && { aliasOf }),
+  };
+}
+
+/** The properties of a model; undefined where this QEMU cannot expand it (not x86, Arm or s390, or not that way). */
+export async function expandModel(
+  client: QmpClient,
+  type: 'full' | 'static',
+  name: string,
+): Promise<ExpandedModel | undefined> {
+  try {
+    const { model } = await client.execute('query-cpu-model-expansion', { type, model: { name } });
+    return { name: model.name, props: sorted(model.props ?? {}) };
+  } catch (error) {
+    if (isVirtError(error, 'qmp.failed')) return undefined;
+    throw error;
+  }
+}
+
+function sorted(props: ModelProps): ModelProps {
+  return Object.fromEntries(Object.entries(props).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Models that stand for no real processor, or that follow the host. */
+const generic = /^(max|host|base|qemu(32|64)|kvm(32|64))(-v\d+)?$/;
+
+/** Models that could be the nearest: usable as they are, named, and not a versioned spelling of another. */
+export function candidateModels(models: readonly QemuCpuModel[]): QemuCpuModel[] {
+  return models.filter(
+    (model) =>
+      model.unavailableFeatures?.length === 0 &&
+      !model.deprecated &&
+      !generic.test(model.name) &&
+      !/-v\d+$/.test(model.name),
+  );
+}
+
+function enabled(props: ModelProps): string[] {
+  return Object.keys(props).filter((name) => props[name] === true);
+}
+
+/**
+ * Picks the model of the host's vendor with most features; of another vendor only when there is none. Both host and
+ * models are static expansions, so that the same properties are compared.
+ */
+export function closestModel(
+  host: ExpandedModel,
+  candidates: ReadonlyMap<string, ExpandedModel>,
+): ClosestCpuModel | undefined {
+  const hostFeatures = enabled(host.props);
+  const vendor = host.props['vendor'];
+  let best: { name: string; features: Set<string>; score: number } | undefined;
+  for (const [name, model] of candidates) {
+    const features = new Set(enabled(model.props));
+    if ([...features].some((feature) => !hostFeatures.includes(feature))) continue;
+    const score = features.size + (model.props['vendor'] === vendor ? 10_000 : 0);
+    if (best === undefined || score > best.score || (score === best.score && name < best.name))
+      best = { name, features, score };
+  }
+  if (best === undefined) return undefined;
+  const { name, features } = best;
+  return {
+    name,
+    ...(typeof vendor === 'string' && { vendor }),
+    addedFeatures: hostFeatures.filter((feature) => !features.has(feature) && isCpuidFeature(feature)),
+  };
+}
+
+/** KVM's and Hyper-V's paravirtual switches and the like are no part of a CPU model. */
+function isCpuidFeature(name: string): boolean {
+  return !/^(kvm|hv)[-_]|^(kvmclock|x-|min-|hypervisor$)/.test(name);
+}

@@ -1,0 +1,251 @@
+/**
+ * The QMP commands we use: arguments and results as QEMU's QAPI schema has them (docs/interop/qemu-qmp-ref; the
+ * oldest QEMU is 6.2). A reply is unknown until the schema here has parsed it; members that nobody reads are left out.
+ */
+import * as z from 'zod';
+
+/** One command. `Args` lives in the type only: arguments are ours, so they need no check at run time. */
+interface CommandSpec<Args, Result> {
+  readonly result: z.ZodType<Result>;
+  /** Never set. */
+  readonly args?: Args;
+}
+
+function command<Args = undefined>(): <R>(result: z.ZodType<R>) => CommandSpec<Args, R> {
+  return (result) => ({ result });
+}
+
+/** Commands without a result answer `{}`. */
+const nothing = z.looseObject({});
+const named = z.array(z.looseObject({ name: z.string() }));
+
+/** QAPI RunState; a word of a newer QEMU passes as it is. */
+const status = z.looseObject({ running: z.boolean(), status: z.string() });
+
+const machine = z.looseObject({
+  name: z.string(),
+  alias: z.string().optional(),
+  'is-default': z.boolean().optional(),
+  'cpu-max': z.number(),
+  'hotpluggable-cpus': z.boolean(),
+  'numa-mem-supported': z.boolean(),
+  deprecated: z.boolean().optional(),
+  'default-cpu-type': z.string().optional(),
+  'default-ram-id': z.string().optional(),
+  acpi: z.boolean().optional(),
+});
+
+const cpuDefinition = z.looseObject({
+  name: z.string(),
+  typename: z.string(),
+  deprecated: z.boolean().optional(),
+  'migration-safe': z.boolean().optional(),
+  static: z.boolean().optional(),
+  'unavailable-features': z.array(z.string()).optional(),
+  'alias-of': z.string().optional(),
+});
+
+const cpuModel = z.object({
+  model: z.looseObject({
+    name: z.string(),
+    props: z.record(z.string(), z.union([z.boolean(), z.string(), z.number()])).optional(),
+  }),
+});
+
+const vncInfo = z.looseObject({
+  enabled: z.boolean(),
+  host: z.string().optional(),
+  service: z.string().optional(),
+  auth: z.string().optional(),
+  family: z.string().optional(),
+});
+
+const spiceInfo = z.looseObject({
+  enabled: z.boolean(),
+  migrated: z.boolean().optional(),
+  host: z.string().optional(),
+  port: z.number().optional(),
+  'tls-port': z.number().optional(),
+});
+
+const blockDevice = z.looseObject({
+  device: z.string(),
+  qdev: z.string().optional(),
+  removable: z.boolean(),
+  locked: z.boolean(),
+  tray_open: z.boolean().optional(),
+  'io-status': z.string().optional(),
+  inserted: z
+    .looseObject({
+      file: z.string(),
+      'node-name': z.string().optional(),
+      ro: z.boolean(),
+      drv: z.string(),
+    })
+    .optional(),
+});
+
+const cpuFast = z.looseObject({
+  'cpu-index': z.number(),
+  'qom-path': z.string(),
+  'thread-id': z.number(),
+  props: z.looseObject({}).optional(),
+});
+
+const optionInfo = z.looseObject({
+  option: z.string(),
+  parameters: z.array(z.looseObject({ name: z.string() })),
+});
+
+const fdset = z.looseObject({
+  'fdset-id': z.number(),
+  fds: z.array(z.looseObject({ fd: z.number(), opaque: z.string().optional() })),
+});
+
+export type QmpKey =
+  | { readonly type: 'qcode'; readonly data: string }
+  | { readonly type: 'number'; readonly data: number };
+
+/** The table: one entry a command. */
+export const commands = {
+  qmp_capabilities: command<{ readonly enable?: readonly string[] } | undefined>()(nothing),
+
+  // Running and stopping.
+  'query-status': command()(status),
+  cont: command()(nothing),
+  stop: command()(nothing),
+  quit: command()(nothing),
+  system_powerdown: command()(nothing),
+  system_reset: command()(nothing),
+  system_wakeup: command()(nothing),
+  'inject-nmi': command()(nothing),
+  'set-action': command<{
+    readonly reboot?: 'reset' | 'shutdown';
+    readonly shutdown?: 'pause' | 'poweroff';
+    readonly panic?: 'pause' | 'shutdown' | 'exit-failure' | 'none';
+    readonly watchdog?: string;
+  }>()(nothing),
+
+  // Who is it.
+  'query-name': command()(z.looseObject({ name: z.string().optional() })),
+  'query-uuid': command()(z.looseObject({ UUID: z.string() })),
+  'query-kvm': command()(z.looseObject({ enabled: z.boolean(), present: z.boolean() })),
+  'query-version': command()(
+    z.looseObject({
+      qemu: z.looseObject({ major: z.number(), minor: z.number(), micro: z.number() }),
+      package: z.string(),
+    }),
+  ),
+  'query-target': command()(z.looseObject({ arch: z.string() })),
+  'query-current-machine': command()(z.looseObject({ 'wakeup-suspend-support': z.boolean().optional() })),
+
+  // vCPUs and memory.
+  'query-cpus-fast': command()(z.array(cpuFast)),
+  'query-iothreads': command()(z.array(z.looseObject({ id: z.string(), 'thread-id': z.number() }))),
+  'query-balloon': command()(z.looseObject({ actual: z.number() })),
+  balloon: command<{ readonly value: number }>()(nothing),
+
+  // Devices.
+  device_add: command<{
+    readonly driver: string;
+    readonly id?: string;
+    readonly [property: string]: unknown;
+  }>()(nothing),
+  device_del: command<{ readonly id: string }>()(nothing),
+  'object-add': command<{
+    readonly 'qom-type': string;
+    readonly id: string;
+    readonly [property: string]: unknown;
+  }>()(nothing),
+  'object-del': command<{ readonly id: string }>()(nothing),
+  netdev_add: command<{ readonly type: string; readonly id: string; readonly [property: string]: unknown }>()(
+    nothing,
+  ),
+  netdev_del: command<{ readonly id: string }>()(nothing),
+  set_link: command<{ readonly name: string; readonly up: boolean }>()(nothing),
+  'query-chardev': command()(
+    z.array(z.looseObject({ label: z.string(), filename: z.string(), 'frontend-open': z.boolean() })),
+  ),
+  'qom-get': command<{ readonly path: string; readonly property: string }>()(z.unknown()),
+  'qom-set': command<{ readonly path: string; readonly property: string; readonly value: unknown }>()(
+    nothing,
+  ),
+
+  // Disks.
+  'query-block': command()(z.array(blockDevice)),
+  'query-blockstats': command<{ readonly 'query-nodes'?: boolean } | undefined>()(z.array(z.looseObject({}))),
+  'query-named-block-nodes': command<{ readonly flat?: boolean } | undefined>()(
+    z.array(z.looseObject({ 'node-name': z.string().optional(), drv: z.string(), file: z.string() })),
+  ),
+  'blockdev-add': command<{
+    readonly driver: string;
+    readonly 'node-name': string;
+    readonly [property: string]: unknown;
+  }>()(nothing),
+  'blockdev-del': command<{ readonly 'node-name': string }>()(nothing),
+  'blockdev-open-tray': command<{ readonly id: string; readonly force?: boolean }>()(nothing),
+  'blockdev-close-tray': command<{ readonly id: string }>()(nothing),
+  'blockdev-remove-medium': command<{ readonly id: string }>()(nothing),
+  'blockdev-insert-medium': command<{ readonly id: string; readonly 'node-name': string }>()(nothing),
+
+  // Descriptors. `add-fd` takes its descriptor by SCM_RIGHTS, which Node's sockets cannot send.
+  'add-fd': command<{ readonly 'fdset-id'?: number; readonly opaque?: string } | undefined>()(
+    z.looseObject({ 'fdset-id': z.number(), fd: z.number() }),
+  ),
+  'remove-fd': command<{ readonly 'fdset-id': number; readonly fd?: number }>()(nothing),
+  'query-fdsets': command()(z.array(fdset)),
+
+  // Screen and keys.
+  'query-vnc': command()(vncInfo),
+  'query-spice': command()(spiceInfo),
+  /** `format` since QEMU 7.1, `device` needs an id of a display device. */
+  screendump: command<{
+    readonly filename: string;
+    readonly device?: string;
+    readonly head?: number;
+    readonly format?: 'ppm' | 'png';
+  }>()(nothing),
+  'send-key': command<{ readonly keys: readonly QmpKey[]; readonly 'hold-time'?: number }>()(nothing),
+  set_password: command<{
+    readonly protocol: 'vnc' | 'spice';
+    readonly password: string;
+    readonly connected?: 'keep' | 'fail' | 'disconnect';
+  }>()(nothing),
+  expire_password: command<{ readonly protocol: 'vnc' | 'spice'; readonly time: string }>()(nothing),
+
+  // The human monitor: only for what QMP lacks (hostfwd_add, hostfwd_remove, info usernet).
+  'human-monitor-command': command<{ readonly 'command-line': string }>()(z.string()),
+
+  // What the probe asks.
+  'query-commands': command()(named),
+  'query-machines': command()(z.array(machine)),
+  'query-cpu-definitions': command()(z.array(cpuDefinition)),
+  'query-cpu-model-expansion': command<{
+    readonly type: 'full' | 'static';
+    readonly model: { readonly name: string };
+  }>()(cpuModel),
+  'query-qmp-schema': command()(z.array(z.looseObject({ name: z.string(), 'meta-type': z.string() }))),
+  'query-command-line-options': command()(z.array(optionInfo)),
+  'query-tpm-models': command()(z.array(z.string())),
+  'query-tpm-types': command()(z.array(z.string())),
+  'qom-list-types': command<{ readonly implements: string; readonly abstract?: boolean }>()(named),
+  'device-list-properties': command<{ readonly typename: string }>()(named),
+  'query-gic-capabilities': command()(
+    z.array(z.looseObject({ version: z.number(), emulated: z.boolean(), kernel: z.boolean() })),
+  ),
+  'query-sev-capabilities': command()(
+    z.looseObject({
+      cbitpos: z.number(),
+      'reduced-phys-bits': z.number(),
+      pdh: z.string(),
+      'cert-chain': z.string(),
+    }),
+  ),
+} as const;
+
+export type CommandName = keyof typeof commands;
+type Table = typeof commands;
+export type CommandArgs<N extends CommandName> = Table[N] extends CommandSpec<infer A, unknown> ? A : never;
+export type CommandResult<N extends CommandName> = Table[N] extends CommandSpec<infer _, infer R> ? R : never;
+export type QemuMachineInfo = z.infer<typeof machine>;
+export type QemuCpuDefinition = z.infer<typeof cpuDefinition>;

@@ -1,0 +1,147 @@
+/** How a guest is started: named steps, each with its undo, so that a failure at any of them leaves nothing behind. */
+import { createHash } from 'node:crypto';
+import { isVirtError, VirtError } from '../../base/errors.ts';
+import { Undo } from '../../base/undo.ts';
+import { assignAliases } from '../../model/domain/aliases.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { GuestRecord, StartOptions } from '../driver.ts';
+import { buildCommand } from './argv/build.ts';
+import type { BuildContext, QemuCommand } from './argv/types.ts';
+import { followChains, numberImages } from './backing-chain.ts';
+import { buildContext, capabilitiesOf } from './context.ts';
+import { QemuGuest } from './guest.ts';
+import { type Launched, launch } from './launch.ts';
+import { liveDefinition } from './live-definition.ts';
+import { dropMissingMedia } from './media.ts';
+import { endsSoon, findPtys, openMonitor, setPasswords, startFailed } from './monitor.ts';
+import { ensureNvram } from './nvram.ts';
+import { GuestProcess } from './process.ts';
+import type { QmpClient } from './qmp/client.ts';
+import { noteSocket, prepareHost, type StartDeps, type Starting } from './starting.ts';
+
+/**
+ * Starts a guest; `definition` is complete. On return QEMU runs and its vCPUs too, unless `paused`.
+ * @throws VirtError domain.start-failed with the end of QEMU's log, and whatever the steps throw; nothing is left then
+ */
+export async function startGuest(
+  deps: StartDeps,
+  definition: DomainDef,
+  domainId: number,
+  start: StartOptions,
+): Promise<QemuGuest> {
+  const { options } = deps;
+  await using undo = new Undo(options.logger);
+  const capabilities = await capabilitiesOf(options, definition);
+  if (options.sandbox && !capabilities.sandbox && options.mode === 'system') throw noSandbox(definition);
+  const present = await dropMissingMedia(definition, (path) =>
+    options.logger.warn(
+      { domain: definition.name, path },
+      'an optional image is missing; starting without it',
+    ),
+  );
+  const chained = numberImages(await followChains(present, options.images));
+  const named = withVsockCid(assignAliases(chained));
+  const starting = await prepareHost(deps, undo, named, domainId);
+  const context = await buildContext(deps.options, starting.directory, domainId, starting.ports);
+  const command = buildCommand(named, capabilities, context);
+  if (await ensureNvram(named))
+    options.logger.info({ domain: named.name }, 'made the NVRAM from its template');
+  start.signal?.throwIfAborted();
+  const launched = await launch(starting, named, command, context);
+  const monitor = await openMonitor(starting, named, launched, context.qmpSocket, start.signal);
+  undo.add('close the monitor', () => monitor.close());
+  try {
+    const record = await recordOf(starting, named, command, context, launched, monitor);
+    const guest = await bringUp(starting, named, command, record, launched, monitor, start);
+    undo.keep();
+    return guest;
+  } catch (error) {
+    if (!isVirtError(error) || !error.code.startsWith('qmp.')) throw error;
+    throw await startFailed(starting, named, error, await endsSoon(launched.child));
+  }
+}
+
+/** From the greeting to running vCPUs. */
+async function bringUp(
+  starting: Starting,
+  definition: DomainDef,
+  command: QemuCommand,
+  record: GuestRecord,
+  launched: Launched,
+  monitor: QmpClient,
+  start: StartOptions,
+): Promise<QemuGuest> {
+  const { options } = starting.deps;
+  for (const step of command.setup) await monitor.executeRaw(step.execute, step.arguments);
+  await setPasswords(monitor, definition);
+  const guest = new QemuGuest({
+    record,
+    definition: liveDefinition(definition, record),
+    process: GuestProcess.ofChild(launched.child),
+    state: { state: 'paused', reason: 'starting up' },
+    log: options.logger,
+    logLimits: options.logLimits,
+  });
+  starting.undo.add('let go of the guest', () => guest.detach());
+  guest.attach(monitor);
+  await run(guest, start);
+  return guest;
+}
+
+/** In system mode a guest without the sandbox is an administrator's decision, not an accident of the binary. */
+function noSandbox(definition: DomainDef): VirtError {
+  return new VirtError('qemu.lacks', {
+    wanted: `start '${definition.name}'`,
+    reason: `${definition.devices.emulator} was built without the seccomp sandbox`,
+    hint: 'use a QEMU with seccomp, or switch the sandbox off in the configuration',
+  });
+}
+
+async function run(guest: QemuGuest, start: StartOptions): Promise<void> {
+  if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, Date.now() / 1000);
+  else await guest.resume();
+}
+
+/** With `<cid auto='yes'/>` the address comes from the uuid: the same each time, and as good as unique on the host. */
+function withVsockCid(definition: DomainDef): DomainDef {
+  const { vsock } = definition.devices;
+  if (vsock?.cid?.auto !== true || vsock.cid.address !== undefined) return definition;
+  const digest = createHash('sha256').update(`vsock ${definition.uuid}`).digest();
+  const address = 3 + (digest.readUInt32LE(0) % 0x7fff_fff0);
+  return {
+    ...definition,
+    devices: { ...definition.devices, vsock: { ...vsock, cid: { ...vsock.cid, address } } },
+  };
+}
+
+async function recordOf(
+  starting: Starting,
+  definition: DomainDef,
+  command: QemuCommand,
+  context: BuildContext,
+  launched: Launched,
+  monitor: QmpClient,
+): Promise<GuestRecord> {
+  const cid = definition.devices.vsock?.cid?.address;
+  // QEMU makes those of its display servers itself, and leaves them behind when it is killed.
+  for (const [alias, path] of Object.entries(command.sockets))
+    if (alias.startsWith('graphics')) noteSocket(starting, path);
+  return {
+    pid: launched.child.pid,
+    startTimeTicks: launched.child.startTimeTicks,
+    qemuPath: command.binary,
+    directory: starting.directory,
+    qmpSocket: context.qmpSocket,
+    ptys: await findPtys(monitor, command),
+    sockets: command.sockets,
+    ...(starting.identity !== undefined && { uid: starting.identity.uid }),
+    startedAtMs: Date.now(),
+    logPath: starting.logPath,
+    logs: starting.logs,
+    graphicsPorts: starting.ports,
+    helpers: launched.helpers,
+    links: starting.links,
+    foreignSockets: starting.foreignSockets,
+    ...(cid !== undefined && { vsockCid: cid }),
+  };
+}

@@ -1,0 +1,34 @@
+/** Golden command lines: CASE.xml against recorded capabilities gives CASE.x86_64-VERSION.args, one option a line. */
+import { describe, expect, test } from 'vitest';
+import { parseDomain } from '../../src/model/domain/domain.ts';
+import { argsFile, build, caseNames, describeCommand, readCase, recorded } from './argv/cases.ts';
+
+const capabilities = recorded('7.2');
+
+describe('the command line for QEMU 7.2', () => {
+  test.each(caseNames)('%s is built as its file says', async (name) => {
+    await expect(describeCommand(build(name, capabilities))).toMatchFileSnapshot(argsFile(name, '7.2'));
+  });
+
+  test.each(caseNames)('%s is built the same each time', (name) => {
+    expect(describeCommand(build(name, capabilities))).toBe(describeCommand(build(name, capabilities)));
+  });
+});
+
+describe('coverage', () => {
+  /** Families that a definition can have and that make no option of their own. */
+  const silent = new Set(['emulator']);
+
+  test('every device family has a golden case', () => {
+    const seen = new Set<string>();
+    let all: string[] = [];
+    for (const name of caseNames) {
+      const { devices } = parseDomain(readCase(name), { mode: 'strict' }).definition;
+      all = [...new Set([...all, ...Object.keys(devices)])];
+      for (const [family, value] of Object.entries(devices))
+        if (Array.isArray(value) ? value.length > 0 : value !== undefined) seen.add(family);
+    }
+    expect(all.filter((family) => !seen.has(family) && !silent.has(family))).toEqual([]);
+    expect(seen.size).toBeGreaterThanOrEqual(27);
+  });
+});

@@ -1,0 +1,110 @@
+import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
+import {
+  LogKeeper,
+  openLog,
+  quoteForShell,
+  readTail,
+  rotateIfOver,
+  writeHeader,
+} from '../../../src/drivers/qemu/log-file.ts';
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'vireo-log-'));
+});
+afterEach(() => rm(directory, { recursive: true }));
+
+const limits = { maxBytes: 100, backups: 3 };
+const inDirectory = (name: string): string => join(directory, name);
+
+describe('logs', () => {
+  it('are made 0600 with their directory, and appended to', async () => {
+    const path = inDirectory('qemu/web.log');
+    for (const text of ['one\n', 'two\n']) {
+      const handle = await openLog(path);
+      await handle.write(text);
+      await handle.close();
+    }
+    expect(await readFile(path, 'utf8')).toBe('one\ntwo\n');
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+
+  it('are never opened through a symlink', async () => {
+    await writeFile(inDirectory('target'), 'mine');
+    await symlink(inDirectory('target'), inDirectory('web.log'));
+    await expect(openLog(inDirectory('web.log'))).rejects.toThrow(
+      expect.objectContaining({ code: 'file.failed' }),
+    );
+    expect(await readFile(inDirectory('target'), 'utf8')).toBe('mine');
+  });
+
+  it('begin each start with one line that cannot be split by an argument', async () => {
+    const handle = await openLog(inDirectory('web.log'));
+    await writeHeader(handle, ['/usr/bin/qemu', '-name', "it's\nhere"], 0);
+    await handle.close();
+    const text = await readFile(inDirectory('web.log'), 'utf8');
+    expect(text).toBe("1970-01-01T00:00:00.000Z: starting: /usr/bin/qemu -name 'it'\\''s\\x0ahere'\n");
+  });
+
+  it('quote only what a shell would not take as it is', () => {
+    expect(quoteForShell('a=b,c:d')).toBe('a=b,c:d');
+    expect(quoteForShell('')).toBe("''");
+    expect(quoteForShell('{"a":1}')).toBe(`'{"a":1}'`);
+  });
+
+  it('give their end from a whole line on', async () => {
+    await writeFile(inDirectory('web.log'), 'first line\nsecond line\nthird\n');
+    expect(await readTail(inDirectory('web.log'), 12)).toBe('third\n');
+    expect(await readTail(inDirectory('web.log'), 1000)).toMatch(/^first/);
+    expect(await readTail(inDirectory('none.log'), 10)).toBe('');
+  });
+
+  it('are rotated by copying when they are over their limit, and the writer goes on at the start', async () => {
+    const path = inDirectory('web.log');
+    const handle = await openLog(path);
+    for (let round = 0; round < 5; round++) {
+      await handle.write(`${round}`.repeat(101));
+      expect(await rotateIfOver(path, limits)).toBe(true);
+    }
+    await handle.write('after');
+    await handle.close();
+    expect(await readFile(path, 'utf8')).toBe('after');
+    expect(await readFile(`${path}.0`, 'utf8')).toBe('4'.repeat(101));
+    expect(await readFile(`${path}.2`, 'utf8')).toBe('2'.repeat(101));
+    await expect(stat(`${path}.3`)).rejects.toThrow('ENOENT');
+    expect(await rotateIfOver(path, limits)).toBe(false);
+  });
+
+  it('keep only the end of what a fast guest has written', async () => {
+    const path = inDirectory('web.log');
+    await writeFile(path, `${'x\n'.repeat(500)}last\n`);
+    await rotateIfOver(path, limits);
+    const kept = await readFile(`${path}.0`, 'utf8');
+    expect(kept.length).toBeLessThanOrEqual(limits.maxBytes);
+    expect(kept).toMatch(/last\n$/);
+  });
+
+  it('are rotated by the keeper as they grow, without anybody asking', async () => {
+    const path = inDirectory('web.log');
+    const handle = await openLog(path);
+    const keeper = new LogKeeper(limits, silentLogger);
+    keeper.add(path);
+    await handle.write('x'.repeat(150));
+    await expect
+      .poll(
+        () =>
+          stat(`${path}.0`).then(
+            ({ size }) => size,
+            () => 0,
+          ),
+        { timeout: 3000 },
+      )
+      .toBe(150);
+    keeper.close();
+    await handle.close();
+  });
+});

@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest';
+import {
+  applyEvent,
+  type MonitorEvent,
+  type RunMemory,
+  stateOfRunState,
+} from '../../../src/drivers/qemu/run-state.ts';
+
+const running: RunMemory = {
+  state: { state: 'running', reason: 'booted' },
+  stopReason: undefined,
+  isPoweredOff: false,
+};
+
+function event(name: string, data: Record<string, unknown> = {}): MonitorEvent {
+  return { name, data, seconds: 12.5 };
+}
+
+/** Applies events in order; gives the last memory and all that was told. */
+function play(memory: RunMemory, ...events: MonitorEvent[]) {
+  const told: unknown[] = [];
+  let now = memory;
+  for (const one of events) {
+    const outcome = applyEvent(one, now, 'channel0');
+    now = outcome.memory;
+    told.push(...outcome.events);
+  }
+  return { memory: now, told };
+}
+
+describe('run states', () => {
+  it('knows the state behind each run state of QEMU', () => {
+    expect(stateOfRunState('io-error', false)).toEqual({ state: 'paused', reason: 'I/O error' });
+    expect(stateOfRunState('shutdown', false)).toEqual({ state: 'shutdown', reason: 'unknown' });
+    expect(stateOfRunState('guest-panicked', false)).toEqual({ state: 'crashed', reason: 'panicked' });
+    expect(stateOfRunState('suspended', false)).toEqual({ state: 'pmsuspended', reason: 'unknown' });
+  });
+
+  it('takes a run state that it does not know for paused or running, and is not fooled by a name of Object', () => {
+    expect(stateOfRunState('new-state', true).state).toBe('running');
+    expect(stateOfRunState('new-state', false).state).toBe('paused');
+    expect(stateOfRunState('constructor', false)).toEqual({ state: 'paused', reason: 'unknown' });
+  });
+});
+
+describe('events', () => {
+  it('tells a power-off once, and does not take the stop behind it for a pause', () => {
+    const { memory, told } = play(
+      running,
+      event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' }),
+      event('STOP'),
+    );
+    expect(memory.state).toEqual({ state: 'shutdown', reason: 'unknown' });
+    expect(told).toEqual([
+      { kind: 'state', seconds: 12.5, state: { state: 'shutdown', reason: 'unknown' } },
+      { kind: 'powered-off', seconds: 12.5, byGuest: true },
+    ]);
+  });
+
+  it('says nothing of the shutdown that our own SIGTERM causes', () => {
+    expect(play(running, event('SHUTDOWN', { guest: false, reason: 'host-signal' })).told).toEqual([]);
+  });
+
+  it('gives a stop after a disk error that error as its reason, and the next one none', () => {
+    const broken = event('BLOCK_IO_ERROR', {
+      device: '',
+      'node-name': 'libvirt-1-format',
+      action: 'stop',
+      reason: 'EIO',
+    });
+    const first = play(running, broken, event('STOP'));
+    expect(first.memory.state).toEqual({ state: 'paused', reason: 'I/O error' });
+    expect(first.told[0]).toEqual({
+      kind: 'io-error',
+      seconds: 12.5,
+      device: 'libvirt-1-format',
+      action: 'stop',
+      reason: 'EIO',
+    });
+    expect(play(first.memory, event('RESUME'), event('STOP')).memory.state).toEqual({
+      state: 'paused',
+      reason: 'unknown',
+    });
+  });
+
+  it('keeps a guest running after an error that is only reported', () => {
+    const reported = event('BLOCK_IO_ERROR', { device: 'd', action: 'report', reason: 'EIO' });
+    expect(play(running, reported).memory).toEqual(running);
+  });
+
+  it('calls the first resume of a started guest booted and later ones unpaused', () => {
+    const starting: RunMemory = { ...running, state: { state: 'paused', reason: 'starting up' } };
+    const booted = play(starting, event('RESUME'));
+    expect(booted.memory.state).toEqual({ state: 'running', reason: 'booted' });
+    const again = play({ ...booted.memory, stopReason: 'user' }, event('STOP'), event('RESUME'));
+    expect(again.memory.state).toEqual({ state: 'running', reason: 'unpaused' });
+  });
+
+  it('runs again after a reset that follows a power-off', () => {
+    const off = play(running, event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' })).memory;
+    const { memory } = play(off, event('RESET', { guest: false }), event('RESUME'));
+    expect(memory.state).toEqual({ state: 'running', reason: 'unpaused' });
+  });
+
+  it('marks a panicked guest as crashed, and one that only reports a panic not', () => {
+    expect(
+      play(running, event('GUEST_PANICKED', { action: 'pause' }), event('STOP')).memory.state.state,
+    ).toBe('crashed');
+    expect(play(running, event('GUEST_PANICKED', { action: 'run' })).memory.state.state).toBe('running');
+  });
+
+  it("tells the agent's channel from other ports", () => {
+    expect(play(running, event('VSERPORT_CHANGE', { id: 'channel0', open: true })).told).toEqual([
+      { kind: 'agent-channel', seconds: 12.5, connected: true, alias: 'channel0' },
+    ]);
+    expect(play(running, event('VSERPORT_CHANGE', { id: 'channel1', open: true })).told).toMatchObject([
+      { kind: 'other', name: 'VSERPORT_CHANGE' },
+    ]);
+  });
+
+  it('survives members of the wrong type', () => {
+    for (const name of [
+      'RTC_CHANGE',
+      'BALLOON_CHANGE',
+      'DEVICE_DELETED',
+      'WATCHDOG',
+      'DEVICE_TRAY_MOVED',
+      '__proto__',
+    ])
+      for (const data of [{}, { offset: 'x', actual: null, device: 7, id: [], action: {} }])
+        expect(() => play(running, event(name, data))).not.toThrow();
+    expect(play(running, event('RTC_CHANGE', { offset: '7' })).told).toMatchObject([{ offsetSeconds: 0 }]);
+  });
+});
