@@ -1,0 +1,218 @@
+/** Methods that store, change or forget definitions of domains. */
+import * as z from 'zod';
+import { domainRef, domainSummary, newDomainName, portForward, xmlDocument } from './domain-objects.ts';
+import { domainSpec, portForwardSpec } from './domain-spec.ts';
+import { method } from './method.ts';
+
+const target = { domain: domainRef };
+const text = (max: number) => z.string().max(max).nullable();
+
+/** What can be wrong with a definition that somebody brings. */
+const definitionErrors = [
+  'xml.malformed',
+  'xml.invalid',
+  'definition.unsupported',
+  'kvm.unusable',
+  'qemu.missing',
+  'qemu.lacks',
+  'network.session',
+] as const;
+/** What can go wrong when a guest is started. */
+const startErrors = [
+  'domain.start-failed',
+  'network.inactive',
+  'file.not-found',
+  'file.denied',
+  'qmp.timeout',
+] as const;
+
+export const domainDefinitionMethods = [
+  method({
+    name: 'domain.define',
+    since: '0.1.0',
+    summary: "Stores a definition given as libvirt's domain XML, or replaces one.",
+    description:
+      'The answer comes when the definition is safely on disk. A running domain keeps running as it is; the new definition counts from its next start.',
+    access: 'modify',
+    params: z.strictObject({
+      xml: xmlDocument.describe('The document.'),
+      strict: z
+        .boolean()
+        .default(true)
+        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+      startAfter: z.boolean().default(false).describe('Start the domain when it is stored.'),
+    }),
+    result: z.object({
+      domain: domainSummary,
+      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+    }),
+    errors: [...definitionErrors, 'domain.exists', 'domain.busy', 'file.no-space', ...startErrors],
+  }),
+  method({
+    name: 'domain.undefine',
+    since: '0.1.0',
+    summary: 'Forgets the stored definition.',
+    description: 'A running domain becomes transient: it runs on and is gone when it stops.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      nvram: z
+        .enum(['keep', 'remove'])
+        .optional()
+        .describe('What happens to its firmware variables. Must be told when it has any.'),
+    }),
+    result: z.object({}),
+    errors: ['domain.not-found', 'domain.transient', 'domain.busy', 'operation.failed'],
+  }),
+  method({
+    name: 'domain.create',
+    since: '0.1.0',
+    summary: 'Makes a new domain from a short description.',
+    description:
+      'Fills in what a good modern guest has. Warnings tell what could be better, for example emulation where KVM is not usable.',
+    access: 'path',
+    params: z.strictObject({
+      ...domainSpec,
+      start: z.boolean().default(false).describe('Start it at once.'),
+      paused: z.boolean().default(false).describe('When it is started, leave the virtual CPUs stopped.'),
+      transient: z
+        .boolean()
+        .default(false)
+        .describe('Store no definition; it starts at once and is gone when it stops.'),
+      autostart: z.boolean().default(false).describe('Start it with the daemon.'),
+      autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
+    }),
+    result: z.object({ domain: domainSummary, warnings: z.array(z.string()) }),
+    errors: [
+      'request.invalid',
+      ...definitionErrors,
+      'domain.exists',
+      'file.no-space',
+      'file.exists',
+      'program.failed',
+      ...startErrors,
+    ],
+  }),
+  method({
+    name: 'domain.create-xml',
+    since: '0.1.0',
+    summary: 'Starts a transient domain from domain XML.',
+    description: 'Nothing is stored; when it stops it is gone.',
+    access: 'modify',
+    params: z.strictObject({
+      xml: xmlDocument.describe('The document.'),
+      strict: z
+        .boolean()
+        .default(true)
+        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+      paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
+      autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
+    }),
+    result: z.object({
+      domain: domainSummary,
+      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+    }),
+    errors: [
+      ...definitionErrors,
+      'domain.exists',
+      'domain.active',
+      'domain.busy',
+      'file.no-space',
+      ...startErrors,
+    ],
+  }),
+  method({
+    name: 'domain.set-autostart',
+    since: '0.1.0',
+    summary: 'Sets whether a domain is started with the daemon.',
+    access: 'modify',
+    params: z.strictObject({ ...target, autostart: z.boolean() }),
+    result: z.object({}),
+    errors: ['domain.not-found', 'domain.transient', 'domain.busy'],
+  }),
+  method({
+    name: 'domain.rename',
+    since: '0.1.0',
+    summary: 'Gives a domain that is shut off another name.',
+    access: 'modify',
+    params: z.strictObject({ ...target, name: newDomainName }),
+    result: domainSummary,
+    errors: ['domain.not-found', 'domain.exists', 'domain.active', 'domain.transient', 'domain.busy'],
+  }),
+  method({
+    name: 'domain.set-title',
+    since: '0.1.0',
+    summary: 'Sets or removes the title, one line of text.',
+    access: 'modify',
+    params: z.strictObject({ ...target, title: text(255).describe('Null removes it.') }),
+    result: z.object({}),
+    errors: ['domain.not-found', 'domain.busy', 'request.invalid'],
+  }),
+  method({
+    name: 'domain.set-description',
+    since: '0.1.0',
+    summary: 'Sets or removes the description.',
+    access: 'modify',
+    params: z.strictObject({ ...target, description: text(65_536).describe('Null removes it.') }),
+    result: z.object({}),
+    errors: ['domain.not-found', 'domain.busy'],
+  }),
+  method({
+    name: 'domain.set-metadata',
+    since: '0.1.0',
+    summary: 'Sets or removes the metadata element of one namespace.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
+      key: z
+        .string()
+        .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
+        .optional()
+        .describe('Namespace prefix to write it with. Must be given with `xml`.'),
+      xml: xmlDocument.nullable().describe('The element; null removes it.'),
+    }),
+    result: z.object({}),
+    errors: [
+      'domain.not-found',
+      'domain.no-metadata',
+      'domain.busy',
+      'xml.malformed',
+      'xml.invalid',
+      'request.invalid',
+    ],
+  }),
+  method({
+    name: 'domain.port-forward.add',
+    since: '0.1.0',
+    summary: 'Leads a port of the host into a domain.',
+    description: 'Changes the running guest at once and the stored definition of a persistent domain.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      interface: z
+        .string()
+        .max(64)
+        .optional()
+        .describe('Alias or MAC of the interface; the first one of type `user` when not given.'),
+      ...portForwardSpec.shape,
+    }),
+    result: portForward,
+    errors: ['domain.not-found', 'domain.no-device', 'forward.conflict', 'domain.busy', 'request.invalid'],
+  }),
+  method({
+    name: 'domain.port-forward.remove',
+    since: '0.1.0',
+    summary: 'Takes a port forward away.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      interface: z.string().max(64).optional().describe('Alias or MAC of the interface.'),
+      protocol: portForwardSpec.shape.protocol,
+      hostAddress: portForwardSpec.shape.hostAddress,
+      hostPort: portForwardSpec.shape.hostPort,
+    }),
+    result: z.object({}),
+    errors: ['domain.not-found', 'forward.not-found', 'domain.busy'],
+  }),
+] as const;

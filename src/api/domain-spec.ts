@@ -1,0 +1,103 @@
+/** The short description that `domain.create` makes a good modern guest of. */
+import * as z from 'zod';
+import { newDomainName } from './domain-objects.ts';
+
+/** Plain text for one attribute: no control characters, which XML could not carry either. */
+// oxlint-disable-next-line no-control-regex
+const line = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not hold control characters');
+const path = z
+  .string()
+  // oxlint-disable-next-line no-control-regex
+  .regex(/^\/[^\u0000-\u001f\u007f]{0,4094}$/, 'must be an absolute path without control characters')
+  .meta({ id: 'AbsolutePath', description: 'An absolute path on the host.' });
+const port = z.int().min(1).max(65535);
+
+export const portForwardSpec = z
+  .strictObject({
+    protocol: z.enum(['tcp', 'udp']).default('tcp'),
+    hostAddress: line(64).default('127.0.0.1').describe('Address of the host to listen on.'),
+    hostPort: port.describe('Port of the host.'),
+    guestAddress: line(64)
+      .optional()
+      .describe("The guest's address; without it the first one given by DHCP."),
+    guestPort: port.describe('Port of the guest.'),
+  })
+  .meta({ id: 'PortForwardSpec', description: 'A port of the host to lead into a guest.' });
+
+const diskSpec = z
+  .strictObject({
+    path: path.describe('Image file or block device.'),
+    format: z
+      .enum(['raw', 'qcow2', 'vmdk', 'vdi', 'vhdx'])
+      .optional()
+      .describe(
+        'Format of the image; without it `qcow2` for a new image, `raw` for an existing one whose format is not told by its name.',
+      ),
+    bus: z.enum(['virtio', 'scsi', 'sata', 'ide', 'usb']).optional().describe('`virtio` when not given.'),
+    readonly: z.boolean().default(false),
+    createBytes: z
+      .int()
+      .min(1)
+      .optional()
+      .describe('When there is no such file, create an image of this size in bytes.'),
+  })
+  .meta({ id: 'DiskSpec' });
+
+const networkSpec = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('user'),
+      model: line(64).optional(),
+      portForwards: z.array(portForwardSpec).max(256).default([]),
+    }),
+    z.strictObject({
+      type: z.literal('network'),
+      source: line(64).describe('Name of the network.'),
+      model: line(64).optional(),
+    }),
+    z.strictObject({
+      type: z.literal('bridge'),
+      source: line(15).describe('Bridge of the host.'),
+      model: line(64).optional(),
+    }),
+  ])
+  .meta({
+    id: 'NetworkSpec',
+    description: 'A network card: of QEMU itself (`user`), in a virtual network, or on a bridge.',
+  });
+
+export const domainSpec = {
+  name: newDomainName,
+  memoryBytes: z
+    .int()
+    .min(1024 * 1024)
+    .describe('Memory in bytes.'),
+  vcpus: z.int().min(1).max(4096).default(1).describe('Virtual CPUs.'),
+  disks: z.array(diskSpec).max(256).default([]),
+  cdrom: path.optional().describe('Image of a CD-ROM, from which the guest boots first.'),
+  networks: z
+    .array(networkSpec)
+    .max(64)
+    .optional()
+    .describe(
+      'Network cards. When not given: one in the network `default` where that is active, else one of type `user`.',
+    ),
+  kernel: path.optional().describe('Kernel to boot directly.'),
+  initrd: path.optional().describe('Initial RAM disk for `kernel`.'),
+  cmdline: line(65_536).optional().describe('Command line for `kernel`.'),
+  graphics: z.enum(['vnc', 'spice', 'none']).default('none').describe('Graphical console.'),
+  firmware: z.enum(['bios', 'efi']).default('bios'),
+  arch: line(64).optional().describe("Guest architecture; the host's when not given."),
+  machine: line(64).optional().describe('QEMU machine type; `q35` on x86 when not given.'),
+  virtType: z
+    .enum(['auto', 'kvm', 'qemu'])
+    .default('auto')
+    .describe('`auto` takes KVM where it is usable and else emulation, with a warning.'),
+  title: line(255).optional(),
+  description: z.string().max(65_536).optional(),
+} as const;

@@ -1,0 +1,319 @@
+/** Events: what they are called, what they carry, and how a client subscribes. */
+import * as z from 'zod';
+import { errorTable } from '../base/errors.ts';
+import { domainIdentity, domainRef, timestamp } from './domain-objects.ts';
+import { event, method } from './method.ts';
+import { networkIdentity, networkRef } from './network-objects.ts';
+
+const since = '0.1.0';
+const domain = { domain: domainIdentity };
+const reason = z.string().describe("Why, in libvirt's words.");
+const jobName = z.string().describe('Name of the job: `start`, `destroy`, ...');
+
+const domainEvents = [
+  event({
+    name: 'domain.defined',
+    since,
+    summary: 'A definition was stored.',
+    payload: z.object({ ...domain, isNew: z.boolean() }),
+  }),
+  event({
+    name: 'domain.undefined',
+    since,
+    summary: 'A stored definition was forgotten.',
+    payload: z.object(domain),
+  }),
+  event({
+    name: 'domain.renamed',
+    since,
+    summary: 'A domain has another name.',
+    payload: z.object({ ...domain, previousName: z.string() }),
+  }),
+  event({
+    name: 'domain.started',
+    since,
+    summary: 'A guest runs.',
+    payload: z.object({ ...domain, reason }),
+  }),
+  event({
+    name: 'domain.suspended',
+    since,
+    summary: 'The virtual CPUs were stopped.',
+    payload: z.object({ ...domain, reason }),
+  }),
+  event({
+    name: 'domain.resumed',
+    since,
+    summary: 'The virtual CPUs go on.',
+    payload: z.object({ ...domain, reason }),
+  }),
+  event({
+    name: 'domain.shutdown',
+    since,
+    summary: 'The guest finished its shutdown; QEMU is about to end.',
+    payload: z.object({ ...domain, reason }),
+  }),
+  event({
+    name: 'domain.stopped',
+    since,
+    summary: 'QEMU has ended.',
+    payload: z.object({ ...domain, reason }),
+  }),
+  event({
+    name: 'domain.crashed',
+    since,
+    summary: 'The guest panicked, or QEMU ended by itself.',
+    payload: z.object({ ...domain, reason, detail: z.string().describe("The end of QEMU's log, or empty.") }),
+  }),
+  event({
+    name: 'domain.rebooted',
+    since,
+    summary: 'The guest was reset.',
+    payload: z.object({ ...domain, byGuest: z.boolean() }),
+  }),
+  event({
+    name: 'domain.metadata-changed',
+    since,
+    summary: 'Title, description or metadata changed.',
+    payload: z.object({
+      ...domain,
+      what: z.enum(['title', 'description', 'metadata']),
+      uri: z.string().nullable().describe('Namespace of the metadata.'),
+    }),
+  }),
+  event({
+    name: 'domain.watchdog',
+    since,
+    summary: 'The watchdog fired.',
+    payload: z.object({ ...domain, action: z.string() }),
+  }),
+  event({
+    name: 'domain.io-error',
+    since,
+    summary: 'A disk operation failed.',
+    payload: z.object({ ...domain, device: z.string(), action: z.string(), reason: z.string() }),
+  }),
+  event({
+    name: 'domain.rtc-changed',
+    since,
+    summary: 'The guest set its clock.',
+    payload: z.object({ ...domain, offsetSeconds: z.int() }),
+  }),
+  event({
+    name: 'domain.agent',
+    since,
+    summary: 'The guest opened or closed an agent channel.',
+    payload: z.object({ ...domain, alias: z.string(), connected: z.boolean() }),
+  }),
+  event({
+    name: 'domain.device-removed',
+    since,
+    summary: 'The guest let go of a device.',
+    payload: z.object({ ...domain, alias: z.string() }),
+  }),
+  event({
+    name: 'domain.quarantined',
+    since,
+    summary: 'A stored definition could not be read and was put aside.',
+    payload: z.object({
+      file: z.string(),
+      reason: z.string(),
+      name: z.string().nullable(),
+      uuid: z.string().nullable(),
+    }),
+  }),
+] as const;
+
+const errorCodes = Object.keys(errorTable) as [keyof typeof errorTable, ...(keyof typeof errorTable)[]];
+
+const jobEvents = [
+  event({
+    name: 'job.started',
+    since,
+    summary: 'A job took a domain.',
+    payload: z.object({ ...domain, job: jobName }),
+  }),
+  event({
+    name: 'job.progress',
+    since,
+    summary: 'A job came further.',
+    payload: z.object({
+      ...domain,
+      job: jobName,
+      step: z.string().describe('What it does now.'),
+      doneBytes: z.int().nullable(),
+      totalBytes: z.int().nullable(),
+    }),
+  }),
+  event({
+    name: 'job.ended',
+    since,
+    summary: 'A job let go of a domain.',
+    payload: z.object({
+      ...domain,
+      job: jobName,
+      durationMs: z.int(),
+      error: z
+        .object({ code: z.enum(errorCodes), reason: z.string() })
+        .nullable()
+        .describe('Null when it succeeded.'),
+    }),
+  }),
+] as const;
+
+const network = { network: networkIdentity };
+
+const networkEvents = [
+  event({
+    name: 'network.defined',
+    since,
+    summary: 'A network was stored.',
+    payload: z.object({ ...network, isNew: z.boolean() }),
+  }),
+  event({
+    name: 'network.undefined',
+    since,
+    summary: 'A stored network was forgotten.',
+    payload: z.object(network),
+  }),
+  event({
+    name: 'network.started',
+    since,
+    summary: 'A network is active.',
+    payload: z.object(network),
+  }),
+  event({
+    name: 'network.stopped',
+    since,
+    summary: 'A network is not active any more.',
+    payload: z.object(network),
+  }),
+  event({
+    name: 'network.changed',
+    since,
+    summary: 'A part of a network changed.',
+    payload: z.object({ ...network, what: z.string().describe('`update`, `add port forward`, ...') }),
+  }),
+  event({
+    name: 'network.metadata-changed',
+    since,
+    summary: 'Title, description or metadata changed.',
+    payload: z.object({
+      ...network,
+      what: z.enum(['title', 'description', 'metadata']),
+      uri: z.string().nullable().describe('Namespace of the metadata.'),
+    }),
+  }),
+  event({
+    name: 'network.leases-changed',
+    since,
+    summary: 'A guest got an address, gave one back, or lost it.',
+    payload: z.object(network),
+  }),
+  event({
+    name: 'network.repaired',
+    since,
+    summary: 'Something of an active network was lost, and was restored or is missing.',
+    payload: z.object({
+      ...network,
+      what: z.enum(['dnsmasq', 'firewall', 'bridge']),
+      reason: z.string(),
+    }),
+  }),
+  event({
+    name: 'network.quarantined',
+    since,
+    summary: 'A stored network could not be read and was put aside.',
+    payload: z.object({
+      file: z.string(),
+      reason: z.string(),
+      name: z.string().nullable(),
+      uuid: z.string().nullable(),
+    }),
+  }),
+] as const;
+
+/** Every event, in the order of the documents. */
+export const eventDeclarations = [...domainEvents, ...jobEvents, ...networkEvents] as const;
+
+type EventDeclarations = (typeof eventDeclarations)[number];
+export type EventName = EventDeclarations['name'];
+
+/** What a notification of that event carries besides `event`, `sequence` and `time`. */
+export type EventPayload<Name extends EventName> = z.output<
+  Extract<EventDeclarations, { name: Name }>['payload']
+>;
+
+/** An event with its payload, as the services publish it: told apart by `event`. */
+export type PublishedEvent = {
+  [Name in EventName]: { readonly event: Name } & EventPayload<Name>;
+}[EventName];
+
+/** The params of an `event` notification. */
+export type EventNotification = PublishedEvent & {
+  readonly subscription: string;
+  readonly sequence: number;
+  readonly time: string;
+};
+
+const eventNames = eventDeclarations.map((declaration) => declaration.name) as [EventName, ...EventName[]];
+
+/** What `event.subscribe` takes for `events`: a name, or a group. */
+const eventPattern = z.enum([...eventNames, 'domain.*', 'job.*', 'network.*']).meta({
+  id: 'EventPattern',
+  description: 'Name of an event, or `domain.*`, `job.*` or `network.*` for all of a kind.',
+});
+
+export type EventPattern = z.output<typeof eventPattern>;
+
+/** What every notification carries besides the event's own payload. */
+export const eventEnvelope = z.object({
+  subscription: z.string().describe('Which subscription it belongs to.'),
+  event: z.enum(eventNames),
+  sequence: z.int().describe('Counts all events of this daemon; a filtered subscription sees gaps.'),
+  time: timestamp,
+});
+
+export const eventMethods = [
+  method({
+    name: 'event.subscribe',
+    since,
+    summary: 'Sends this connection notifications `event` from now on.',
+    description:
+      'A client that does not read them is cut off when 4 MiB or 10,000 messages wait for it; nothing is dropped silently.',
+    access: 'query',
+    params: z.strictObject({
+      events: z
+        .array(eventPattern)
+        .min(1)
+        .max(100)
+        .optional()
+        .describe('Only these events; all when not given.'),
+      domains: z
+        .array(domainRef)
+        .min(1)
+        .max(1000)
+        .optional()
+        .describe(
+          'Only events of these domains. A name means whichever domain has it when the event happens.',
+        ),
+      networks: z
+        .array(networkRef)
+        .min(1)
+        .max(1000)
+        .optional()
+        .describe('Only events of these networks; together with `domains`, of those and of these.'),
+    }),
+    result: z.object({ subscription: z.string() }),
+    errors: ['request.too-large'],
+  }),
+  method({
+    name: 'event.unsubscribe',
+    since,
+    summary: 'Ends a subscription of this connection.',
+    access: 'query',
+    params: z.strictObject({ subscription: z.string().min(1).max(64) }),
+    result: z.object({}),
+    errors: ['request.invalid'],
+  }),
+] as const;

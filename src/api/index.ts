@@ -1,0 +1,51 @@
+/** The whole contract: every method and every event, by name, with their types. */
+import type { z } from 'zod';
+import { daemonMethods } from './daemon.ts';
+import { domainDefinitionMethods } from './domain-definition.ts';
+import { domainLifecycleMethods } from './domain-lifecycle.ts';
+import { domainQueries } from './domain-queries.ts';
+import { eventDeclarations, eventMethods } from './events.ts';
+import { hostMethods } from './host.ts';
+import { networkMethods } from './network.ts';
+
+/** Makes an object of declarations, keyed by name, without a prototype, so that `constructor` is no method. */
+function byName<const T extends readonly { readonly name: string }[]>(
+  declarations: T,
+): { readonly [D in T[number] as D['name']]: D } {
+  const table = Object.create(null) as Record<string, T[number]>;
+  for (const declaration of declarations) {
+    if (table[declaration.name] !== undefined) throw new Error(`declared twice: ${declaration.name}`);
+    table[declaration.name] = declaration;
+  }
+  return Object.freeze(table) as { readonly [D in T[number] as D['name']]: D };
+}
+
+/** Every method, by name. */
+export const methods = byName([
+  ...daemonMethods,
+  ...hostMethods,
+  ...eventMethods,
+  ...domainQueries,
+  ...domainDefinitionMethods,
+  ...domainLifecycleMethods,
+  ...networkMethods,
+]);
+
+/** Every event, by name. */
+export const events = byName(eventDeclarations);
+
+export type MethodName = keyof typeof methods;
+
+/** Params as a client may write them: what has a default may be left out. */
+export type ParamsInput<Name extends MethodName> = z.input<(typeof methods)[Name]['params']>;
+/** Params as a handler sees them: checked, with defaults filled in. */
+export type Params<Name extends MethodName> = z.output<(typeof methods)[Name]['params']>;
+export type Result<Name extends MethodName> = z.output<(typeof methods)[Name]['result']>;
+
+/** The methods that turn the connection into a byte stream. */
+export type UpgradeMethodName = {
+  [Name in MethodName]: true extends (typeof methods)[Name]['upgrade'] ? Name : never;
+}[MethodName];
+
+export type { EventName, EventNotification, EventPattern, EventPayload, PublishedEvent } from './events.ts';
+export type { AccessClass, EventDeclaration, MethodDeclaration } from './method.ts';

@@ -1,0 +1,66 @@
+/** How a method or an event of our API is declared: once, here come types, checks, documents and help from. */
+import type { z } from 'zod';
+import type { ErrorCode } from '../base/errors.ts';
+
+/**
+ * What a method may do, for the access table (SECURITY A1): `query` only looks; `modify` changes something;
+ * `secret` shows secrets; `exec` lets the caller choose a program or its arguments; `path` touches a path that the
+ * caller names. Everything but `query` needs a read-write connection.
+ */
+export type AccessClass = 'query' | 'modify' | 'secret' | 'exec' | 'path';
+
+export interface MethodDeclaration<
+  Name extends string = string,
+  P extends z.ZodType = z.ZodType,
+  R extends z.ZodType = z.ZodType,
+> {
+  readonly name: Name;
+  /** The version of Vireo that brought it. */
+  readonly since: string;
+  /** One sentence, ending with a full stop. */
+  readonly summary: string;
+  /** More, in Markdown: units, effects, what state it leaves behind. */
+  readonly description?: string;
+  readonly access: AccessClass;
+  /**
+   * Params that raise the access class when they are given and not false: `{ secure: 'secret' }`. So that a method
+   * which mostly looks does not give a read-only connection more than that.
+   */
+  readonly raises?: Readonly<Record<string, AccessClass>>;
+  /** An object schema (z.strictObject): params by name. A client may leave params out when nothing is required. */
+  readonly params: P;
+  readonly result: R;
+  readonly errors: readonly ErrorCode[];
+  /**
+   * After the response line of a successful call the connection carries raw bytes both ways and no more messages
+   * (console, upload, download); the kernel's socket buffers give the back-pressure.
+   */
+  readonly upgrade?: boolean;
+}
+
+/** Declares a method. */
+export function method<
+  const Name extends string,
+  P extends z.ZodType,
+  R extends z.ZodType,
+  const Upgrade extends boolean = false,
+>(
+  declaration: MethodDeclaration<Name, P, R> & { readonly upgrade?: Upgrade },
+): MethodDeclaration<Name, P, R> & { readonly upgrade?: Upgrade } {
+  return declaration;
+}
+
+export interface EventDeclaration<Name extends string = string, P extends z.ZodType = z.ZodType> {
+  readonly name: Name;
+  readonly since: string;
+  readonly summary: string;
+  /** What a notification carries besides `event`, `sequence` and `time`. */
+  readonly payload: P;
+}
+
+/** Declares an event. */
+export function event<const Name extends string, P extends z.ZodType>(
+  declaration: EventDeclaration<Name, P>,
+): EventDeclaration<Name, P> {
+  return declaration;
+}
