@@ -1,0 +1,121 @@
+/** The daemon's configuration file, vireod.toml: every setting with its meaning, default and range. */
+import { parse as parseToml } from 'smol-toml';
+import * as z from 'zod';
+import { reasonOf, VirtError } from '../base/errors.ts';
+import { readText, statIfPresent } from '../base/files.ts';
+import { logLevels } from '../base/log.ts';
+
+const seconds = (fallback: number, what: string) =>
+  z.number().positive().max(86_400).default(fallback).describe(what);
+
+/** Settings by section. An unknown section or key is an error: a typing mistake must not be a silent default. */
+export const configSchema = z.strictObject({
+  daemon: z
+    .strictObject({
+      log_level: z.enum(logLevels).default('info').describe('What is logged.'),
+      log_format: z.enum(['json', 'pretty', 'auto']).default('auto').describe('auto: pretty on a terminal.'),
+      socket_group: z
+        .string()
+        .max(64)
+        .optional()
+        .describe('Group of the socket (default: vireo, else libvirt).'),
+      host_name: z.string().max(253).optional().describe('Name of this host as told to clients.'),
+      host_uuid: z
+        .uuid()
+        .optional()
+        .describe('UUID of this host as told to clients; must differ between hosts.'),
+      idle_exit_seconds: seconds(120, 'A session daemon without clients and guests ends after this.'),
+      job_wait_seconds: seconds(30, 'How long a call waits for another job on the same domain.'),
+    })
+    .prefault({}),
+  qemu: z
+    .strictObject({
+      probe_timeout_seconds: seconds(30, 'Limit for asking a QEMU binary for its capabilities.'),
+      start_timeout_seconds: seconds(60, 'Limit from the launch of QEMU to its monitor.'),
+      command_timeout_seconds: seconds(30, 'Limit for one monitor command.'),
+      stop_grace_seconds: seconds(10, 'Time between SIGTERM and SIGKILL.'),
+      allow_command_line: z.boolean().default(false).describe('Accept <qemu:commandline> in definitions.'),
+      sandbox: z.boolean().default(true).describe('Run QEMU in its seccomp sandbox.'),
+      user: z.string().max(64).optional().describe('One user for all guests instead of one uid for each.'),
+      uid_base: z
+        .number()
+        .int()
+        .min(1000)
+        .max(4_000_000_000)
+        .default(1_900_000_000)
+        .describe('First uid for guests.'),
+      uid_count: z
+        .number()
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(65_536)
+        .describe('How many uids guests may have.'),
+      graphics_port_min: z
+        .number()
+        .int()
+        .min(1024)
+        .max(65_535)
+        .default(5900)
+        .describe('First port for displays.'),
+      graphics_port_max: z
+        .number()
+        .int()
+        .min(1024)
+        .max(65_535)
+        .default(65_535)
+        .describe('Last port for displays.'),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      define_default: z
+        .boolean()
+        .default(true)
+        .describe("Define and start the NAT network 'default' at the first start."),
+      allow_dnsmasq_options: z.boolean().default(false).describe('Accept <dnsmasq:options> in networks.'),
+      firewall_backend: z
+        .enum(['auto', 'nftables', 'iptables', 'none'])
+        .default('auto')
+        .describe('Who filters and translates; auto takes what the host has.'),
+      dnsmasq_user: z
+        .string()
+        .max(64)
+        .optional()
+        .describe('Who the DHCP and DNS servers of networks run as (default: the first of the usual users).'),
+    })
+    .prefault({}),
+});
+
+export type DaemonConfig = z.output<typeof configSchema>;
+
+/**
+ * Reads the configuration; a file that isn't there means defaults.
+ * @throws VirtError config.invalid naming file and key
+ */
+export async function loadConfig(path: string): Promise<DaemonConfig> {
+  const wanted = `read the configuration ${path}`;
+  if ((await statIfPresent(path)) === undefined) return configSchema.parse({});
+  let raw: unknown;
+  try {
+    raw = parseToml(await readText(path, 1024 * 1024));
+  } catch (error) {
+    throw new VirtError('config.invalid', {
+      wanted,
+      reason: reasonOf(error).split('\\x0a')[0] ?? 'unreadable',
+      cause: error,
+    });
+  }
+  const result = configSchema.safeParse(raw);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => ({
+    path: issue.path.join('.'),
+    message: issue.message,
+  }));
+  const first = problems[0];
+  throw new VirtError('config.invalid', {
+    wanted,
+    reason: `${first?.path ? `${first.path}: ` : ''}${first?.message ?? 'wrong'}`,
+    details: { problems },
+  });
+}

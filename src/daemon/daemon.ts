@@ -1,0 +1,288 @@
+/** Wires all parts into one running daemon: the only place that knows every one of them. */
+import { join } from 'node:path';
+import { isVirtError, reasonOf, VirtError } from '../base/errors.ts';
+import { MAX_UNIX_PATH } from '../base/ffi.ts';
+import { ensureDirectory } from '../base/files.ts';
+import { createLogger, type Logger, type LogLevel } from '../base/log.ts';
+import { listenFds } from '../base/sd-notify.ts';
+import { hostDocuments } from '../drivers/qemu/capabilities.ts';
+import { QemuDriver } from '../drivers/qemu/driver.ts';
+import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
+import { defaultTimeouts, type EmulatorSource, type QemuDriverOptions } from '../drivers/qemu/options.ts';
+import { CapabilityCache } from '../drivers/qemu/probe/cache.ts';
+import { emulatorFor } from '../drivers/qemu/probe/find.ts';
+import { readImageHeader } from '../storage/image-header/read.ts';
+import type { DaemonArguments } from './arguments.ts';
+import { type DaemonConfig, loadConfig } from './config.ts';
+import { buildHandlers } from './frontends/jsonrpc/bind.ts';
+import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
+import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
+import { IdleExit } from './idle-exit.ts';
+import { takeLock } from './lock.ts';
+import { buildNetworking, type Networking } from './networks.ts';
+import { type DaemonPaths, daemonPaths } from './paths.ts';
+import { DomainService } from './services/domain-service.ts';
+import { EventBus } from './services/events.ts';
+import { HostService, stateDirectories } from './services/host-service.ts';
+import { DefinitionStore } from './state/definitions.ts';
+import { RuntimeStore } from './state/runtime.ts';
+import { MemoryTidier } from './tidy-memory.ts';
+import { socketGroup, userByName } from './users.ts';
+import { version } from './version.ts';
+
+/** Where UEFI images describe themselves (QEMU docs/interop/firmware.json), the administrator's first. */
+const firmwareDirectories = ['/etc/qemu/firmware', '/usr/share/qemu/firmware'];
+
+/** A daemon that serves. */
+export interface RunningDaemon {
+  /** Sockets by front end. */
+  readonly sockets: Readonly<Record<string, string>>;
+  readonly log: Logger;
+  /** Reads the configuration (what needs a restart is logged) and the stored definitions again. */
+  reload(): Promise<void>;
+  /** Stops serving; guests go on. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a daemon. `onIdle` is called when a session daemon has had neither clients nor guests for its time.
+ * @throws VirtError config.invalid, daemon.running, file.*
+ */
+export async function startDaemon(args: DaemonArguments, onIdle: () => void): Promise<RunningDaemon> {
+  const startedAtMs = Date.now();
+  // Files and directories of ours are private unless a call says otherwise (SECURITY I4).
+  process.umask(0o077);
+  const paths = daemonPaths(args);
+  checkSocketPath(paths);
+  const config = await loadConfig(args.configFile ?? paths.configFile);
+  const log = daemonLogger(args, config);
+  await openSharedDirectories(paths);
+  for (const directory of stateDirectories(paths)) await ensureDirectory(directory.path, directory.mode);
+  await ensureDirectory(paths.guests, paths.mode === 'system' ? 0o711 : 0o700);
+  takeLock(paths.lock);
+
+  const events = new EventBus(log);
+  const host = new HostService({ paths, config });
+  const networking = buildNetworking({ paths, config, log, events, domains: () => domains });
+  const driver = await buildDriver({ paths, config, log, host, networking });
+  const facts = await host.facts();
+  const domains: DomainService = new DomainService({
+    mode: paths.mode,
+    driver,
+    definitions: new DefinitionStore({ directory: paths.definitions, quarantine: paths.quarantine, log }),
+    runtime: new RuntimeStore({ directory: paths.status, log }),
+    events,
+    log,
+    jobWaitMs: config.daemon.job_wait_seconds * 1000,
+    stopGraceMs: config.qemu.stop_grace_seconds * 1000,
+    host: { arch: facts.arch, logDirectory: paths.guestLogs, kvmProblem: () => kvmProblem(host) },
+  });
+  await networking?.open();
+  await domains.open();
+
+  const idle = new IdleExit({
+    delayMs: idleDelayMs(args, config, paths),
+    isBusy: () => server.clientCount > 0 || domains.counts.active > 0,
+    onIdle,
+  });
+  const tidier = new MemoryTidier(() => server.clientCount > 0);
+  const server: JsonRpcServer = await serveJsonRpc({
+    listen: listenTarget(paths, config),
+    mode: paths.mode,
+    handlers: buildHandlers({
+      domains,
+      networks: networking?.service,
+      driver,
+      log,
+      host: {
+        facts: () => host.facts(),
+        memory: () => host.memory(),
+        kvm: () => host.kvmReport(),
+        check: ({ signal }) => host.check(guestUids(paths, config), signal),
+      },
+      daemon: {
+        version,
+        mode: paths.mode,
+        startedAtMs,
+        hostName: facts.hostname,
+        paths: visiblePaths(paths),
+        sockets: () => [{ frontend: 'jsonrpc', path: paths.socket }],
+        clients: () => ({ clients: server.clientCount, subscriptions: server.subscriptionCount }),
+        logLevel: () => log.level as LogLevel,
+        setLogLevel: (level) => {
+          log.level = level;
+        },
+      },
+    }),
+    events: (listener) => events.subscribe(listener),
+    log,
+    onClientsChange: () => {
+      idle.look();
+      tidier.look();
+    },
+  });
+  events.subscribe((event) => event.event === 'domain.stopped' && idle.look());
+  idle.look();
+  tidier.look();
+  bringUp(networking, domains, paths).catch((error: unknown) =>
+    log.error({ err: error }, 'autostart failed'),
+  );
+  log.info({ version, mode: paths.mode, root: paths.root, domains: domains.counts }, 'serving');
+  return {
+    sockets: { jsonrpc: `unix://${paths.socket}` },
+    log,
+    reload: async () => {
+      await reload(args, paths, log);
+      await domains.files.rescan();
+      await networking?.service.rescan();
+    },
+    stop: async () => {
+      idle.stop();
+      tidier.stop();
+      await server.close();
+      domains.detach();
+      networking?.service.detach();
+      log.info('stopped; guests were left as they are');
+    },
+  };
+}
+
+/** What others must enter below a root of our own, as they can below /: dnsmasq runs unprivileged. */
+async function openSharedDirectories({ root }: DaemonPaths): Promise<void> {
+  if (root === undefined) return;
+  for (const path of [join(root, 'var'), join(root, 'var/lib')]) await ensureDirectory(path, 0o755);
+}
+
+/** Networks first: guests that are started then find them. */
+async function bringUp(
+  networking: Networking | undefined,
+  domains: DomainService,
+  paths: DaemonPaths,
+): Promise<void> {
+  await networking?.bringUp();
+  await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
+}
+
+/** An absurdly deep --root shows here, not at the first connection. */
+function checkSocketPath(paths: DaemonPaths): void {
+  // The longest socket of a guest: its directory below `g`, and `qmp` or a channel's name in it.
+  const longest = Math.max(Buffer.byteLength(paths.socket), Buffer.byteLength(paths.guests) + 24);
+  if (longest > MAX_UNIX_PATH)
+    throw new VirtError('config.invalid', {
+      wanted: 'start the daemon',
+      reason: `the runtime directory ${paths.runtime} is too long for unix sockets (${MAX_UNIX_PATH} bytes in all)`,
+      hint: 'choose a shorter --root',
+    });
+}
+
+function daemonLogger(args: DaemonArguments, config: DaemonConfig): Logger {
+  const configured = config.daemon.log_format;
+  const format =
+    args.logFormat ?? (configured === 'auto' ? (process.stderr.isTTY ? 'pretty' : 'json') : configured);
+  return createLogger({ level: args.logLevel ?? config.daemon.log_level, format });
+}
+
+function listenTarget(paths: DaemonPaths, config: DaemonConfig): ListenTarget {
+  const inherited = listenFds()[0];
+  if (inherited) return { fd: inherited.fd };
+  if (paths.mode === 'session') return { path: paths.socket, mode: 0o600 };
+  const gid = socketGroup(config.daemon.socket_group);
+  // Without such a group only root may connect.
+  return gid === undefined ? { path: paths.socket, mode: 0o600 } : { path: paths.socket, mode: 0o660, gid };
+}
+
+function idleDelayMs(args: DaemonArguments, config: DaemonConfig, paths: DaemonPaths): number | undefined {
+  if (args.idleExitSeconds === null) return undefined;
+  if (args.idleExitSeconds !== undefined) return args.idleExitSeconds * 1000;
+  return paths.mode === 'session' ? config.daemon.idle_exit_seconds * 1000 : undefined;
+}
+
+async function buildDriver(parts: {
+  readonly paths: DaemonPaths;
+  readonly config: DaemonConfig;
+  readonly log: Logger;
+  readonly host: HostService;
+  readonly networking: Networking | undefined;
+}): Promise<QemuDriver> {
+  const { paths, config, log, host, networking } = parts;
+  const { qemu } = config;
+  const probe = { timeoutMs: qemu.probe_timeout_seconds * 1000, runtimeDirectory: paths.runtime };
+  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
+  const emulators: EmulatorSource = {
+    capabilities: (path) => cache.get(path),
+    find: (arch) =>
+      emulatorFor(arch).then(
+        (emulator) => emulator.path,
+        (error: unknown) => {
+          if (isVirtError(error, 'qemu.missing')) return undefined;
+          throw error;
+        },
+      ),
+  };
+  const hostArch = (await host.facts()).arch;
+  const user = qemu.user === undefined ? undefined : userByName(qemu.user);
+  const options: QemuDriverOptions = {
+    mode: paths.mode,
+    runtimeDirectory: paths.runtime,
+    nvramDirectory: paths.nvram,
+    tpmDirectory: paths.tpm,
+    logDirectory: paths.logs,
+    firmwareDirectories,
+    hostArch,
+    graphicsPorts: { first: qemu.graphics_port_min, last: qemu.graphics_port_max },
+    timeouts: {
+      ...defaultTimeouts,
+      startMs: qemu.start_timeout_seconds * 1000,
+      commandMs: qemu.command_timeout_seconds * 1000,
+    },
+    logLimits: defaultLogLimits,
+    openFiles: 8192,
+    uidRange: { first: qemu.uid_base, count: qemu.uid_count },
+    ...(user && { fallbackUser: user }),
+    sandbox: qemu.sandbox,
+    allowCommandLinePassthrough: qemu.allow_command_line,
+    logger: log,
+    emulators,
+    documents: hostDocuments({
+      emulators,
+      hostFacts: () => host.facts(),
+      kvmReport: () => host.kvmReport(),
+      firmwareDirectories,
+      log,
+    }),
+    kvmReport: () => host.kvmReport(),
+    images: { readHeader: readImageHeader },
+    ...(networking && { links: networking.links }),
+  };
+  return new QemuDriver(options);
+}
+
+/** Why guests can't use KVM, undefined when they can. */
+async function kvmProblem(
+  host: HostService,
+): Promise<{ readonly reason: string; readonly hint?: string } | undefined> {
+  const { problem } = await host.kvmReport();
+  return problem && { reason: problem.reason, hint: problem.repair };
+}
+
+function guestUids(paths: DaemonPaths, config: DaemonConfig): { first: number; count: number } | undefined {
+  if (paths.mode === 'session' || config.qemu.user !== undefined) return undefined;
+  return { first: config.qemu.uid_base, count: config.qemu.uid_count };
+}
+
+/** The directories that `daemon.info` tells. */
+function visiblePaths(paths: DaemonPaths): Record<string, string> {
+  const { runtime, config, data, logs, cache, definitions, quarantine, images } = paths;
+  return { runtime, config, data, logs, cache, definitions, quarantine, images };
+}
+
+/** Takes over what can change while running: the log level. */
+async function reload(args: DaemonArguments, paths: DaemonPaths, log: Logger): Promise<void> {
+  try {
+    const config = await loadConfig(args.configFile ?? paths.configFile);
+    log.level = args.logLevel ?? config.daemon.log_level;
+    log.info({ level: log.level }, 'configuration read again; all but the log level needs a restart');
+  } catch (error) {
+    log.error({ reason: reasonOf(error) }, 'the configuration is wrong; the old one stays');
+  }
+}

@@ -1,0 +1,268 @@
+/** Domain methods onto the domain service: find the domain, call the verb, shape the result. */
+import type { DomainRef } from '../../../api/domain-objects.ts';
+import type { Params, Result } from '../../../api/index.ts';
+import { VirtError } from '../../../base/errors.ts';
+import type { Logger } from '../../../base/log.ts';
+import { parseDomain } from '../../../model/domain/domain.ts';
+import type { Domain } from '../../services/domain.ts';
+import type { DomainService } from '../../services/domain-service.ts';
+import type { NetworkService } from '../../services/network-service.ts';
+import { detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
+import type { CallContext, Handlers } from './handlers.ts';
+import { toQcodes } from './key-codes.ts';
+
+type DomainMethod = Extract<keyof Handlers, `domain.${string}`>;
+export type DomainHandlers = Pick<Handlers, DomainMethod>;
+
+/** `networks` tell which addresses guests have; a session has none. */
+export function bindDomains(
+  domains: DomainService,
+  networks: NetworkService | undefined,
+  log: Logger,
+): DomainHandlers {
+  return {
+    ...bindQueries(domains, networks),
+    ...bindDefinitions(domains, networks, log),
+    ...bindChanges(domains),
+    ...bindLifecycle(domains, log),
+    ...bindControls(domains),
+  };
+}
+
+/** A text is a uuid or a name, the uuid first. @throws VirtError domain.not-found */
+function find(domains: DomainService, ref: DomainRef): Domain {
+  return typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+}
+
+const parseMode = (strict: boolean) => (strict ? 'strict' : 'lenient');
+
+/** Destroys what this connection owns when it closes; at once when it has closed while the guest was started. */
+function destroyOnClose(domains: DomainService, context: CallContext, log: Logger): void {
+  context.connection.onClose(() => {
+    domains.lifecycle.connectionClosed(context.connection).catch((error: unknown) => {
+      log.error({ err: error, client: context.connection.id }, 'autodestroy failed');
+    });
+  });
+}
+
+function ownerOf(autodestroy: boolean, context: CallContext): { autodestroyOwner?: object } {
+  return autodestroy ? { autodestroyOwner: context.connection } : {};
+}
+
+function bindQueries(domains: DomainService, networks: NetworkService | undefined) {
+  return {
+    'domain.list': async (filter) => ({
+      domains: domains.list(filter).map((domain) => summaryOf(domains, domain)),
+      quarantined: domains.quarantined.map((file) => quarantinedOf(file)),
+    }),
+    'domain.get': async ({ domain }) => {
+      const details = detailsOf(domains, find(domains, domain));
+      const interfaces = details.interfaces.map((nic) => withLeasedAddress(nic, networks));
+      return { ...details, interfaces: await Promise.all(interfaces) };
+    },
+    'domain.xml': async ({ domain, inactive, secure, migratable }) => ({
+      // What another host takes is the definition without what lives here only: ids, aliases, chosen ports.
+      xml: domains.definitions.xml(find(domains, domain), { inactive: inactive || migratable, secure }),
+    }),
+    'domain.log': async ({ domain, source, maxBytes }) => ({
+      text: await domains.controls.log(find(domains, domain), source, maxBytes),
+    }),
+    'domain.wait': async ({ domain, until, timeoutMs }, { signal }) => {
+      const found = find(domains, domain);
+      await domains.controls.wait(found, until, { timeoutMs, signal });
+      return summaryOf(domains, found);
+    },
+    'domain.job': async ({ domain }) => ({ job: jobOf(find(domains, domain)) }),
+    'domain.get-metadata': async ({ domain, uri, inactive }) => ({
+      xml: domains.definitions.metadata(find(domains, domain), uri, { inactive }),
+    }),
+    'domain.port-forward.list': async ({ domain }) => ({
+      portForwards: domains.controls.portForwards(find(domains, domain)),
+    }),
+    'domain.command-line': async ({ domain }) => ({
+      argv: [...(await domains.controls.commandLine(find(domains, domain)))],
+    }),
+  } satisfies Partial<DomainHandlers>;
+}
+
+type InterfaceInfo = Result<'domain.get'>['interfaces'][number];
+
+/** An interface with the address that its network leased to it, IPv4 first. */
+async function withLeasedAddress(
+  nic: InterfaceInfo,
+  networks: NetworkService | undefined,
+): Promise<InterfaceInfo> {
+  if (networks === undefined || nic.type !== 'network' || nic.source === null) return nic;
+  const network = networks.list({ active: true }).find(({ name }) => name === nic.source);
+  const leases = network === undefined ? [] : await networks.leases(network);
+  const own = leases.filter(({ mac }) => mac !== undefined && mac === nic.mac);
+  const lease = own.find(({ family }) => family === 4) ?? own[0];
+  return lease === undefined ? nic : { ...nic, address: lease.address };
+}
+
+function bindDefinitions(domains: DomainService, networks: NetworkService | undefined, log: Logger) {
+  return {
+    // A client that leaves does not stop what it asked for: it may not have seen the answer, and asks again.
+    'domain.define': async ({ xml, strict, startAfter }) => {
+      const { domain, dropped } = await domains.definitions.define(xml, { mode: parseMode(strict) });
+      if (startAfter) await domains.lifecycle.start(domain, { paused: false });
+      return { domain: summaryOf(domains, domain), dropped: [...dropped] };
+    },
+    'domain.undefine': async ({ domain, nvram }) => {
+      await domains.definitions.undefine(find(domains, domain), nvram === undefined ? {} : { nvram });
+      return {};
+    },
+    'domain.create': async (params, context) => {
+      const created = await domains.creation.create(createRequest(params, networks, context));
+      if (params.autodestroy) destroyOnClose(domains, context, log);
+      return { domain: summaryOf(domains, created.domain), warnings: created.warnings };
+    },
+    'domain.create-xml': async ({ xml, strict, paused, autodestroy }, context) => {
+      const mode = parseMode(strict);
+      const { definition, dropped } = parseDomain(xml, { mode });
+      const request = { paused, ...ownerOf(autodestroy, context) };
+      const domain = await domains.lifecycle.create(definition, request, mode);
+      if (autodestroy) destroyOnClose(domains, context, log);
+      return { domain: summaryOf(domains, domain), dropped: [...dropped] };
+    },
+  } satisfies Partial<DomainHandlers>;
+}
+
+/** The card of a guest whose maker said nothing: in the network that every installation has, where it is active. */
+function defaultCard(networks: NetworkService | undefined): NetworkParams {
+  const isActive = networks?.list({ active: true }).some(({ name }) => name === 'default') ?? false;
+  return isActive ? { type: 'network', source: 'default' } : { type: 'user', portForwards: [] };
+}
+
+function createRequest(
+  params: Params<'domain.create'>,
+  service: NetworkService | undefined,
+  context: CallContext,
+) {
+  const { start, paused, transient, autostart, autodestroy, disks, virtType, ...spec } = params;
+  if (transient && autostart)
+    throw new VirtError('request.invalid', {
+      wanted: `create domain '${params.name}'`,
+      reason: 'a transient domain cannot start with the daemon',
+      details: { problems: [{ path: 'autostart', message: 'does not go with transient' }] },
+    });
+  if (autodestroy && !start && !transient)
+    throw new VirtError('request.invalid', {
+      wanted: `create domain '${params.name}'`,
+      reason: 'autodestroy is for a domain that is started',
+      details: { problems: [{ path: 'autodestroy', message: 'needs start or transient' }] },
+    });
+  const networks = (spec.networks ?? [defaultCard(service)]).map(networkOf);
+  return {
+    spec: { ...spec, networks },
+    disks,
+    virtType,
+    start,
+    paused,
+    transient,
+    autostart,
+    ...ownerOf(autodestroy, context),
+  };
+}
+
+type NetworkParams = NonNullable<Params<'domain.create'>['networks']>[number];
+
+function networkOf(network: NetworkParams) {
+  return network.type === 'user' ? network : { ...network, portForwards: [] };
+}
+
+function bindChanges(domains: DomainService) {
+  return {
+    'domain.set-autostart': async ({ domain, autostart }) => {
+      await domains.definitions.setAutostart(find(domains, domain), autostart);
+      return {};
+    },
+    'domain.rename': async ({ domain, name }) => {
+      const found = find(domains, domain);
+      await domains.definitions.rename(found, name);
+      return summaryOf(domains, found);
+    },
+    'domain.set-title': async ({ domain, title }) => {
+      await domains.definitions.setTitle(find(domains, domain), title);
+      return {};
+    },
+    'domain.set-description': async ({ domain, description }) => {
+      await domains.definitions.setDescription(find(domains, domain), description);
+      return {};
+    },
+    'domain.set-metadata': async ({ domain, uri, key, xml }) => {
+      await domains.definitions.setMetadata(find(domains, domain), uri, key, xml);
+      return {};
+    },
+    'domain.port-forward.add': async ({ domain, interface: name, ...forward }) =>
+      domains.controls.addPortForward(find(domains, domain), name, forward),
+    'domain.port-forward.remove': async ({ domain, interface: name, ...hostEnd }) => {
+      await domains.controls.removePortForward(find(domains, domain), name, hostEnd);
+      return {};
+    },
+  } satisfies Partial<DomainHandlers>;
+}
+
+function bindLifecycle(domains: DomainService, log: Logger) {
+  return {
+    // `forceBoot` holds by itself as long as no state of a guest is saved: every start boots afresh.
+    'domain.start': async ({ domain, paused, autodestroy }, context) => {
+      const found = find(domains, domain);
+      await domains.lifecycle.start(found, { paused, ...ownerOf(autodestroy, context) });
+      if (autodestroy) destroyOnClose(domains, context, log);
+      return summaryOf(domains, found);
+    },
+    'domain.shutdown': async ({ domain, mode, timeoutMs }, { signal }) => {
+      const found = find(domains, domain);
+      await domains.lifecycle.shutdown(found, mode);
+      if (timeoutMs !== undefined) await domains.controls.wait(found, 'shutoff', { timeoutMs, signal });
+      return summaryOf(domains, found);
+    },
+    'domain.reboot': async ({ domain, mode }) => {
+      await domains.lifecycle.reboot(find(domains, domain), mode);
+      return {};
+    },
+    'domain.reset': async ({ domain }) => {
+      await domains.lifecycle.reset(find(domains, domain));
+      return {};
+    },
+    'domain.suspend': async ({ domain }) => {
+      const found = find(domains, domain);
+      await domains.lifecycle.suspend(found);
+      return summaryOf(domains, found);
+    },
+    'domain.resume': async ({ domain }) => {
+      const found = find(domains, domain);
+      await domains.lifecycle.resume(found);
+      return summaryOf(domains, found);
+    },
+    'domain.destroy': async ({ domain, graceful }) => {
+      await domains.lifecycle.destroy(find(domains, domain), { graceful });
+      return {};
+    },
+  } satisfies Partial<DomainHandlers>;
+}
+
+function bindControls(domains: DomainService) {
+  return {
+    'domain.screenshot': async ({ domain, screen }) => {
+      const { mime, bytes } = await domains.controls.screenshot(find(domains, domain), screen);
+      return { mime, base64: bytes.toString('base64') };
+    },
+    'domain.send-key': async ({ domain, keys, codeset, holdMs }) => {
+      await domains.controls.sendKeys(find(domains, domain), toQcodes(keys, codeset), holdMs);
+      return {};
+    },
+    'domain.inject-nmi': async ({ domain }) => {
+      await domains.controls.injectNmi(find(domains, domain));
+      return {};
+    },
+    'domain.console': async ({ domain, console, force }) => {
+      const { alias, stream } = await domains.controls.openConsole(find(domains, domain), console, { force });
+      return { result: { console: alias }, stream };
+    },
+    'domain.monitor-command': async ({ domain, command, arguments: args }) => ({
+      return: await domains.controls.monitorCommand(find(domains, domain), command, args),
+    }),
+  } satisfies Partial<DomainHandlers>;
+}

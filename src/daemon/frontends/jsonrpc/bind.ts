@@ -1,0 +1,29 @@
+/** All handlers of the JSON-RPC front end, bound to the services behind it. */
+import type { Logger } from '../../../base/log.ts';
+import type { HypervisorDriver } from '../../../drivers/driver.ts';
+import type { DomainService } from '../../services/domain-service.ts';
+import type { NetworkService } from '../../services/network-service.ts';
+import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
+import { bindDomains } from './bind-domain.ts';
+import { bindHost, type HostSource } from './bind-host.ts';
+import { bindNetworks } from './bind-network.ts';
+import type { Handlers } from './handlers.ts';
+
+export interface JsonRpcServices {
+  readonly domains: DomainService;
+  /** Undefined in a session. */
+  readonly networks?: NetworkService | undefined;
+  readonly host: HostSource;
+  readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
+  readonly daemon: DaemonSource;
+  readonly log: Logger;
+}
+
+export function buildHandlers(services: JsonRpcServices): Handlers {
+  return {
+    ...bindDaemon(services.daemon, services.domains),
+    ...bindHost(services.host, services.driver),
+    ...bindDomains(services.domains, services.networks, services.log),
+    ...bindNetworks(services.networks),
+  };
+}

@@ -1,0 +1,79 @@
+/** Everything that a host needs for guests, looked at one by one: what `vireo host check` shows. */
+import { type KvmReport, probeKvm } from '../../kvm/report.ts';
+import {
+  type CheckContext,
+  type HostCheck,
+  hostAccess,
+  type StateDirectory,
+  type UidRange,
+} from './check.ts';
+import { checkDevices } from './devices.ts';
+import { checkFirewallBackend, checkForwardPolicy, checkIpForward } from './firewall.ts';
+import { checkEfiFirmware, checkPrograms, checkQemu } from './programs.ts';
+import {
+  checkCgroups,
+  checkDirectories,
+  checkGuestUids,
+  checkLimits,
+  checkSystemd,
+  checkUserNamespaces,
+} from './system.ts';
+import { checkIommu, checkKvm, checkNested } from './virtualization.ts';
+
+interface HostCheckOptions {
+  readonly mode: 'system' | 'session';
+  /** The daemon's directories, with the modes they should have at most. */
+  readonly directories: readonly StateDirectory[];
+  /** User ids of guests in system mode; undefined when guests run under the daemon's user. */
+  readonly guestUids?: UidRange;
+  /** For each program that is run. Slow hosts (emulated ones) need more. */
+  readonly programTimeoutMs: number;
+  /** A report at hand; probed anew when left out. */
+  readonly kvm?: KvmReport;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Checks the host; nothing is changed. Some 15 short programs are run, so that it takes a second or so.
+ * @throws VirtError operation.aborted
+ */
+export async function checkHost(options: HostCheckOptions): Promise<HostCheck[]> {
+  const kvm = options.kvm ?? (await probeKvm());
+  const { programTimeoutMs: timeoutMs, signal } = options;
+  return runChecks({
+    ...hostAccess({ timeoutMs, ...(signal && { signal }) }),
+    mode: options.mode,
+    arch: kvm.arch,
+    kvm,
+    directories: options.directories,
+    guestUids: options.guestUids,
+  });
+}
+
+/** All checks, in the order in which they are shown. */
+export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
+  const [qemu, programs, firewall, forward] = await Promise.all([
+    checkQemu(context),
+    checkPrograms(context),
+    checkFirewallBackend(context),
+    checkForwardPolicy(context),
+  ]);
+  return [
+    checkKvm(context),
+    checkNested(context),
+    qemu,
+    ...programs,
+    checkEfiFirmware(context),
+    ...checkDevices(context),
+    checkIommu(context),
+    firewall,
+    forward,
+    checkIpForward(context),
+    checkCgroups(context),
+    checkSystemd(context),
+    checkGuestUids(context),
+    checkUserNamespaces(context),
+    checkLimits(context),
+    checkDirectories(context),
+  ];
+}

@@ -1,0 +1,141 @@
+/** Every path of the daemon, computed once from mode, root and environment. */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { VirtError } from '../base/errors.ts';
+
+export type DaemonMode = 'system' | 'session';
+
+/** All paths are absolute. */
+export interface DaemonPaths {
+  readonly mode: DaemonMode;
+  /** The directory given with --root, below which everything lies. */
+  readonly root: string | undefined;
+  readonly runtime: string;
+  readonly config: string;
+  readonly data: string;
+  readonly logs: string;
+  readonly cache: string;
+  /** The JSON-RPC socket. */
+  readonly socket: string;
+  /** The lock that makes this daemon the only one on these paths; it also holds its pid. */
+  readonly lock: string;
+  readonly configFile: string;
+  /** Stored definitions, UUID.xml. */
+  readonly definitions: string;
+  /** Stored networks, UUID.xml. */
+  readonly networks: string;
+  /** Stored networks that could not be read. */
+  readonly networkQuarantine: string;
+  /** Runtime status of networks, UUID.json. */
+  readonly networkStatus: string;
+  /** Tells that the network `default` was defined once: who takes it away does not get it back. */
+  readonly defaultNetworkMarker: string;
+  /** Configuration and leases of dnsmasq, where libvirt's name service module looks for them. */
+  readonly dnsmasq: string;
+  /** Stored files that could not be read. */
+  readonly quarantine: string;
+  /** Runtime status of guests, UUID.json. */
+  readonly status: string;
+  /** Private runtime directories of guests. */
+  readonly guests: string;
+  readonly nvram: string;
+  readonly tpm: string;
+  readonly guestLogs: string;
+  readonly capabilityCache: string;
+  /** Where images made by our create verbs go: libvirt's `default` pool. */
+  readonly images: string;
+}
+
+export interface PathOptions {
+  readonly mode: DaemonMode;
+  readonly root?: string;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly uid?: number;
+}
+
+/**
+ * Computes the paths (docs/architecture.md). Session mode follows the XDG base directories.
+ * @throws VirtError config.invalid for a relative root
+ */
+export function daemonPaths(options: PathOptions): DaemonPaths {
+  const { root } = options;
+  if (root !== undefined && !root.startsWith('/'))
+    throw new VirtError('config.invalid', {
+      wanted: 'use the root directory',
+      reason: `'${root}' is not an absolute path`,
+    });
+  const base =
+    options.mode === 'system' || root !== undefined ? systemBase(root ?? '') : sessionBase(options);
+  const images =
+    options.mode === 'system' || root !== undefined
+      ? join(root ?? '/', 'var/lib/libvirt/images')
+      : join(base.dataHome, 'libvirt/images');
+  return {
+    mode: options.mode,
+    root,
+    runtime: base.runtime,
+    config: base.config,
+    data: base.data,
+    logs: base.logs,
+    cache: base.cache,
+    socket: join(base.runtime, 'vireo.sock'),
+    lock: join(base.runtime, 'vireod.lock'),
+    configFile: join(base.config, 'vireod.toml'),
+    definitions: join(base.config, 'domains'),
+    networks: join(base.config, 'networks'),
+    networkQuarantine: join(base.config, 'quarantine', 'networks'),
+    networkStatus: join(base.runtime, 'networks'),
+    defaultNetworkMarker: join(base.data, 'default-network-defined'),
+    dnsmasq: join(base.dataHome, 'libvirt/dnsmasq'),
+    quarantine: join(base.config, 'quarantine'),
+    status: join(base.runtime, 'status'),
+    guests: join(base.runtime, 'g'),
+    nvram: join(base.data, 'nvram'),
+    tpm: join(base.data, 'tpm'),
+    guestLogs: join(base.logs, 'qemu'),
+    capabilityCache: join(base.cache, 'capabilities'),
+    images,
+  };
+}
+
+interface Base {
+  readonly runtime: string;
+  readonly config: string;
+  readonly data: string;
+  readonly dataHome: string;
+  readonly logs: string;
+  readonly cache: string;
+}
+
+function systemBase(root: string): Base {
+  return {
+    runtime: `${root}/run/vireo`,
+    config: `${root}/etc/vireo`,
+    data: `${root}/var/lib/vireo`,
+    dataHome: `${root}/var/lib`,
+    logs: `${root}/var/log/vireo`,
+    cache: `${root}/var/cache/vireo`,
+  };
+}
+
+function sessionBase(options: PathOptions): Base {
+  const environment = options.environment ?? process.env;
+  const home = environment['HOME'] || homedir();
+  const from = (variable: string, fallback: string) => {
+    const value = environment[variable];
+    // The specification says: relative paths in these variables are to be ignored.
+    return value?.startsWith('/') ? value : join(home, fallback);
+  };
+  const cache = join(from('XDG_CACHE_HOME', '.cache'), 'vireo');
+  const runtimeHome = environment['XDG_RUNTIME_DIR'];
+  const dataHome = from('XDG_DATA_HOME', '.local/share');
+  return {
+    // Without a login session there is no runtime directory; libvirt then uses the cache directory too.
+    runtime: runtimeHome?.startsWith('/') ? join(runtimeHome, 'vireo') : join(cache, 'run'),
+    config: join(from('XDG_CONFIG_HOME', '.config'), 'vireo'),
+    data: join(dataHome, 'vireo'),
+    dataHome,
+    logs: join(from('XDG_STATE_HOME', '.local/state'), 'vireo/log'),
+    cache,
+  };
+}

@@ -1,0 +1,331 @@
+/** Definitions: store, forget, rename and change them. Acknowledged means on disk. */
+import { VirtError } from '../../base/errors.ts';
+import { removeDurable, statIfPresent } from '../../base/files.ts';
+import { Turns } from '../../base/turns.ts';
+import type { ParseMode } from '../../base/xml/codec.ts';
+import { parseXml } from '../../base/xml/parse.ts';
+import { formatXml } from '../../base/xml/tree.ts';
+import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
+import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
+import { sessionProblems } from '../../model/domain/validate/session.ts';
+import type { StoredDefinition } from '../state/definitions.ts';
+import { Domain } from './domain.ts';
+import { saveStatus } from './domain-status.ts';
+import { type DomainWorld, factsOf, parseTrusted, runJob, storedXml } from './world.ts';
+
+/** How a domain's XML is asked for. */
+export interface XmlOptions {
+  /** The stored definition of a running domain. */
+  readonly inactive?: boolean;
+  /** With passwords. */
+  readonly secure?: boolean;
+}
+
+export interface DefineOptions {
+  readonly mode: ParseMode;
+  readonly signal?: AbortSignal;
+}
+
+export class DomainDefinitions {
+  private readonly world: DomainWorld;
+
+  constructor(world: DomainWorld) {
+    this.world = world;
+  }
+
+  /**
+   * Stores a definition, new or in place of the one with its uuid. A running guest is not touched.
+   * On our own API (strict) a document without uuid redefines the domain of that name; libvirt refuses that.
+   * @throws VirtError xml.*, definition.unsupported, domain.exists, network.session, file.*
+   */
+  async define(
+    xml: string,
+    options: DefineOptions,
+  ): Promise<{ domain: Domain; dropped: readonly string[]; isNew: boolean }> {
+    const turns = new Turns();
+    const { definition, dropped } = parseDomain(xml, { mode: options.mode });
+    await turns.share();
+    const { domain, isNew } = await this.store(definition, options);
+    return { domain, dropped, isNew };
+  }
+
+  /** As define, for a definition that is parsed already. */
+  async store(definition: DomainDef, options: DefineOptions): Promise<{ domain: Domain; isNew: boolean }> {
+    const prepared = await this.prepare(definition, options);
+    const { domain, isNew } = this.reserve(prepared);
+    await this.world.registry.claim(domain, () =>
+      runJob(this.world, domain, 'define', () => this.write(domain, prepared), options),
+    );
+    this.world.events.emit('domain.defined', domain.identity, { isNew });
+    return { domain, isNew };
+  }
+
+  /**
+   * Completes and checks a definition without storing it.
+   * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.*
+   */
+  async prepare(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
+    this.refuseSessionNetworks(definition);
+    const known = this.known(definition, options.mode);
+    const turns = new Turns();
+    const previous = known?.xml === undefined ? undefined : this.definition(known, { inactive: true });
+    await turns.share();
+    const withUuid =
+      known && definition.uuid === undefined ? { ...definition, uuid: known.uuid } : definition;
+    return this.world.driver.prepare(withUuid, previous);
+  }
+
+  /** The domain that this definition would replace. */
+  private known(definition: DomainDef, mode: ParseMode): Domain | undefined {
+    if (definition.uuid !== undefined) return this.world.registry.withUuid(definition.uuid);
+    return mode === 'strict' ? this.world.registry.withName(definition.name) : undefined;
+  }
+
+  private refuseSessionNetworks(definition: DomainDef): void {
+    if (this.world.mode !== 'session') return;
+    const problems = sessionProblems(definition);
+    const first = problems[0];
+    if (first)
+      throw new VirtError('network.session', {
+        wanted: `use domain '${definition.name}' in a session`,
+        reason: `${first.path}: ${first.message}`,
+        details: { problems },
+      });
+  }
+
+  /** Takes name and uuid in the registry before the first wait, so that two clients can't both get them. */
+  private reserve(definition: DomainDef): { domain: Domain; isNew: boolean } {
+    const { registry } = this.world;
+    const { name } = definition;
+    const uuid = definition.uuid as string; // prepare gave it one
+    const wanted = `define domain '${name}'`;
+    const withUuid = registry.withUuid(uuid);
+    const withName = registry.withName(name);
+    if (withUuid && withUuid.name !== name)
+      throw new VirtError('domain.exists', {
+        wanted,
+        reason: `domain '${withUuid.name}' is already defined with uuid ${uuid}`,
+        hint: `rename it with 'vireo domain rename ${withUuid.name} ${name}', or use another uuid`,
+      });
+    if (withName && withName.uuid !== uuid)
+      throw new VirtError('domain.exists', {
+        wanted,
+        reason: `domain '${name}' already exists with uuid ${withName.uuid}`,
+        hint: 'use another name, or leave the uuid out to redefine it',
+      });
+    if (withUuid) return { domain: withUuid, isNew: !withUuid.isPersistent };
+    const domain = new Domain(uuid, name);
+    registry.add(domain);
+    return { domain, isNew: true };
+  }
+
+  /** Writes the file, then changes what is served. */
+  private async write(domain: Domain, definition: DomainDef): Promise<void> {
+    const xml = storedXml(definition);
+    const facts = factsOf(definition);
+    await this.world.definitions.save(this.stored(domain, { xml, facts: { ...facts } }));
+    domain.xml = xml;
+    domain.facts = facts;
+    domain.isEdited = false;
+  }
+
+  private stored(domain: Domain, change: Partial<StoredDefinition> = {}): StoredDefinition {
+    if (domain.xml === undefined && change.xml === undefined) throw this.transient(domain, 'change');
+    return {
+      uuid: domain.uuid,
+      name: domain.name,
+      autostart: domain.autostart,
+      xml: domain.xml ?? '',
+      ...(domain.facts && { facts: { ...domain.facts } }),
+      ...(domain.extra && { extra: domain.extra }),
+      ...change,
+    };
+  }
+
+  private transient(domain: Domain, verb: string): VirtError {
+    return new VirtError('domain.transient', {
+      wanted: `${verb} domain '${domain.name}'`,
+      reason: 'the domain is transient: it has no stored definition',
+      hint: `store one with 'vireo domain xml ${domain.name} > FILE' and 'vireo domain define FILE'`,
+    });
+  }
+
+  /**
+   * Forgets a stored definition; a running guest becomes transient and is gone when it stops. Firmware variables may
+   * hold keys and boot entries, so whoever forgets a domain that has them says what becomes of them.
+   * @throws VirtError domain.transient, operation.failed when that was not said, domain.active when variables that are
+   * in use should be removed
+   */
+  async undefine(domain: Domain, options: { readonly nvram?: 'keep' | 'remove' } = {}): Promise<void> {
+    await runJob(this.world, domain, 'undefine', async () => {
+      if (!domain.isPersistent) throw this.transient(domain, 'undefine');
+      const variables = await this.firmwareVariables(domain);
+      if (variables !== undefined) checkVariables(domain, variables, options.nvram);
+      await this.world.definitions.remove(domain.uuid);
+      if (variables !== undefined && options.nvram === 'remove') await removeDurable(variables);
+      domain.xml = undefined;
+      domain.facts = undefined;
+      domain.autostart = false;
+    });
+    const identity = domain.identity;
+    // Not while a definition waits in line behind us: that one makes it a domain again.
+    this.world.registry.forgetIfGone(domain);
+    this.world.events.emit('domain.undefined', identity, {});
+  }
+
+  /** The file with the variables of the stored definition's firmware, when it is there. */
+  private async firmwareVariables(domain: Domain): Promise<string | undefined> {
+    // Most have none, and parsing costs more than all the rest of an undefine.
+    if (domain.xml?.includes('nvram') !== true) return undefined;
+    const { nvram } = this.definition(domain, { inactive: true }).os;
+    const path = nvram?.path ?? (nvram?.source?.type === 'file' ? nvram.source.file : undefined);
+    return path !== undefined && (await statIfPresent(path)) !== undefined ? path : undefined;
+  }
+
+  /** The definition: as it runs for a running domain (unless `inactive`), else the stored one. */
+  definition(domain: Domain, options: XmlOptions = {}): DomainDef {
+    if (domain.live && !(options.inactive && domain.isPersistent)) return domain.live.guest.definition;
+    if (domain.xml === undefined) throw this.transient(domain, 'show');
+    return parseTrusted(domain.xml);
+  }
+
+  /** The definition as XML. The stored text is handed out as it is when it holds no secret. */
+  xml(domain: Domain, options: XmlOptions = {}): string {
+    const isLive = domain.live !== undefined && !(options.inactive && domain.isPersistent);
+    const secure = options.secure ?? false;
+    if (
+      !isLive &&
+      domain.xml !== undefined &&
+      !domain.isEdited &&
+      (secure || !domain.xml.includes('passwd='))
+    )
+      return domain.xml;
+    const definition = this.definition(domain, options);
+    return formatDomain(definition, {
+      secure,
+      inactive: !isLive || (options.inactive ?? false),
+      ...(isLive && domain.live && { id: domain.live.id }),
+    });
+  }
+
+  /** @throws VirtError domain.transient */
+  async setAutostart(domain: Domain, autostart: boolean): Promise<void> {
+    await runJob(this.world, domain, 'set autostart', async () => {
+      if (!domain.isPersistent) throw this.transient(domain, 'autostart');
+      if (domain.autostart === autostart) return;
+      await this.world.definitions.save(this.stored(domain, { autostart }));
+      domain.autostart = autostart;
+    });
+  }
+
+  /**
+   * Gives a domain that is shut off another name.
+   * @throws VirtError domain.active, domain.transient, domain.exists
+   */
+  async rename(domain: Domain, name: string): Promise<void> {
+    const previousName = domain.name;
+    if (name === previousName) return;
+    const { registry } = this.world;
+    const wanted = `rename domain '${previousName}'`;
+    await runJob(this.world, domain, 'rename', async () => {
+      if (domain.isActive)
+        throw new VirtError('domain.active', {
+          wanted,
+          reason: 'the domain is running',
+          hint: 'shut it down first',
+        });
+      if (registry.withName(name))
+        throw new VirtError('domain.exists', { wanted, reason: `domain '${name}' exists already` });
+      const definition = { ...this.definition(domain, { inactive: true }), name };
+      registry.rename(domain, name); // taken before the wait, given back when the write fails
+      try {
+        await this.write(domain, definition);
+      } catch (error) {
+        registry.rename(domain, previousName);
+        throw error;
+      }
+    });
+    this.world.events.emit('domain.renamed', domain.identity, { previousName });
+  }
+
+  /** Changes title, description or metadata, in the running and in the stored definition. */
+  private async change(
+    domain: Domain,
+    job: string,
+    change: (definition: DomainDef) => DomainDef,
+  ): Promise<void> {
+    await runJob(this.world, domain, job, async () => {
+      if (domain.isPersistent) await this.write(domain, change(this.definition(domain, { inactive: true })));
+      if (domain.live) Object.assign(domain.live.guest.definition, change(domain.live.guest.definition));
+      await saveStatus(this.world, domain);
+    });
+  }
+
+  async setTitle(domain: Domain, title: string | null): Promise<void> {
+    if (title?.includes('\n'))
+      throw new VirtError('request.invalid', { wanted: 'set the title', reason: 'a title is one line' });
+    await this.change(domain, 'set title', (definition) => ({ ...definition, title: title ?? undefined }));
+    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'title', uri: null });
+  }
+
+  async setDescription(domain: Domain, description: string | null): Promise<void> {
+    const change = (definition: DomainDef) =>
+      ({ ...definition, description: description ?? undefined }) as DomainDef;
+    await this.change(domain, 'set description', change);
+    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'description', uri: null });
+  }
+
+  /** The metadata element of a namespace. @throws VirtError domain.no-metadata */
+  metadata(domain: Domain, uri: string, options: XmlOptions = {}): string {
+    const found = findMetadata(this.definition(domain, options).metadata, uri);
+    if (!found)
+      throw new VirtError('domain.no-metadata', {
+        reason: `domain '${domain.name}' has no metadata of the namespace '${uri}'`,
+      });
+    return formatXml(found);
+  }
+
+  /** Sets (or with null removes) the metadata element of a namespace; `prefix` is what it is written with. */
+  async setMetadata(
+    domain: Domain,
+    uri: string,
+    prefix: string | undefined,
+    xml: string | null,
+  ): Promise<void> {
+    if (xml !== null && prefix === undefined)
+      throw new VirtError('request.invalid', {
+        wanted: 'set metadata',
+        reason: 'a prefix (key) is needed with the element',
+      });
+    const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
+    if (replacement === undefined) this.metadata(domain, uri);
+    await this.change(domain, 'set metadata', (definition) => ({
+      ...definition,
+      metadata: withMetadata(definition.metadata, uri, replacement),
+    }));
+    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'metadata', uri });
+  }
+
+  /** Replaces parts of the stored and running definitions, for verbs that changed the guest already. */
+  async applyChange(domain: Domain, change: (definition: DomainDef) => DomainDef): Promise<void> {
+    if (domain.isPersistent) await this.write(domain, change(this.definition(domain, { inactive: true })));
+    if (domain.live) Object.assign(domain.live.guest.definition, change(domain.live.guest.definition));
+  }
+}
+
+function checkVariables(domain: Domain, path: string, nvram: 'keep' | 'remove' | undefined): void {
+  const wanted = `undefine domain '${domain.name}'`;
+  if (nvram === undefined)
+    throw new VirtError('operation.failed', {
+      wanted,
+      reason: `it has firmware variables in ${path}`,
+      hint: "say with 'nvram' whether to keep or to remove them",
+      details: { nvram: path },
+    });
+  if (nvram === 'remove' && domain.isActive)
+    throw new VirtError('domain.active', {
+      wanted,
+      reason: 'its firmware variables are in use',
+      hint: 'shut it down first',
+    });
+}

@@ -1,0 +1,282 @@
+/** Lifecycle: what a client asks for: start, shut down, reboot, reset, suspend, resume, destroy. */
+import { VirtError } from '../../base/errors.ts';
+import { isSameProcess } from '../../base/spawn.ts';
+import type { LiveGuest } from '../../drivers/driver.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import { Domain, type LiveDomain } from './domain.ts';
+import type { DomainDefinitions } from './domain-definitions.ts';
+import { saveIntent, saveStatus } from './domain-status.ts';
+import { GuestWatch } from './guest-watch.ts';
+import {
+  type DomainWorld,
+  describeFailure,
+  factsOf,
+  type JobFailure,
+  parseTrusted,
+  runJob,
+} from './world.ts';
+
+export interface StartRequest {
+  readonly paused: boolean;
+  /** The connection that takes the guest with it when it closes. */
+  readonly autodestroyOwner?: object;
+  readonly signal?: AbortSignal;
+}
+
+export type ShutdownMode = 'auto' | 'acpi' | 'agent';
+
+export class DomainLifecycle {
+  private readonly world: DomainWorld;
+  private readonly definitions: DomainDefinitions;
+  private readonly watch: GuestWatch;
+  private nextId = 1;
+
+  constructor(world: DomainWorld, definitions: DomainDefinitions) {
+    this.world = world;
+    this.definitions = definitions;
+    this.watch = new GuestWatch(world);
+  }
+
+  /** Takes a guest that runs already into the registry and listens to it. */
+  adopt(domain: Domain, guest: LiveGuest, facts: { readonly id: number }): void {
+    this.watch.adopt(domain, guest, facts);
+  }
+
+  /** Ids of guests found again must not be given a second time. */
+  reserveIds(highest: number): void {
+    this.nextId = Math.max(this.nextId, highest + 1);
+  }
+
+  /** The next number for a guest. */
+  takeId(): number {
+    return this.nextId++;
+  }
+
+  /**
+   * Boots a stored domain.
+   * @throws VirtError domain.active, domain.start-failed, file.*, qemu.*, kvm.unusable, network.*
+   */
+  async start(domain: Domain, request: StartRequest): Promise<void> {
+    await runJob(
+      this.world,
+      domain,
+      'start',
+      async () => {
+        if (domain.isActive) throw alreadyRunning(domain);
+        if (domain.xml === undefined)
+          throw new VirtError('domain.not-found', { reason: `domain '${domain.name}' is gone` });
+        await this.launch(domain, parseTrusted(domain.xml), request);
+      },
+      request.signal ? { signal: request.signal } : {},
+    );
+  }
+
+  /**
+   * Starts a guest that has no stored definition and is gone when it stops (libvirt's create). With the uuid and name
+   * of a stored domain that is shut off, that domain runs with this definition once.
+   */
+  async create(definition: DomainDef, request: StartRequest, mode: 'strict' | 'lenient'): Promise<Domain> {
+    const prepared = await this.definitions.prepare(definition, {
+      mode: mode === 'strict' ? 'lenient' : mode,
+    });
+    const uuid = prepared.uuid as string; // prepare gave it one
+    const { registry } = this.world;
+    const known = registry.withUuid(uuid) ?? registry.withName(prepared.name);
+    if (known && (known.uuid !== uuid || known.name !== prepared.name))
+      throw new VirtError('domain.exists', {
+        wanted: `create domain '${prepared.name}'`,
+        reason: `domain '${known.name}' with uuid ${known.uuid} exists already`,
+        hint: 'use another name and uuid',
+      });
+    if (known?.isActive) throw alreadyRunning(known);
+    const domain = known ?? new Domain(uuid, prepared.name);
+    if (!known) registry.add(domain);
+    await registry.claim(domain, () =>
+      runJob(this.world, domain, 'start', async () => {
+        if (domain.isActive) throw alreadyRunning(domain);
+        await this.launch(domain, prepared, request);
+      }),
+    );
+    return domain;
+  }
+
+  private async launch(domain: Domain, definition: DomainDef, request: StartRequest): Promise<void> {
+    this.refuseSecondQemu(domain);
+    const id = this.takeId();
+    let isAdopted = false;
+    const abort = new AbortController();
+    domain.startAbort = abort;
+    // A client that goes away doesn't stop a start it asked for; `destroy` does.
+    try {
+      await domain.finishing; // the run before this one may still be cleaned up after
+      await saveIntent(this.world, domain, { id, definition });
+      const options = { paused: request.paused, signal: abort.signal };
+      const guest = await this.world.driver.start(definition, id, options);
+      const owner = request.autodestroyOwner;
+      this.watch.adopt(domain, guest, { id, ...(owner && { autodestroyOwner: owner }) });
+      isAdopted = true;
+      await this.acknowledge(domain);
+    } catch (error) {
+      if (!isAdopted) domain.state = { state: 'shutoff', reason: 'failed' };
+      await this.world.runtime.remove(domain.uuid).catch((failure: unknown) =>
+        // The intent is found at the next start of the daemon, which then takes it away.
+        this.world.log.error({ err: failure, domain: domain.name }, 'a status file could not be removed'),
+      );
+      throw error;
+    } finally {
+      domain.startAbort = undefined;
+    }
+    this.world.events.emit('domain.started', domain.identity, { reason: 'booted' });
+    if (request.paused)
+      this.world.events.emit('domain.suspended', domain.identity, { reason: 'starting up' });
+  }
+
+  /** Without its status on disk a guest would be lost with the daemon: then it is ended, and the start has failed. */
+  private async acknowledge(domain: Domain): Promise<void> {
+    const { live } = domain;
+    try {
+      await saveStatus(this.world, domain);
+    } catch (error) {
+      if (live !== undefined && domain.live === live) {
+        live.stopReason = 'failed';
+        await this.watch.finish(domain, live, await live.guest.kill({ force: true, graceMs: 0 }));
+      }
+      throw error;
+    }
+    if (live !== undefined && domain.live === live) return;
+    throw new VirtError('domain.start-failed', {
+      wanted: `start domain '${domain.name}'`,
+      reason: `the guest ended at once${domain.lastExit?.log ? `: ${domain.lastExit.log}` : ''}`,
+      hint: `see 'vireo domain log ${domain.name}'`,
+    });
+  }
+
+  /** @throws VirtError domain.state while a QEMU of that uuid runs that could not be taken over */
+  private refuseSecondQemu(domain: Domain): void {
+    const other = this.world.strangers.get(domain.uuid);
+    if (other === undefined) return;
+    if (!isSameProcess(other)) {
+      this.world.strangers.delete(domain.uuid);
+      return;
+    }
+    throw new VirtError('domain.state', {
+      wanted: `start domain '${domain.name}'`,
+      reason: `process ${other.pid} is a QEMU of this domain that the daemon could not take over`,
+      hint: `shut the guest down from inside or end that process, then start the domain`,
+      details: { pid: other.pid },
+    });
+  }
+
+  /**
+   * Asks the guest to shut down; returns when it is asked.
+   * @throws VirtError domain.inactive, agent.unresponsive, agent.missing
+   */
+  async shutdown(domain: Domain, mode: ShutdownMode): Promise<void> {
+    const live = domain.requireLive('shut down');
+    await this.askForPowerOff(live, mode, 'powerdown');
+  }
+
+  /** Asks the guest to shut down, and resets it when it has: the same QEMU goes on. */
+  async reboot(domain: Domain, mode: ShutdownMode): Promise<void> {
+    const live = domain.requireLive('reboot');
+    const usedAgent = await this.askForPowerOff(live, mode, 'reboot');
+    // The agent reboots by itself; the power button switches off, and we switch on again.
+    live.isRebooting = !usedAgent;
+  }
+
+  private async askForPowerOff(
+    live: LiveDomain,
+    mode: ShutdownMode,
+    what: 'powerdown' | 'reboot',
+  ): Promise<boolean> {
+    if (mode !== 'acpi') {
+      try {
+        await live.guest.agentShutdown(what);
+        return true;
+      } catch (error) {
+        if (mode === 'agent') throw error;
+        if (!(error instanceof VirtError)) throw error;
+      }
+    }
+    if (what === 'reboot') live.isRebooting = true;
+    await live.guest.powerButton();
+    return false;
+  }
+
+  async reset(domain: Domain): Promise<void> {
+    const live = domain.requireLive('reset');
+    await runJob(this.world, domain, 'reset', () => live.guest.reset());
+  }
+
+  async suspend(domain: Domain): Promise<void> {
+    const live = domain.requireLive('suspend');
+    await runJob(this.world, domain, 'suspend', async () => {
+      if (domain.state.state === 'paused') return;
+      await live.guest.suspend();
+      this.watch.changeState(domain, { state: 'paused', reason: 'user' });
+      await saveStatus(this.world, domain);
+    });
+  }
+
+  /** @throws VirtError domain.state when the guest has crashed or is shutting down */
+  async resume(domain: Domain): Promise<void> {
+    const live = domain.requireLive('resume');
+    await runJob(this.world, domain, 'resume', async () => {
+      if (domain.state.state === 'running') return;
+      await live.guest.resume();
+      this.watch.changeState(domain, { state: 'running', reason: 'unpaused' });
+      await saveStatus(this.world, domain);
+    });
+  }
+
+  /**
+   * Ends a guest at once. Doesn't wait for jobs: a job on a guest that hangs would hold it for ever; a start under
+   * way is called off.
+   * @throws VirtError domain.inactive; domain.busy when `graceful` and QEMU doesn't end by SIGTERM
+   */
+  async destroy(domain: Domain, options: { readonly graceful: boolean }): Promise<void> {
+    if (domain.live === undefined && domain.startAbort !== undefined) {
+      domain.startAbort.abort();
+      await domain.jobs.run('destroy', async () => undefined, { waitMs: this.world.jobWaitMs });
+      if (domain.live === undefined) return;
+    }
+    const live = domain.requireLive('destroy');
+    live.stopReason ??= 'destroyed';
+    const startedAt = performance.now();
+    this.world.events.emit('job.started', domain.identity, { job: 'destroy' });
+    const identity = domain.identity;
+    let error: JobFailure | null = null;
+    try {
+      const exit = await live.guest.kill({ force: !options.graceful, graceMs: this.world.stopGraceMs });
+      await this.watch.finish(domain, live, exit);
+    } catch (caught) {
+      delete live.stopReason;
+      error = describeFailure(caught);
+      throw caught;
+    } finally {
+      const durationMs = Math.round(performance.now() - startedAt);
+      this.world.events.emit('job.ended', identity, { job: 'destroy', durationMs, error });
+    }
+  }
+
+  /** Destroys the guests that a closed connection owned. */
+  async connectionClosed(owner: object): Promise<void> {
+    const owned = [...this.world.registry.all].filter((domain) => domain.live?.autodestroyOwner === owner);
+    await Promise.all(owned.map((domain) => this.destroy(domain, { graceful: false })));
+  }
+
+  /** Facts for lists: those of the running side for a transient domain. */
+  static facts(domain: Domain): ReturnType<typeof factsOf> | undefined {
+    if (domain.facts) return domain.facts;
+    if (domain.live) return factsOf(domain.live.guest.definition);
+    return undefined;
+  }
+}
+
+function alreadyRunning(domain: Domain): VirtError {
+  return new VirtError('domain.active', {
+    wanted: `start domain '${domain.name}'`,
+    reason: 'domain is already running',
+    hint: `look at it with 'vireo console ${domain.name}'`,
+  });
+}

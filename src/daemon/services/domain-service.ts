@@ -1,0 +1,117 @@
+/** The engine's domain side as the front ends use it: one object that holds the registry and the verbs. */
+import type { Logger } from '../../base/log.ts';
+import type { HypervisorDriver } from '../../drivers/driver.ts';
+import type { DomainStateName } from '../../model/domain/state.ts';
+import type { DaemonMode } from '../paths.ts';
+import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
+import type { RuntimeStore } from '../state/runtime.ts';
+import { DefinitionFiles } from './definition-files.ts';
+import { type Domain, type DomainRef, DomainRegistry } from './domain.ts';
+import { DomainControls } from './domain-controls.ts';
+import { DomainCreation, type HostForCreation } from './domain-create.ts';
+import { DomainDefinitions } from './domain-definitions.ts';
+import { DomainLifecycle } from './domain-lifecycle.ts';
+import { DomainRecovery } from './domain-recovery.ts';
+import type { EventBus } from './events.ts';
+import type { DomainFacts, DomainWorld } from './world.ts';
+
+export interface DomainServiceOptions {
+  readonly mode: DaemonMode;
+  readonly driver: HypervisorDriver;
+  readonly definitions: DefinitionStore;
+  readonly runtime: RuntimeStore;
+  readonly events: EventBus;
+  readonly log: Logger;
+  readonly jobWaitMs: number;
+  readonly stopGraceMs: number;
+  readonly host: HostForCreation;
+}
+
+/** Every filter that is given must hold. */
+export interface DomainFilter {
+  readonly active?: boolean | undefined;
+  readonly persistent?: boolean | undefined;
+  readonly autostart?: boolean | undefined;
+  readonly state?: DomainStateName | undefined;
+}
+
+export class DomainService {
+  /** Store, forget, rename, XML, title, description, metadata. */
+  readonly definitions: DomainDefinitions;
+  /** Start, shut down, reboot, reset, suspend, resume, destroy. */
+  readonly lifecycle: DomainLifecycle;
+  /** Keys, screen, consoles, log, port forwards, raw monitor, wait. */
+  readonly controls: DomainControls;
+  /** From a short description to a domain. */
+  readonly creation: DomainCreation;
+  readonly recovery: DomainRecovery;
+  readonly files: DefinitionFiles;
+  private readonly world: DomainWorld;
+
+  constructor(options: DomainServiceOptions) {
+    this.world = { ...options, registry: new DomainRegistry(), strangers: new Map() };
+    this.definitions = new DomainDefinitions(this.world);
+    this.lifecycle = new DomainLifecycle(this.world, this.definitions);
+    this.controls = new DomainControls(this.world, this.definitions);
+    this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
+    this.recovery = new DomainRecovery(this.world, this.lifecycle);
+    this.files = new DefinitionFiles(this.world);
+  }
+
+  /** Reads the stored definitions and finds the running guests again. */
+  async open(): Promise<void> {
+    this.files.load();
+    await this.recovery.reattach();
+  }
+
+  /** @throws VirtError domain.not-found */
+  find(ref: DomainRef): Domain {
+    return this.world.registry.find(ref);
+  }
+
+  /**
+   * Finds by a text that is a name or a uuid; the uuid of a domain comes first, so that a domain whose name looks
+   * like another's uuid can't stand in for it.
+   * @throws VirtError domain.not-found, domain.quarantined
+   */
+  findByText(text: string): Domain {
+    const { registry } = this.world;
+    const uuid = registry.withUuid(text.toLowerCase())?.uuid;
+    try {
+      return registry.find(uuid === undefined ? { name: text } : { uuid });
+    } catch (error) {
+      this.files.refuseQuarantined(text);
+      throw error;
+    }
+  }
+
+  /** The domains that fit, by name. */
+  list(filter: DomainFilter = {}): Domain[] {
+    const fits = (domain: Domain) =>
+      (filter.active === undefined || domain.isActive === filter.active) &&
+      (filter.persistent === undefined || domain.isPersistent === filter.persistent) &&
+      (filter.autostart === undefined || domain.autostart === filter.autostart) &&
+      (filter.state === undefined || domain.state.state === filter.state);
+    return [...this.world.registry.all]
+      .filter((domain) => (domain.isPersistent || domain.isActive) && fits(domain))
+      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  }
+
+  /** What lists show of a domain; undefined only in the moment between its end and its removal. */
+  facts(domain: Domain): DomainFacts | undefined {
+    return DomainLifecycle.facts(domain);
+  }
+
+  get quarantined(): readonly QuarantinedFile[] {
+    return this.files.quarantined;
+  }
+
+  get counts(): { readonly domains: number; readonly active: number } {
+    return { domains: this.world.registry.size, active: this.world.registry.activeCount };
+  }
+
+  /** Lets go of all guests without touching them, when the daemon stops. */
+  detach(): void {
+    for (const domain of this.world.registry.all) domain.live?.guest.detach();
+  }
+}

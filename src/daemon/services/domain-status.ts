@@ -1,0 +1,56 @@
+/** Runtime status of running domains: written before a start, after it, and whenever the running side changes. */
+import type { GuestRecord } from '../../drivers/driver.ts';
+import { type DomainDef, formatDomain } from '../../model/domain/domain.ts';
+import type { NewRuntimeStatus, RuntimeStatus } from '../state/runtime.ts';
+import type { Domain, LiveDomain } from './domain.ts';
+import type { DomainWorld } from './world.ts';
+
+/** The intent of a start: a new daemon that finds it knows that a QEMU without a record may be about. */
+export async function saveIntent(
+  world: DomainWorld,
+  domain: Domain,
+  intent: { readonly id: number; readonly definition: DomainDef },
+): Promise<void> {
+  await world.runtime.save({
+    format: 1,
+    uuid: domain.uuid,
+    name: domain.name,
+    id: intent.id,
+    phase: 'starting',
+    persistent: domain.isPersistent,
+    autodestroy: false,
+    xml: formatDomain(intent.definition, { secure: true }),
+    state: 'shutoff',
+    reason: 'unknown',
+  });
+}
+
+/** Writes the status of a running domain as it is now. */
+export async function saveStatus(world: DomainWorld, domain: Domain): Promise<void> {
+  const { live } = domain;
+  if (live === undefined) return;
+  // In its turn: by then the guest may have ended, and its file be gone.
+  await world.runtime.update(domain.uuid, () => (domain.live === live ? statusOf(domain, live) : undefined));
+}
+
+function statusOf(domain: Domain, live: LiveDomain): NewRuntimeStatus {
+  return {
+    format: 1,
+    uuid: domain.uuid,
+    name: domain.name,
+    id: live.id,
+    phase: 'running',
+    persistent: domain.isPersistent,
+    autodestroy: live.autodestroyOwner !== undefined,
+    xml: formatDomain(live.guest.definition, { secure: true }),
+    record: { ...live.guest.record },
+    state: domain.state.state,
+    reason: domain.state.reason,
+  };
+}
+
+/** The driver's record inside a status file. */
+export function recordOf(status: RuntimeStatus): GuestRecord | undefined {
+  // The schema checked it; only `undefined` in optional places separates the two types.
+  return status.record as GuestRecord | undefined;
+}

@@ -1,0 +1,73 @@
+/** The host: who it is, what it can do, what it lacks. */
+import { type HostFacts, readHostFacts, readHostMemory } from '../../kvm/host-facts.ts';
+import { type KvmReport, probeKvm } from '../../kvm/report.ts';
+import type { DaemonConfig } from '../config.ts';
+import type { HostCheck, UidRange } from '../host-check/check.ts';
+import { checkHost } from '../host-check/host-check.ts';
+import type { DaemonPaths } from '../paths.ts';
+
+/** A KVM report is that old at most: modules get loaded, permissions change, and asking costs under a millisecond. */
+const KVM_REPORT_MS = 2000;
+
+export class HostService {
+  private readonly paths: DaemonPaths;
+  private readonly config: DaemonConfig;
+  private kvm: { readonly report: Promise<KvmReport>; readonly atMs: number } | undefined;
+
+  constructor(options: { readonly paths: DaemonPaths; readonly config: DaemonConfig }) {
+    this.paths = options.paths;
+    this.config = options.config;
+  }
+
+  /** Facts of the host, with the configured name and UUID. Free memory is as of now. */
+  async facts(): Promise<HostFacts> {
+    const { host_name: hostname, host_uuid: hostUuid } = this.config.daemon;
+    return readHostFacts({
+      ...(hostname !== undefined && { hostname }),
+      ...(hostUuid !== undefined && { hostUuid }),
+    });
+  }
+
+  /** Memory in KiB, as of now. */
+  memory(): ReturnType<typeof readHostMemory> {
+    return readHostMemory();
+  }
+
+  /** In system mode guests run with uids of their own: what root may open is not enough for them. */
+  private guestsUnprivileged(): boolean {
+    return this.paths.mode === 'system' && process.getuid?.() === 0;
+  }
+
+  /** What /dev/kvm says now; usable means by guests. */
+  kvmReport(): Promise<KvmReport> {
+    const now = performance.now();
+    if (this.kvm === undefined || now - this.kvm.atMs > KVM_REPORT_MS)
+      this.kvm = { report: probeKvm({ guestsUnprivileged: this.guestsUnprivileged() }), atMs: now };
+    return this.kvm.report;
+  }
+
+  /** Looks at everything that guests need of a host. */
+  async check(guestUids: UidRange | undefined, signal?: AbortSignal): Promise<HostCheck[]> {
+    return checkHost({
+      mode: this.paths.mode,
+      directories: stateDirectories(this.paths),
+      ...(guestUids && { guestUids }),
+      programTimeoutMs: this.config.qemu.probe_timeout_seconds * 1000,
+      kvm: await this.kvmReport(),
+      ...(signal && { signal }),
+    });
+  }
+}
+
+/** The daemon's directories with the widest mode each may have. */
+export function stateDirectories(paths: DaemonPaths): { purpose: string; path: string; mode: number }[] {
+  // In system mode group members must reach the socket, and QEMU its own directories below these.
+  const isSystem = paths.mode === 'system';
+  return [
+    { purpose: 'runtime', path: paths.runtime, mode: isSystem ? 0o755 : 0o700 },
+    { purpose: 'configuration', path: paths.config, mode: 0o700 },
+    { purpose: 'data', path: paths.data, mode: isSystem ? 0o711 : 0o700 },
+    { purpose: 'logs', path: paths.logs, mode: 0o700 },
+    { purpose: 'cache', path: paths.cache, mode: 0o700 },
+  ];
+}

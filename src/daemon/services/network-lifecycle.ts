@@ -1,0 +1,246 @@
+/** Lifecycle of networks: start, stop, and finding the active ones again after a restart of the daemon. */
+import { statSync, writeFileSync } from 'node:fs';
+import { reasonOf, VirtError } from '../../base/errors.ts';
+import { formatSubnet, overlaps } from '../../base/ip.ts';
+import type { ParseMode } from '../../base/xml/codec.ts';
+import { overlapOf, subnetsOf } from '../../model/network/addresses.ts';
+import { type CompleteNetworkDef, hasOwnBridge, parseNetwork } from '../../model/network/network.ts';
+import type { NetworkStatus } from '../state/network-status.ts';
+import { Network } from './network.ts';
+import type { NetworkDefinitions } from './network-definitions.ts';
+import type { NetworkPlans } from './network-plans.ts';
+import {
+  hostSubnets,
+  type NetworkWorld,
+  parseTrusted,
+  runNetworkJob,
+  saveNetworkStatus,
+  storedDefinition,
+} from './network-world.ts';
+
+export class NetworkLifecycle {
+  private readonly world: NetworkWorld;
+  private readonly definitions: NetworkDefinitions;
+  private readonly plans: NetworkPlans;
+
+  constructor(world: NetworkWorld, definitions: NetworkDefinitions, plans: NetworkPlans) {
+    this.world = world;
+    this.definitions = definitions;
+    this.plans = plans;
+  }
+
+  /**
+   * Starts a stored network; guests that run and were on it are connected again.
+   * @throws VirtError network.active, network.conflict, link.failed, program.*
+   */
+  async start(network: Network): Promise<void> {
+    await runNetworkJob(this.world, network, 'start', async () => {
+      if (network.isActive) throw alreadyActive(network);
+      const definition = storedDefinition(network, 'start');
+      // The file may have been edited by hand since it was checked.
+      this.definitions.check(definition, `start network '${network.name}'`);
+      await this.launch(network, definition);
+    });
+  }
+
+  /** Starts a network that has no stored definition and is gone when it stops. */
+  async create(xml: string, mode: ParseMode): Promise<{ network: Network; dropped: readonly string[] }> {
+    const { definition, dropped } = parseNetwork(xml, { mode });
+    const prepared = await this.definitions.prepare(definition, mode === 'strict' ? 'lenient' : mode);
+    const { network } = this.definitions.take(prepared);
+    try {
+      await runNetworkJob(this.world, network, 'start', async () => {
+        if (network.isActive) throw alreadyActive(network);
+        await this.launch(network, prepared);
+      });
+    } finally {
+      this.world.registry.forgetIfGone(network);
+    }
+    return { network, dropped };
+  }
+
+  private async launch(network: Network, definition: CompleteNetworkDef): Promise<void> {
+    this.refuseOverlap(network, definition);
+    network.starting = definition;
+    try {
+      if (hasOwnBridge(definition)) await this.launchBridge(network, definition);
+      network.live = { definition, startedAtMs: Date.now() };
+    } finally {
+      network.starting = undefined;
+    }
+    try {
+      await saveNetworkStatus(this.world, network, 'active', definition);
+    } catch (error) {
+      // Without its status a restarted daemon would not know it: then it has not started.
+      await this.takeDown(network, definition);
+      throw error;
+    }
+    this.world.events.publish({ event: 'network.started', network: network.identity });
+  }
+
+  private async launchBridge(network: Network, definition: CompleteNetworkDef): Promise<void> {
+    await this.refuseHostOverlap(definition);
+    await saveNetworkStatus(this.world, network, 'starting', definition);
+    try {
+      await this.world.host.start(await this.plans.plan(network, definition));
+    } catch (error) {
+      await this.world.status.remove(network.uuid);
+      throw error;
+    }
+    await this.reconnect(network, definition);
+  }
+
+  /** @throws VirtError network.conflict when an active network has addresses of this one */
+  private refuseOverlap(network: Network, definition: CompleteNetworkDef): void {
+    const mine = subnetsOf(definition);
+    for (const other of this.world.registry.all) {
+      const active = other.live?.definition ?? other.starting;
+      if (other === network || active === undefined) continue;
+      const overlap = overlapOf(mine, subnetsOf(active));
+      if (overlap === undefined) continue;
+      throw new VirtError('network.conflict', {
+        wanted: `start network '${network.name}'`,
+        reason: `${overlap} of network '${other.name}', which is active`,
+        hint: `stop '${other.name}', or give one of them another subnet with 'vireo network edit'`,
+      });
+    }
+  }
+
+  /** The host itself may be on a network with these addresses: guests and host would lose it. */
+  private async refuseHostOverlap(definition: CompleteNetworkDef): Promise<void> {
+    const mine = subnetsOf(definition);
+    if (mine.length === 0) return;
+    const facts = await this.world.host.probe();
+    const taken = hostSubnets(facts, new Set([definition.bridge?.name ?? '']));
+    for (const subnet of mine) {
+      // A wider route, as a company's 10.0.0.0/8 by VPN, loses these addresses only: libvirt allows that too.
+      const found = taken.find(
+        (other) => overlaps(other.subnet, subnet) && other.subnet.prefix >= subnet.prefix,
+      );
+      if (found === undefined) continue;
+      throw new VirtError('network.conflict', {
+        wanted: `start network '${definition.name}'`,
+        reason: `${formatSubnet(subnet)} overlaps with ${formatSubnet(found.subnet)} on the host's interface '${found.link}'`,
+        hint: `give the network another subnet with 'vireo network edit ${definition.name}'`,
+      });
+    }
+  }
+
+  /** Puts the taps of running guests on the bridge again. One that fails is logged, and the others go on. */
+  private async reconnect(network: Network, definition: CompleteNetworkDef): Promise<void> {
+    const bridge = definition.bridge?.name;
+    if (bridge === undefined) return;
+    const mine = this.world.guests.ports().filter((port) => port.network === network.name);
+    await Promise.all(
+      mine.map((port) =>
+        this.world.host.attachTap(port.device, bridge).catch((error: unknown) => {
+          this.world.log.error(
+            { network: network.name, domain: port.domain.name, device: port.device, reason: reasonOf(error) },
+            'a running guest could not be connected again',
+          );
+        }),
+      ),
+    );
+  }
+
+  /**
+   * Stops a network. Guests on it run on, without a connection until it is started again.
+   * @throws VirtError network.inactive
+   */
+  async stop(network: Network): Promise<void> {
+    await runNetworkJob(this.world, network, 'stop', async () => {
+      const { definition } = network.requireLive(`stop network '${network.name}'`);
+      await this.takeDown(network, definition);
+    });
+    this.world.registry.forgetIfGone(network);
+    this.world.events.publish({ event: 'network.stopped', network: network.identity });
+  }
+
+  private async takeDown(network: Network, definition: CompleteNetworkDef): Promise<void> {
+    if (hasOwnBridge(definition)) await this.world.host.stop(await this.plans.plan(network, definition));
+    network.live = undefined;
+    await this.world.status.remove(network.uuid);
+    await this.plans.stopped(network, definition);
+  }
+
+  /** Brings the host of an active network to its definition again: rules that somebody flushed, a lost bridge. */
+  async reload(network: Network): Promise<void> {
+    await runNetworkJob(this.world, network, 'reload', async () => {
+      const { definition } = network.requireLive(`reload network '${network.name}'`);
+      if (!hasOwnBridge(definition)) return;
+      await this.world.host.reconcile(await this.plans.plan(network, definition));
+      await this.reconnect(network, definition);
+    });
+  }
+
+  /** Takes the active networks of an earlier daemon into the registry; the host is not touched. */
+  adopt(): void {
+    for (const status of this.world.status.loadAll()) {
+      try {
+        this.adoptOne(status);
+      } catch (error) {
+        this.world.log.error(
+          { network: status.name, reason: reasonOf(error) },
+          'an active network could not be taken over; it is left alone',
+        );
+      }
+    }
+  }
+
+  private adoptOne(status: NetworkStatus): void {
+    const { registry } = this.world;
+    const definition = parseTrusted(status.xml);
+    const known = registry.withUuid(status.uuid);
+    const network = known ?? new Network(status.uuid, status.name);
+    if (known === undefined) registry.add(network);
+    network.live = { definition, startedAtMs: status.startedAtMs };
+    if (status.phase === 'starting') this.unfinished.add(network);
+  }
+
+  /** Networks whose start was interrupted: acknowledged to nobody. */
+  private readonly unfinished = new Set<Network>();
+
+  /** Brings the host to what the networks of an earlier daemon need; traffic is not cut. */
+  async recover(): Promise<void> {
+    const active = this.world.registry.all.filter((network) => network.isActive);
+    await Promise.all(active.map((network) => this.recoverOne(network)));
+  }
+
+  private async recoverOne(network: Network): Promise<void> {
+    try {
+      if (!this.unfinished.has(network)) return await this.reload(network);
+      this.unfinished.delete(network);
+      await this.stop(network);
+    } catch (error) {
+      this.world.log.error(
+        { err: error, network: network.name },
+        'a network of the daemon before could not be brought in order',
+      );
+    }
+    return undefined;
+  }
+
+  /**
+   * Starts the networks marked so, once in the life of the runtime directory: not again when the daemon restarts.
+   * One that fails is logged and the others go on.
+   */
+  async autostart(marker: string): Promise<void> {
+    if (statSync(marker, { throwIfNoEntry: false }) !== undefined) return;
+    writeFileSync(marker, '', { mode: 0o600 });
+    const wanted = this.world.registry.all.filter((network) => network.autostart && !network.isActive);
+    await Promise.all(
+      wanted.map((network) =>
+        this.start(network).catch((error: unknown) =>
+          this.world.log.error({ err: error, network: network.name }, 'autostart of a network failed'),
+        ),
+      ),
+    );
+  }
+}
+
+function alreadyActive(network: Network): VirtError {
+  return new VirtError('network.active', {
+    wanted: `start network '${network.name}'`,
+    reason: 'network is already active',
+  });
+}

@@ -1,0 +1,74 @@
+/** What is known about a network besides how it works: title, description, foreign metadata. */
+import { VirtError } from '../../base/errors.ts';
+import { parseXml } from '../../base/xml/parse.ts';
+import { formatXml } from '../../base/xml/tree.ts';
+import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
+import { formatNetwork, type NetworkDef, parseNetwork } from '../../model/network/network.ts';
+import type { Network } from './network.ts';
+import type { NetworkDefinitions } from './network-definitions.ts';
+import type { NetworkWorld } from './network-world.ts';
+
+export class NetworkMetadata {
+  private readonly world: NetworkWorld;
+  private readonly definitions: NetworkDefinitions;
+
+  constructor(world: NetworkWorld, definitions: NetworkDefinitions) {
+    this.world = world;
+    this.definitions = definitions;
+  }
+
+  async setTitle(network: Network, title: string | null): Promise<void> {
+    await this.change(network, 'set title', (definition) => ({ ...definition, title: title ?? undefined }));
+    this.tell(network, 'title', null);
+  }
+
+  async setDescription(network: Network, description: string | null): Promise<void> {
+    await this.change(network, 'set description', (definition) => ({
+      ...definition,
+      description: description ?? undefined,
+    }));
+    this.tell(network, 'description', null);
+  }
+
+  /** The metadata element of a namespace. @throws VirtError network.no-metadata */
+  get(network: Network, uri: string, options: { readonly inactive?: boolean } = {}): string {
+    const found = findMetadata(this.definitions.definition(network, options).metadata, uri);
+    if (found !== undefined) return formatXml(found);
+    throw new VirtError('network.no-metadata', {
+      reason: `network '${network.name}' has no metadata of the namespace '${uri}'`,
+    });
+  }
+
+  /** Sets (or with null removes) the metadata element of a namespace; `prefix` is what it is written with. */
+  async set(network: Network, uri: string, prefix: string | undefined, xml: string | null): Promise<void> {
+    if (xml !== null && prefix === undefined)
+      throw new VirtError('request.invalid', {
+        wanted: 'set metadata',
+        reason: 'a prefix (key) is needed with the element',
+      });
+    const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
+    if (replacement === undefined) this.get(network, uri);
+    await this.change(network, 'set metadata', (definition) => ({
+      ...definition,
+      metadata: withMetadata(definition.metadata, uri, replacement),
+    }));
+    this.tell(network, 'metadata', uri);
+  }
+
+  /** What a client gave passes the same rules as in a document. */
+  private async change(
+    network: Network,
+    job: string,
+    change: (definition: NetworkDef) => NetworkDef,
+  ): Promise<void> {
+    await this.definitions.changeQuietly(
+      network,
+      job,
+      (definition) => parseNetwork(formatNetwork(change(definition)), { mode: 'strict' }).definition,
+    );
+  }
+
+  private tell(network: Network, what: 'title' | 'description' | 'metadata', uri: string | null): void {
+    this.world.events.publish({ event: 'network.metadata-changed', network: network.identity, what, uri });
+  }
+}

@@ -1,0 +1,166 @@
+/** The engine's network side as the front ends use it: one object that holds the registry and the verbs. */
+import { VirtError } from '../../base/errors.ts';
+import { JobQueue } from '../../base/jobs.ts';
+import type { Lease, NetworkHostEvent } from '../../net/plan.ts';
+import type { QuarantinedFile } from '../state/definitions.ts';
+import { type Network, NetworkRegistry } from './network.ts';
+import { NetworkCreation } from './network-creation.ts';
+import { NetworkDefinitions } from './network-definitions.ts';
+import { NetworkFiles } from './network-files.ts';
+import { NetworkForwards } from './network-forwards.ts';
+import { NetworkLifecycle } from './network-lifecycle.ts';
+import { NetworkMetadata } from './network-metadata.ts';
+import { NetworkPlans } from './network-plans.ts';
+import type { NetworkPort, NetworkWorld } from './network-world.ts';
+
+export type NetworkServiceOptions = Omit<NetworkWorld, 'registry' | 'defining'>;
+
+/** Every filter that is given must hold. */
+export interface NetworkFilter {
+  readonly active?: boolean | undefined;
+  readonly persistent?: boolean | undefined;
+  readonly autostart?: boolean | undefined;
+}
+
+export class NetworkService {
+  /** Store, forget, change, XML. */
+  readonly definitions: NetworkDefinitions;
+  /** Start, stop, recovery, autostart. */
+  readonly lifecycle: NetworkLifecycle;
+  readonly creation: NetworkCreation;
+  readonly forwards: NetworkForwards;
+  /** Title, description, foreign metadata. */
+  readonly metadata: NetworkMetadata;
+  private readonly world: NetworkWorld;
+  private readonly plans: NetworkPlans;
+  private readonly files: NetworkFiles;
+  private unsubscribe: () => void = () => undefined;
+  private settled: Promise<void> = Promise.resolve();
+
+  constructor(options: NetworkServiceOptions) {
+    this.world = {
+      ...options,
+      registry: new NetworkRegistry(),
+      defining: new JobQueue('the list of networks', 'network.busy'),
+    };
+    this.plans = new NetworkPlans(this.world);
+    this.definitions = new NetworkDefinitions(this.world, this.plans);
+    this.lifecycle = new NetworkLifecycle(this.world, this.definitions, this.plans);
+    this.creation = new NetworkCreation(this.world, this.definitions);
+    this.forwards = new NetworkForwards(this.world, this.definitions, this.plans);
+    this.metadata = new NetworkMetadata(this.world, this.definitions);
+    this.files = new NetworkFiles(this.world);
+  }
+
+  /** Reads the stored and the active networks; the host is not touched yet. */
+  open(): void {
+    this.files.load();
+    this.lifecycle.adopt();
+    this.unsubscribe = this.world.host.subscribe((event) => this.onHostEvent(event));
+  }
+
+  /** Brings the host in order after a restart and starts what is to be started. Failures are logged. */
+  bringUp(marker: string): Promise<void> {
+    this.settled = this.lifecycle.recover().then(() => this.lifecycle.autostart(marker));
+    return this.settled;
+  }
+
+  /** Settles when the networks that start with the daemon have started: a guest must not find them a moment too early. */
+  async whenUp(): Promise<void> {
+    await this.settled;
+  }
+
+  /** Finds by a text that is a uuid or a name. @throws VirtError network.not-found, network.quarantined */
+  find(text: string): Network {
+    const found = this.world.registry.find(text);
+    if (found) return found;
+    this.files.refuseQuarantined(text);
+    throw new VirtError('network.not-found', {
+      reason: `no network with matching name or uuid '${text}'`,
+      hint: "'vireo network list' shows all networks",
+    });
+  }
+
+  /** The networks that fit, by name. */
+  list(filter: NetworkFilter = {}): Network[] {
+    return this.world.registry.all
+      .filter((network) => network.isPersistent || network.isActive)
+      .filter(
+        (network) =>
+          (filter.active === undefined || network.isActive === filter.active) &&
+          (filter.persistent === undefined || network.isPersistent === filter.persistent) &&
+          (filter.autostart === undefined || network.autostart === filter.autostart),
+      )
+      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  }
+
+  /** Looks at the stored definitions again, when an administrator has changed files. */
+  async rescan(): Promise<void> {
+    await this.files.rescan();
+  }
+
+  get quarantined(): readonly QuarantinedFile[] {
+    return this.files.quarantined;
+  }
+
+  /** Interfaces of running guests on the network. */
+  ports(network: Network): NetworkPort[] {
+    return this.world.guests.ports().filter((port) => port.network === network.name);
+  }
+
+  leases(network: Network): Promise<Lease[]> {
+    return this.plans.leases(network);
+  }
+
+  private onHostEvent(event: NetworkHostEvent): void {
+    // The host names a network by the uuid or the name of its plan.
+    const network = this.world.registry.find(event.network);
+    if (network === undefined) return;
+    const { identity } = network;
+    const { events } = this.world;
+    switch (event.kind) {
+      case 'leases':
+        events.publish({ event: 'network.leases-changed', network: identity });
+        void this.plans.follow(network); // It tells its failures itself.
+        break;
+      case 'dnsmasq-restarted':
+        events.publish({
+          event: 'network.repaired',
+          network: identity,
+          what: 'dnsmasq',
+          reason: event.reason,
+        });
+        break;
+      case 'firewall-restored':
+        events.publish({
+          event: 'network.repaired',
+          network: identity,
+          what: 'firewall',
+          reason: event.reason,
+        });
+        break;
+      case 'bridge-lost':
+        void this.onBridgeLost(network); // It tells its failures itself.
+        break;
+    }
+  }
+
+  /** Somebody deleted the bridge: it is made anew, with the guests on it. Nobody waits, so failures are logged. */
+  private async onBridgeLost(network: Network): Promise<void> {
+    const { events, log } = this.world;
+    try {
+      await this.lifecycle.reload(network);
+      log.warn({ network: network.name }, 'the bridge was lost and made anew');
+      const reason = 'the bridge was deleted';
+      events.publish({ event: 'network.repaired', network: network.identity, what: 'bridge', reason });
+    } catch (error) {
+      log.error({ err: error, network: network.name }, 'a lost bridge could not be made anew');
+    }
+  }
+
+  /** Lets go of the host without touching it, when the daemon stops. */
+  detach(): void {
+    this.unsubscribe();
+    this.world.host.detach();
+  }
+}

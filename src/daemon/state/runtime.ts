@@ -1,0 +1,63 @@
+/** Runtime status: what a new daemon must know of guests that run. On /run, so a reboot of the host clears it. */
+import * as z from 'zod';
+import type { Logger } from '../../base/log.ts';
+import { StatusFiles } from './status-files.ts';
+
+const port = z.int().min(1).max(65_535);
+
+/** drivers/driver.ts, GuestRecord. What came later has a default, so that a newer daemon takes over older guests. */
+const recordSchema = z.looseObject({
+  pid: z.int().positive(),
+  startTimeTicks: z.string().regex(/^\d+$/),
+  qemuPath: z.string(),
+  directory: z.string(),
+  qmpSocket: z.string(),
+  ptys: z.record(z.string(), z.string()),
+  sockets: z.record(z.string(), z.string()),
+  uid: z.int().nonnegative().optional(),
+  startedAtMs: z.number(),
+  logPath: z.string(),
+  logs: z.array(z.string()).default([]),
+  graphicsPorts: z
+    .array(z.object({ port: port.optional(), tlsPort: port.optional(), websocket: port.optional() }))
+    .default([]),
+  helpers: z
+    .array(z.object({ kind: z.string(), pid: z.int().positive(), startTimeTicks: z.string() }))
+    .default([]),
+  links: z.record(z.string(), z.string()).default({}),
+  foreignSockets: z.array(z.string()).default([]),
+  vsockCid: z.int().optional(),
+});
+
+const statusSchema = z.looseObject({
+  format: z.literal(1),
+  uuid: z.uuid(),
+  name: z.string().min(1),
+  id: z.number().int().positive(),
+  /** `starting`: QEMU may or may not have been launched; the guest was never acknowledged. */
+  phase: z.enum(['starting', 'running']),
+  persistent: z.boolean(),
+  autodestroy: z.boolean(),
+  /** The definition as it runs, in the active, secure form. */
+  xml: z.string(),
+  record: recordSchema.optional(),
+  /** Last known state and reason, for the reasons that QEMU itself doesn't remember. */
+  state: z.string(),
+  reason: z.string(),
+});
+
+/** The status file of one guest. Fields of a newer version are kept. */
+export type RuntimeStatus = z.output<typeof statusSchema>;
+
+/** A status to be written: a record of the driver is any object here, the schema checks it when it is read. */
+export type NewRuntimeStatus = Omit<RuntimeStatus, 'record'> & {
+  readonly uuid: string;
+  readonly record?: object | undefined;
+};
+
+/** The status files of guests. */
+export class RuntimeStore extends StatusFiles<RuntimeStatus, NewRuntimeStatus> {
+  constructor(options: { directory: string; log: Logger }) {
+    super({ ...options, schema: statusSchema });
+  }
+}

@@ -1,0 +1,507 @@
+/** The network service over a host of plain data: life cycle, conflicts, forwards, restarts of the daemon. */
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { PublishedEvent } from '../../../src/api/index.ts';
+import { VirtError } from '../../../src/base/errors.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { EventBus } from '../../../src/daemon/services/events.ts';
+import { GuestLinks } from '../../../src/daemon/services/guest-links.ts';
+import { NetworkService } from '../../../src/daemon/services/network-service.ts';
+import type { NetworkPort } from '../../../src/daemon/services/network-world.ts';
+import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
+import { NetworkStatusStore } from '../../../src/daemon/state/network-status.ts';
+import { parseDomain } from '../../../src/model/domain/domain.ts';
+import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+
+interface Rig {
+  readonly networks: NetworkService;
+  readonly host: FakeNetworkHost;
+  readonly events: PublishedEvent[];
+  readonly ports: NetworkPort[];
+  readonly macs: Map<string, string[]>;
+  readonly directory: string;
+}
+
+function makeRig(options: { directory?: string; allowDnsmasqOptions?: boolean } = {}): Rig {
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'vireo-networks-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const host = new FakeNetworkHost();
+  const bus = new EventBus(silentLogger);
+  const events: PublishedEvent[] = [];
+  bus.subscribe((event) => events.push(event));
+  const ports: NetworkPort[] = [];
+  const macs = new Map<string, string[]>();
+  const networks = new NetworkService({
+    definitions: new DefinitionStore({
+      directory: join(directory, 'networks'),
+      quarantine: join(directory, 'quarantine'),
+      noun: 'network',
+      log: silentLogger,
+    }),
+    status: new NetworkStatusStore({ directory: join(directory, 'status'), log: silentLogger }),
+    host,
+    guests: { ports: () => ports, macsOf: (domain) => macs.get(domain) ?? [] },
+    events: bus,
+    log: silentLogger,
+    jobWaitMs: 1000,
+    allowDnsmasqOptions: options.allowDnsmasqOptions ?? false,
+  });
+  networks.open();
+  return { networks, host, events, ports, macs, directory };
+}
+
+const xml = (name: string, third: number, rest = '') =>
+  `<network><name>${name}</name><forward mode='nat'/>${rest}<ip address='192.168.${third}.1' netmask='255.255.255.0'><dhcp><range start='192.168.${third}.2' end='192.168.${third}.254'/></dhcp></ip></network>`;
+
+const define = async (rig: Rig, text: string) =>
+  (await rig.networks.definitions.define(text, 'strict')).network;
+const code = (wanted: string) => expect.objectContaining({ code: wanted }) as unknown;
+const names = (events: readonly PublishedEvent[]) => events.map(({ event }) => event);
+
+describe('a network', () => {
+  it('is defined, started, stopped and forgotten, and every step is told', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    expect(network.facts).toEqual({ mode: 'nat', bridge: 'virbr0', subnets: ['192.168.10.0/24'] });
+    await rig.networks.lifecycle.start(network);
+    expect(rig.host.plans.get('a')?.subnets).toMatchObject([{ address: '192.168.10.1', prefix: 24 }]);
+    await expect(rig.networks.lifecycle.start(network)).rejects.toEqual(code('network.active'));
+    await rig.networks.lifecycle.stop(network);
+    await expect(rig.networks.lifecycle.stop(network)).rejects.toEqual(code('network.inactive'));
+    await rig.networks.definitions.undefine(network);
+    expect(rig.networks.list()).toEqual([]);
+    expect(readdirSync(join(rig.directory, 'networks'))).toEqual([]);
+    expect(names(rig.events)).toEqual([
+      'network.defined',
+      'network.started',
+      'network.stopped',
+      'network.undefined',
+    ]);
+    expect(rig.host.done).toEqual(['start a', 'stop a', 'forget a']);
+  });
+
+  it('is found by name and by uuid, and else not', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    expect(rig.networks.find(network.uuid.toUpperCase())).toBe(network);
+    expect(() => rig.networks.find('b')).toThrow(code('network.not-found'));
+  });
+
+  it('keeps uuid, bridge and address of the bridge when it is redefined without them', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    const before = rig.networks.definitions.definition(network);
+    await define(rig, xml('a', 11));
+    const after = rig.networks.definitions.definition(network);
+    expect(after).toMatchObject({ uuid: before.uuid, mac: before.mac, bridge: before.bridge });
+    expect(after.ips[0]?.address).toBe('192.168.11.1');
+  });
+
+  it('gets the next bridge that neither host nor network has', async () => {
+    const rig = makeRig();
+    const link = { index: 1, kind: 'bridge', mac: undefined, mtu: 1500, isUp: true, master: undefined };
+    rig.host.facts = { ...rig.host.facts, links: [{ ...link, name: 'virbr0' }] };
+    const both = await Promise.all([define(rig, xml('a', 10)), define(rig, xml('b', 11))]);
+    expect(both.map((network) => network.facts?.bridge ?? '').toSorted((a, b) => a.localeCompare(b))).toEqual(
+      ['virbr1', 'virbr2'],
+    );
+  });
+
+  it.each([
+    ['name', xml('a', 11, '<uuid>00000000-0000-4000-8000-000000000001</uuid>')],
+    ['bridge', xml('b', 11, "<bridge name='virbr0'/>")],
+  ])('is refused with the %s of another', async (_what, text) => {
+    const rig = makeRig();
+    await define(rig, xml('a', 10));
+    await expect(define(rig, text)).rejects.toEqual(code('network.exists'));
+    expect(rig.networks.list()).toHaveLength(1);
+  });
+
+  it('that overlaps with another is told so, and does not start beside it', async () => {
+    const rig = makeRig();
+    const a = await define(rig, xml('a', 10));
+    const { network: b, warnings } = await rig.networks.definitions.define(xml('b', 10), 'strict');
+    expect(warnings).toHaveLength(1);
+    const ends = await Promise.allSettled([rig.networks.lifecycle.start(a), rig.networks.lifecycle.start(b)]);
+    expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    await expect(rig.networks.lifecycle.start(b)).rejects.toEqual(code('network.conflict'));
+  });
+
+  it('does not start where the host itself has these addresses', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    const route = { family: 4, prefix: 24, gateway: undefined, link: 'eth0' } as const;
+    rig.host.facts = { ...rig.host.facts, routes: [{ ...route, destination: '192.168.10.0' }] };
+    await expect(rig.networks.lifecycle.start(network)).rejects.toEqual(code('network.conflict'));
+    rig.host.facts = { ...rig.host.facts, routes: [{ ...route, destination: '0.0.0.0', prefix: 0 }] };
+    await rig.networks.lifecycle.start(network);
+  });
+
+  it('that fails to start is as before', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    rig.host.failure = new VirtError('link.failed', { reason: 'no' });
+    await expect(rig.networks.lifecycle.start(network)).rejects.toEqual(code('link.failed'));
+    expect(network.isActive).toBe(false);
+    expect(readdirSync(join(rig.directory, 'status'))).toEqual([]);
+    await rig.networks.lifecycle.start(network);
+  });
+
+  it('may be transient: gone when it stops', async () => {
+    const rig = makeRig();
+    const { network } = await rig.networks.lifecycle.create(xml('t', 12), 'strict');
+    expect(rig.networks.list({ persistent: false })).toEqual([network]);
+    await expect(rig.networks.definitions.setAutostart(network, true)).rejects.toEqual(
+      code('network.transient'),
+    );
+    await rig.networks.lifecycle.stop(network);
+    expect(rig.networks.list()).toEqual([]);
+    expect(rig.host.done).toEqual(['start t', 'stop t', 'forget t']);
+  });
+
+  it('puts the taps of running guests back on its bridge when it starts again', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    rig.ports.push({
+      network: 'a',
+      domain: { uuid: 'u', name: 'web' },
+      mac: '52:54:00:00:00:01',
+      device: 'vnet7',
+    });
+    rig.ports.push({
+      network: 'b',
+      domain: { uuid: 'u', name: 'web' },
+      mac: '52:54:00:00:00:02',
+      device: 'vnet8',
+    });
+    await rig.networks.lifecycle.start(network);
+    expect(rig.host.done).toEqual(['start a', 'attach vnet7 virbr0']);
+    expect(rig.networks.definitions.xml(network, { inactive: false })).toContain("<network connections='1'>");
+    expect(rig.networks.definitions.xml(network, { inactive: true })).not.toContain('connections');
+  });
+
+  it('takes lines for dnsmasq only where the administrator allows them', async () => {
+    const text = `<network xmlns:d='http://libvirt.org/schemas/network/dnsmasq/1.0'><name>o</name><ip address='10.9.0.1' prefix='24'/><d:options><d:option value='log-queries'/></d:options></network>`;
+    await expect(define(makeRig(), text)).rejects.toEqual(code('definition.unsupported'));
+    const rig = makeRig({ allowDnsmasqOptions: true });
+    await rig.networks.lifecycle.start(await define(rig, text));
+    expect(rig.host.plans.get('o')?.dnsmasqOptions).toEqual(['log-queries']);
+  });
+});
+
+describe('an update', () => {
+  const host = "<host mac='52:54:00:00:00:01' name='web' ip='192.168.10.9'/>";
+  const add = { section: 'ip-dhcp-host', command: 'add-last', xml: host } as const;
+
+  it('changes the active network and the stored definition, or only one of them', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    await rig.networks.definitions.update(network, add, { live: true, stored: false });
+    expect(rig.host.plans.get('a')?.subnets[0]?.dhcp?.hosts).toHaveLength(1);
+    expect(rig.networks.definitions.xml(network, { inactive: true })).not.toContain('<host');
+    await rig.networks.definitions.update(network, add, { live: false });
+    expect(rig.networks.definitions.xml(network, { inactive: true })).toContain('<host');
+    await expect(rig.networks.definitions.update(network, add, {})).rejects.toEqual(code('operation.failed'));
+  });
+
+  it('that the host does not take is taken back there, and changes no definition', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    rig.host.failure = new VirtError('program.failed', { reason: 'no' });
+    await expect(rig.networks.definitions.update(network, add, {})).rejects.toEqual(code('program.failed'));
+    expect(rig.host.plans.get('a')?.subnets[0]?.dhcp?.hosts).toEqual([]);
+    for (const inactive of [true, false])
+      expect(rig.networks.definitions.xml(network, { inactive })).not.toContain('<host');
+  });
+
+  it('that breaks the network changes nothing', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    const wrong = { ...add, xml: "<host mac='52:54:00:00:00:01' ip='192.168.10.1'/>" };
+    await expect(rig.networks.definitions.update(network, wrong, {})).rejects.toEqual(code('xml.invalid'));
+    expect(rig.host.done).toEqual(['start a']);
+  });
+});
+
+describe('what is known about a network', () => {
+  it('changes where it is stored and where it is active, without touching the host', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    await rig.networks.metadata.setTitle(network, 'Mine');
+    await rig.networks.metadata.setDescription(network, 'two\nlines');
+    await rig.networks.metadata.set(network, 'urn:app', 'app', '<note>x</note>');
+    for (const inactive of [true, false]) {
+      const text = rig.networks.definitions.xml(network, { inactive });
+      expect(text).toContain('<title>Mine</title>');
+      expect(text).toContain("<app:note xmlns:app='urn:app'>x</app:note>");
+    }
+    expect(rig.networks.metadata.get(network, 'urn:app')).toContain('>x<');
+    await rig.networks.metadata.set(network, 'urn:app', undefined, null);
+    expect(() => rig.networks.metadata.get(network, 'urn:app')).toThrow(code('network.no-metadata'));
+    await expect(rig.networks.metadata.setTitle(network, 'a\nb')).rejects.toEqual(code('xml.invalid'));
+    expect(rig.host.done).toEqual(['start a']);
+    expect(names(rig.events).filter((name) => name === 'network.metadata-changed')).toHaveLength(4);
+  });
+});
+
+describe('a port forward', () => {
+  const forward = { protocol: 'tcp', hostPort: 8080, guest: 'web', guestPort: 80 } as const;
+  const lease = { family: 4, address: '192.168.10.77', prefix: 24, mac: '52:54:00:00:00:05' } as const;
+
+  it('waits for its guest, follows it, and goes with its removal', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    rig.macs.set('web', ['52:54:00:00:00:05']);
+    expect((await rig.networks.forwards.add(network, forward)).address).toBeUndefined();
+    expect(rig.host.plans.get('a')?.portForwards).toEqual([]);
+    rig.host.leaseList = [lease];
+    rig.host.tell({ kind: 'leases', network: network.uuid });
+    await expect.poll(() => rig.host.plans.get('a')?.portForwards[0]?.guestAddress).toBe('192.168.10.77');
+    rig.host.leaseList = [{ ...lease, address: '192.168.10.78' }];
+    rig.host.tell({ kind: 'leases', network: network.uuid });
+    await expect.poll(() => rig.host.plans.get('a')?.portForwards[0]?.guestAddress).toBe('192.168.10.78');
+    await rig.networks.forwards.remove(network, forward);
+    expect(rig.host.plans.get('a')?.portForwards).toEqual([]);
+    await expect(rig.networks.forwards.remove(network, forward)).rejects.toEqual(code('forward.not-found'));
+  });
+
+  it('is not moved by a guest that only says it has the name of another', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    rig.macs.set('web', ['52:54:00:00:00:05']);
+    rig.host.leaseList = [{ ...lease, mac: '52:54:00:66:66:66', hostName: 'web' }];
+    expect((await rig.networks.forwards.add(network, forward)).address).toBeUndefined();
+  });
+
+  it('is refused when its port is taken, on this network or on another', async () => {
+    const rig = makeRig();
+    const a = await define(rig, xml('a', 10));
+    const b = await define(rig, xml('b', 11));
+    await rig.networks.forwards.add(a, forward);
+    await expect(rig.networks.forwards.add(a, { ...forward, guest: 'db' })).rejects.toEqual(
+      code('forward.conflict'),
+    );
+    await expect(rig.networks.forwards.add(b, forward)).rejects.toEqual(code('forward.conflict'));
+  });
+});
+
+describe('a daemon that starts again', () => {
+  it('knows what was active, brings the host in order and reconnects guests', async () => {
+    const first = makeRig();
+    await first.networks.lifecycle.start(await define(first, xml('a', 10)));
+    await define(first, xml('b', 11));
+    const { network } = await first.networks.lifecycle.create(xml('t', 12), 'strict');
+    const rig = makeRig({ directory: first.directory });
+    rig.ports.push({
+      network: 't',
+      domain: { uuid: 'u', name: 'web' },
+      mac: '52:54:00:00:00:01',
+      device: 'vnet7',
+    });
+    expect(rig.networks.list({ active: true }).map(({ name }) => name)).toEqual(['a', 't']);
+    await rig.networks.bringUp(join(rig.directory, 'marker'));
+    expect(rig.host.done.toSorted()).toEqual(['attach vnet7 virbr2', 'reconcile a', 'reconcile t']);
+    expect(rig.networks.find(network.uuid).isPersistent).toBe(false);
+  });
+
+  it('takes back a start that was interrupted', async () => {
+    const first = makeRig();
+    const network = await define(first, xml('a', 10));
+    await first.networks.lifecycle.start(network);
+    const file = join(first.directory, 'status', `${network.uuid}.json`);
+    const status = {
+      format: 1,
+      uuid: network.uuid,
+      name: 'a',
+      phase: 'starting',
+      persistent: true,
+      startedAtMs: 1,
+    };
+    writeFileSync(file, JSON.stringify({ ...status, xml: network.xml }));
+    const rig = makeRig({ directory: first.directory });
+    await rig.networks.bringUp(join(rig.directory, 'marker'));
+    expect(rig.host.done).toEqual(['stop a']);
+    expect(rig.networks.find('a').isActive).toBe(false);
+    expect(existsSync(file)).toBe(false);
+  });
+
+  it('starts what is marked so once in the life of the host', async () => {
+    const first = makeRig();
+    const network = await define(first, xml('a', 10));
+    await first.networks.definitions.setAutostart(network, true);
+    const marker = join(first.directory, 'marker');
+    const second = makeRig({ directory: first.directory });
+    await second.networks.bringUp(marker);
+    expect(second.host.done).toEqual(['start a']);
+    await second.networks.lifecycle.stop(second.networks.find('a'));
+    const third = makeRig({ directory: first.directory });
+    await third.networks.bringUp(marker);
+    expect(third.host.done).toEqual([]);
+  });
+
+  it('puts a broken file aside, names it, and serves the others', async () => {
+    const first = makeRig();
+    const network = await define(first, xml('a', 10));
+    await define(first, xml('b', 11));
+    writeFileSync(join(first.directory, 'networks', `${network.uuid}.xml`), 'torn');
+    const rig = makeRig({ directory: first.directory });
+    expect(rig.networks.list().map(({ name }) => name)).toEqual(['b']);
+    expect(rig.networks.quarantined).toHaveLength(1);
+    expect(() => rig.networks.find(network.uuid)).toThrow(code('network.quarantined'));
+  });
+});
+
+describe('files that an administrator changes', () => {
+  it('are taken over; a broken one is put aside, and the definition in use is written again', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    const file = join(rig.directory, 'networks', `${network.uuid}.xml`);
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll('192.168.10.', '192.168.40.'));
+    const other = makeRig();
+    const stranger = await define(other, xml('b', 11));
+    const name = `${stranger.uuid}.xml`;
+    copyFileSync(join(other.directory, 'networks', name), join(rig.directory, 'networks', name));
+    await rig.networks.rescan();
+    expect(network.facts?.subnets).toEqual(['192.168.40.0/24']);
+    expect(rig.networks.list().map((one) => one.name)).toEqual(['a', 'b']);
+    writeFileSync(file, 'torn');
+    await rig.networks.rescan();
+    expect(rig.networks.quarantined).toHaveLength(1);
+    expect(network.facts?.subnets).toEqual(['192.168.40.0/24']);
+    expect(readFileSync(file, 'utf8')).toContain('192.168.40.1');
+  });
+});
+
+describe('the network default', () => {
+  it('is defined once, and does not come back', async () => {
+    const rig = makeRig();
+    const marker = join(rig.directory, 'default');
+    await rig.networks.creation.defineDefault(marker);
+    const network = rig.networks.find('default');
+    expect(network).toMatchObject({
+      autostart: true,
+      facts: { bridge: 'virbr0', subnets: ['192.168.122.0/24'] },
+    });
+    await rig.networks.definitions.undefine(network);
+    await rig.networks.creation.defineDefault(marker);
+    expect(rig.networks.list()).toEqual([]);
+  });
+
+  it('goes elsewhere when the host is on its customary addresses', async () => {
+    const rig = makeRig();
+    const address = { family: 4, link: 'eth0', prefix: 23, address: '192.168.122.40' } as const;
+    rig.host.facts = { ...rig.host.facts, addresses: [address] };
+    await rig.networks.creation.defineDefault(join(rig.directory, 'default'));
+    expect(rig.networks.find('default').facts?.subnets).toEqual(['192.168.124.0/24']);
+  });
+
+  it('is left to those who have networks already', async () => {
+    const rig = makeRig();
+    await define(rig, xml('mine', 10));
+    await rig.networks.creation.defineDefault(join(rig.directory, 'default'));
+    expect(rig.networks.list().map(({ name }) => name)).toEqual(['mine']);
+  });
+});
+
+describe('a new network of a few words', () => {
+  const wish = { name: 'lab', mode: 'nat', autostart: false } as const;
+
+  it('takes a subnet that nobody has', async () => {
+    const rig = makeRig();
+    await define(rig, xml('a', 122));
+    const { network } = await rig.networks.creation.create(wish);
+    expect(network.facts?.subnets).toEqual(['192.168.123.0/24']);
+  });
+
+  it.each([
+    ['10.0.0.0/30', '10.0.0.2', '10.0.0.2'],
+    ['10.0.0.0/16', '10.0.0.2', '10.0.255.254'],
+    ['10.0.0.0/8', '10.0.0.2', '10.1.0.0'],
+  ])('gives the addresses of %s from %s to %s', async (subnet, start, end) => {
+    const rig = makeRig();
+    const { network } = await rig.networks.creation.create({ ...wish, subnet });
+    const { ips } = rig.networks.definitions.definition(network);
+    expect(ips[0]?.dhcp?.ranges).toEqual([{ start, end }]);
+  });
+
+  it.each([
+    [{ subnet: 'x' }, 'request.invalid'],
+    [{ subnet: 'fd00::/64' }, 'request.invalid'],
+    [{ subnet: '127.0.0.0/8' }, 'xml.invalid'],
+    [{ bridge: 'br0\nbr1' }, 'xml.invalid'],
+    [{ domain: 'a\ndhcp-script=/bin/sh' }, 'xml.invalid'],
+  ])('with %j is refused', async (more, wanted) => {
+    const rig = makeRig();
+    await expect(rig.networks.creation.create({ ...wish, ...more })).rejects.toEqual(code(wanted));
+    expect(rig.networks.list()).toEqual([]);
+  });
+});
+
+describe('a tap for a guest', () => {
+  const nic = (inner: string, type = 'network') => {
+    const text = `<domain type='qemu'><name>d</name><memory>1024</memory><os><type>hvm</type></os><devices><interface type='${type}'><mac address='52:54:00:00:00:01'/>${inner}</interface></devices></domain>`;
+    const [found] = parseDomain(text, { mode: 'strict' }).definition.devices.interfaces;
+    if (found === undefined) throw new Error('no interface');
+    return found;
+  };
+  const open = (rig: Rig, definition: ReturnType<typeof nic>) =>
+    new GuestLinks(rig.networks, rig.host).open({
+      domainUuid: 'u',
+      domainName: 'd',
+      interfaceIndex: 0,
+      definition,
+      queues: 1,
+    });
+
+  it('goes on the bridge of its network, with what the network says of ports', async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10, "<mtu size='9000'/><port isolated='yes'/>"));
+    await expect(open(rig, nic("<source network='a'/>"))).rejects.toEqual(code('network.inactive'));
+    await rig.networks.lifecycle.start(network);
+    expect(await open(rig, nic("<source network='a'/><target dev='vnet3'/>"))).toMatchObject({
+      deviceName: 'vnet0',
+    });
+    expect(rig.host.taps).toEqual([
+      { mac: '52:54:00:00:00:01', queues: 1, bridge: 'virbr0', mtu: 9000, isolated: true },
+    ]);
+    expect(await open(rig, nic("<source bridge='br0'/><target dev='mine'/>", 'bridge'))).toMatchObject({
+      deviceName: 'mine',
+    });
+  });
+
+  it.each([
+    ["<source network='none'/>", 'network', 'network.not-found'],
+    ["<source network='a' portgroup='x'/>", 'network', 'definition.unsupported'],
+    ["<source network='a' portgroup='slow'/>", 'network', 'definition.unsupported'],
+    ["<source network='vtap'/>", 'network', 'definition.unsupported'],
+    ["<source dev='eth0' mode='bridge'/>", 'direct', 'definition.unsupported'],
+  ])('with %s of type %s is refused', async (inner, type, wanted) => {
+    const rig = makeRig();
+    const slow = "<portgroup name='slow'><bandwidth><inbound average='1'/></bandwidth></portgroup>";
+    await rig.networks.lifecycle.start(await define(rig, xml('a', 10, slow)));
+    await rig.networks.lifecycle.start(
+      await define(
+        rig,
+        "<network><name>vtap</name><forward mode='bridge'><interface dev='eth0'/></forward></network>",
+      ),
+    );
+    await expect(open(rig, nic(inner, type))).rejects.toEqual(code(wanted));
+    expect(rig.host.taps).toEqual([]);
+  });
+});

@@ -1,0 +1,139 @@
+/** The access table (SECURITY A1, A2): every method has a class, and a read-only connection can only look. */
+import { describe, expect, it } from 'vitest';
+import { methods } from '../../../src/api/index.ts';
+import type { MethodDeclaration } from '../../../src/api/method.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { accessOf } from '../../../src/daemon/frontends/jsonrpc/access.ts';
+import { buildHandlers, type JsonRpcServices } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
+import type { Handlers } from '../../../src/daemon/frontends/jsonrpc/handlers.ts';
+import { errorOf, fakeHandlers, startServer } from './support.ts';
+
+const declarations = Object.values<MethodDeclaration>(methods);
+
+/** What a read-only client may call. A new method is added here by a person who has thought about it. */
+const queries = [
+  'daemon.info',
+  'daemon.ping',
+  'domain.get',
+  'domain.get-metadata',
+  'domain.job',
+  'domain.list',
+  'domain.log',
+  'domain.port-forward.list',
+  'domain.wait',
+  'domain.xml',
+  'event.subscribe',
+  'event.unsubscribe',
+  'host.capabilities',
+  'host.check',
+  'host.domain-capabilities',
+  'host.info',
+  'network.get',
+  'network.get-metadata',
+  'network.leases',
+  'network.list',
+  'network.port-forward.list',
+  'network.xml',
+  'rpc.discover',
+];
+
+/** Valid params of every method that needs any. */
+const valid: Readonly<Record<string, object>> = {
+  'daemon.set-log-level': { level: 'info' },
+  'domain.define': { xml: '<domain/>' },
+  'domain.create': { name: 'a', memoryBytes: 1024 * 1024 },
+  'domain.create-xml': { xml: '<domain/>' },
+  'domain.set-autostart': { domain: 'a', autostart: true },
+  'domain.rename': { domain: 'a', name: 'b' },
+  'domain.set-title': { domain: 'a', title: null },
+  'domain.set-description': { domain: 'a', description: null },
+  'domain.get-metadata': { domain: 'a', uri: 'urn:x' },
+  'domain.set-metadata': { domain: 'a', uri: 'urn:x', xml: null },
+  'domain.port-forward.add': { domain: 'a', hostPort: 1, guestPort: 2 },
+  'domain.port-forward.remove': { domain: 'a', hostPort: 1 },
+  'domain.wait': { domain: 'a', until: 'shutoff' },
+  'domain.send-key': { domain: 'a', keys: ['a'] },
+  'domain.monitor-command': { domain: 'a', command: 'query-status' },
+  'event.unsubscribe': { subscription: 's1' },
+  'network.define': { xml: '<network/>' },
+  'network.create': { name: 'a' },
+  'network.create-xml': { xml: '<network/>' },
+  'network.update': { network: 'a', section: 'dns-txt', command: 'delete', xml: '<txt/>' },
+  'network.get-metadata': { network: 'a', uri: 'urn:x' },
+  'network.set-title': { network: 'a', title: null },
+  'network.set-description': { network: 'a', description: null },
+  'network.set-metadata': { network: 'a', uri: 'urn:x', xml: null },
+  'network.set-autostart': { network: 'a', autostart: true },
+  'network.port-forward.add': { network: 'a', hostPort: 1, guest: 'b', guestPort: 2 },
+  'network.port-forward.remove': { network: 'a', hostPort: 1 },
+};
+
+function paramsOf(name: string): object {
+  const [noun = '', verb] = name.split('.');
+  const needsOne = (noun === 'domain' || noun === 'network') && verb !== 'list';
+  return valid[name] ?? (needsOne ? { [noun]: 'a' } : {});
+}
+
+describe('the access table', () => {
+  it('lets a read-only connection do exactly these', () => {
+    const found = declarations.filter(({ access }) => access === 'query').map(({ name }) => name);
+    expect(found.sort()).toEqual(queries);
+  });
+
+  it('has a handler bound for every method', () => {
+    // Nothing is called: binding looks at the services only when a request comes.
+    const handlers = buildHandlers({ log: silentLogger } as JsonRpcServices);
+    expect(Object.keys(handlers).sort()).toEqual(Object.keys(methods).sort());
+  });
+
+  it('raises the class for secrets and for an emulator that the caller names', () => {
+    expect(accessOf(methods['domain.xml'], { secure: true })).toBe('secret');
+    expect(accessOf(methods['domain.xml'], { secure: false, migratable: true })).toBe('query');
+    expect(accessOf(methods['host.domain-capabilities'], { emulator: '/tmp/evil' })).toBe('exec');
+    expect(accessOf(methods['host.domain-capabilities'], {})).toBe('query');
+  });
+
+  it.each(declarations.map((declaration) => [declaration.name, declaration] as const))(
+    'holds for %s on a read-only connection',
+    async (name, declaration) => {
+      const called: string[] = [];
+      const handlers = Object.fromEntries(
+        Object.keys(methods).map((method) => [
+          method,
+          () => {
+            called.push(method);
+            return Promise.resolve({});
+          },
+        ]),
+      ) as unknown as Handlers;
+      const rig = await startServer({ readOnly: true, handlers });
+      const raw = await rig.raw();
+      const answer = await raw.ask({ jsonrpc: '2.0', id: 1, method: name, params: paramsOf(name) });
+      if (declaration.access === 'query') {
+        expect(answer).toEqual({ jsonrpc: '2.0', id: 1, result: {} });
+        expect(called).toEqual([name]);
+      } else {
+        expect(errorOf(answer)).toMatchObject({ code: 1008, data: { code: 'access.read-only' } });
+        expect(called).toEqual([]);
+      }
+    },
+  );
+
+  it('refuses the raised forms on a read-only connection, in a batch too', async () => {
+    const raw = await (await startServer({ readOnly: true, handlers: fakeHandlers() })).raw();
+    const answers = (await raw.ask([
+      { jsonrpc: '2.0', id: 1, method: 'domain.xml', params: { domain: 'a', secure: true } },
+      { jsonrpc: '2.0', id: 2, method: 'host.domain-capabilities', params: { emulator: '/bin/sh' } },
+    ])) as unknown[];
+    for (const answer of answers) expect(errorOf(answer).data['code']).toBe('access.read-only');
+  });
+
+  it.each(declarations.map(({ name }) => name))('dispatches %s on a read-write connection', async (name) => {
+    const handlers = fakeHandlers({
+      [name]: () => Promise.reject(Object.assign(new Error('reached'), { name: 'Reached' })),
+    });
+    const raw = await (await startServer({ handlers })).raw();
+    const answer = await raw.ask({ jsonrpc: '2.0', id: 1, method: name, params: paramsOf(name) });
+    expect(errorOf(answer).code).toBe(-32_603);
+  });
+});

@@ -1,0 +1,145 @@
+/** A hypervisor of plain data: guests are objects that do what they are told and keep a list of it. */
+import { randomUUID } from 'node:crypto';
+import { Duplex, PassThrough } from 'node:stream';
+import type {
+  GuestEvent,
+  GuestExit,
+  GuestRecord,
+  HypervisorDriver,
+  LiveGuest,
+} from '../../../src/drivers/driver.ts';
+import type { DomainDef } from '../../../src/model/domain/domain.ts';
+import type { DomainState } from '../../../src/model/domain/state.ts';
+
+export class FakeGuest implements LiveGuest {
+  readonly record: GuestRecord;
+  readonly definition: DomainDef;
+  readonly exited: Promise<GuestExit>;
+  readonly done: string[] = [];
+  state: DomainState = { state: 'running', reason: 'booted' };
+  /** What the guest prints on its console. */
+  readonly console = new PassThrough();
+  private exit: (exit: GuestExit) => void = () => {};
+  private readonly listeners = new Set<(event: GuestEvent) => void>();
+
+  constructor(definition: DomainDef, id: number) {
+    const { devices } = definition;
+    this.definition = {
+      ...definition,
+      devices: {
+        ...devices,
+        interfaces: devices.interfaces.map((nic, index) => ({ ...nic, alias: `net${index}` })),
+        serials: devices.serials.map((serial, index) => ({ ...serial, alias: `serial${index}` })),
+      },
+    };
+    this.record = {
+      pid: 100_000 + id,
+      startTimeTicks: '1',
+      qemuPath: '/bin/false',
+      directory: '/nowhere',
+      qmpSocket: '/nowhere/qmp',
+      ptys: {},
+      sockets: {},
+      startedAtMs: Date.now(),
+      logPath: '/nowhere/log',
+      logs: [],
+      graphicsPorts: [],
+      helpers: [],
+      links: {},
+      foreignSockets: [],
+    };
+    this.exited = new Promise((resolve) => {
+      this.exit = resolve;
+    });
+  }
+
+  onEvent(listener: (event: GuestEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  emit(event: GuestEvent): void {
+    for (const listener of this.listeners) listener(event);
+  }
+
+  private async note(what: string): Promise<void> {
+    this.done.push(what);
+  }
+
+  suspend = () => this.note('suspend');
+  resume = () => this.note('resume');
+  reset = () => this.note('reset');
+  injectNmi = () => this.note('nmi');
+  sendKeys = (keys: readonly string[], holdMs: number) => this.note(`keys ${keys.join('+')} ${holdMs}`);
+  agentShutdown = (mode: string) => this.note(`agent ${mode}`);
+  addPortForward = (alias: string) => this.note(`forward ${alias}`);
+  removePortForward = (alias: string) => this.note(`unforward ${alias}`);
+  detach = () => void this.done.push('detach');
+
+  async powerButton(): Promise<void> {
+    this.done.push('power button');
+    this.emit({ kind: 'powered-off', byGuest: true, seconds: 0 });
+  }
+
+  async screenshot() {
+    return { mime: 'image/png' as const, bytes: Buffer.from('picture') };
+  }
+
+  async kill(): Promise<GuestExit> {
+    this.done.push('kill');
+    const exit = { signal: 'SIGTERM', stderrTail: '' };
+    this.exit(exit);
+    return exit;
+  }
+
+  drainConsoles(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async openConsole(alias: string | undefined): Promise<Duplex> {
+    this.done.push(`console ${alias ?? ''}`);
+    return Duplex.from({ readable: this.console, writable: new PassThrough() });
+  }
+
+  async monitorCommand(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return { command, args };
+  }
+}
+
+export class FakeDriver implements HypervisorDriver {
+  readonly guests: FakeGuest[] = [];
+  /** Holds starts back until it settles. */
+  startGate: Promise<void> = Promise.resolve();
+
+  get lastGuest(): FakeGuest {
+    const guest = this.guests.at(-1);
+    if (guest === undefined) throw new Error('no guest was started');
+    return guest;
+  }
+
+  async prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
+    return { ...definition, uuid: definition.uuid ?? previous?.uuid ?? randomUUID() };
+  }
+
+  async commandLine(definition: DomainDef): Promise<readonly string[]> {
+    return ['qemu', '-name', definition.name];
+  }
+
+  async start(definition: DomainDef, domainId: number): Promise<LiveGuest> {
+    await this.startGate;
+    const guest = new FakeGuest(definition, domainId);
+    this.guests.push(guest);
+    return guest;
+  }
+
+  reattach = () => Promise.resolve(undefined);
+  consoleLogTail = () => Promise.resolve(undefined);
+  logTail = (definition: DomainDef, maxBytes: number) => Promise.resolve(`${definition.name} ${maxBytes}`);
+  cleanUp = () => Promise.resolve();
+  findStrays = () => Promise.resolve([]);
+  endStray = () => Promise.resolve();
+  recordOf = () => Promise.resolve(undefined);
+  capabilitiesXml = () => Promise.resolve('<capabilities/>');
+  domainCapabilitiesXml = (query: object) =>
+    Promise.resolve(`<domainCapabilities>${JSON.stringify(query)}</domainCapabilities>`);
+}
