@@ -1,0 +1,41 @@
+/** `network`: the noun and its verbs. */
+import type { AddCommand } from './command.ts';
+import {
+  addNetworkCreate,
+  addNetworkCreateXml,
+  addNetworkDefine,
+  addNetworkEdit,
+  addNetworkUndefine,
+  addNetworkUpdate,
+  addNetworkXml,
+} from './network-define.ts';
+import { addNetworkForward } from './network-forward.ts';
+import { addNetworkLeases, addNetworkList, addNetworkShow } from './network-list.ts';
+import { addNetworkAutostart, addNetworkReload, addNetworkStart, addNetworkStop } from './network-power.ts';
+
+const verbs: readonly AddCommand[] = [
+  addNetworkList,
+  addNetworkShow,
+  addNetworkCreate,
+  addNetworkDefine,
+  addNetworkStart,
+  addNetworkStop,
+  addNetworkReload,
+  addNetworkUndefine,
+  addNetworkXml,
+  addNetworkEdit,
+  addNetworkUpdate,
+  addNetworkLeases,
+  addNetworkForward,
+  addNetworkAutostart,
+  addNetworkCreateXml,
+];
+
+export const addNetwork: AddCommand = (parent, cli) => {
+  const network = parent
+    .command('network')
+    .alias('net')
+    .summary('virtual networks')
+    .description('Manages virtual networks. They need the system connection.');
+  for (const add of verbs) add(network, cli);
+};

@@ -1,0 +1,70 @@
+/** What domain commands share: which domain is meant, doing a thing to several, and the words for the result. */
+import type { VireoClient } from '../api/client.ts';
+import type { ParamsInput, Result } from '../api/index.ts';
+import type { Cli } from './cli.ts';
+import { exitCodeFor } from './exit-codes.ts';
+
+export type DomainRef = ParamsInput<'domain.get'>['domain'];
+export type DomainSummary = Result<'domain.start'>;
+
+/**
+ * The domain a user means: a name, a uuid, or, as in virsh, the number of a running one. A name made of digits goes
+ * before a number.
+ */
+export async function domainRefOf(client: VireoClient, text: string): Promise<DomainRef> {
+  if (!/^[1-9]\d{0,8}$/.test(text)) return text;
+  const { domains } = await client.call('domain.list', {});
+  const id = Number(text);
+  const isNumber =
+    domains.every((domain) => domain.name !== text) && domains.some((domain) => domain.id === id);
+  return isNumber ? { id } : text;
+}
+
+/** Connects, finds the domain, and does `work`. */
+export function withDomain<T>(
+  cli: Cli,
+  text: string,
+  work: (client: VireoClient, domain: DomainRef) => Promise<T>,
+): Promise<T> {
+  return cli.withClient(async (client) => work(client, await domainRefOf(client, text)));
+}
+
+/**
+ * Does the same to several domains, one after the other. A failure is told at once and the others go on; the exit
+ * status is that of the first failure. With --json the document is a list with one entry for each that succeeded.
+ */
+export async function forEachDomain(
+  cli: Cli,
+  names: readonly string[],
+  work: (
+    client: VireoClient,
+    domain: DomainRef,
+  ) => Promise<{ readonly document: unknown; readonly said: string }>,
+): Promise<void> {
+  const done: { readonly document: unknown; readonly said: string }[] = [];
+  await cli.withClient(async (client) => {
+    for (const name of names) {
+      try {
+        done.push(await work(client, await domainRefOf(client, name)));
+      } catch (error) {
+        cli.out.error(error);
+        cli.exitCode ||= exitCodeFor(error);
+      }
+    }
+  });
+  cli.out.result(
+    done.map((entry) => entry.document),
+    () => done.map((entry) => `${entry.said}\n`).join(''),
+  );
+}
+
+/** `Domain 'web' is running.` */
+export function stateSentence(domain: DomainSummary): string {
+  const state = domain.state === 'shutoff' ? 'off' : domain.state;
+  return `Domain '${domain.name}' is ${state}${domain.job ? ` (${domain.job.name})` : ''}.`;
+}
+
+/** How a domain was called on the command line, for sentences about it. */
+export function nameOf(domain: DomainRef): string {
+  return typeof domain === 'string' ? domain : String(domain.id);
+}

@@ -1,0 +1,143 @@
+/** The command tree: every noun and verb, and the short forms of the usual ones. */
+import { Command } from 'commander';
+import type { Cli, GlobalOptions } from './cli.ts';
+import type { AddCommand } from './commands/command.ts';
+import { addComplete, addCompletion } from './commands/completion.ts';
+import { addCall, addDaemon } from './commands/daemon.ts';
+import { addConsole } from './commands/domain-console.ts';
+import { addCreate } from './commands/domain-create.ts';
+import {
+  addCreateXml,
+  addDefine,
+  addDelete,
+  addEdit,
+  addUndefine,
+  addXml,
+} from './commands/domain-define.ts';
+import { addForward } from './commands/domain-forward.ts';
+import {
+  addCommandLine,
+  addJob,
+  addLog,
+  addQmp,
+  addScreenshot,
+  addSendKey,
+  addWait,
+} from './commands/domain-inspect.ts';
+import { addList, addShow } from './commands/domain-list.ts';
+import {
+  addDestroy,
+  addNmi,
+  addReboot,
+  addReset,
+  addResume,
+  addShutdown,
+  addStart,
+  addSuspend,
+} from './commands/domain-power.ts';
+import {
+  addAutostart,
+  addDescription,
+  addMetadata,
+  addRename,
+  addTitle,
+} from './commands/domain-settings.ts';
+import { addEvents } from './commands/events.ts';
+import { addHost } from './commands/host.ts';
+import { addNetwork } from './commands/network.ts';
+import { addRun } from './commands/run.ts';
+import { exitCodeMeanings } from './exit-codes.ts';
+import { VERSION } from './version.ts';
+
+/** Verbs of domains with a short form: `vireo start web` is `vireo domain start web`. */
+const shortVerbs: readonly AddCommand[] = [
+  addList,
+  addShow,
+  addCreate,
+  addDefine,
+  addStart,
+  addShutdown,
+  addReboot,
+  addSuspend,
+  addResume,
+  addDestroy,
+  addDelete,
+  addUndefine,
+  addConsole,
+  addXml,
+  addEdit,
+  addLog,
+  addWait,
+  addForward,
+  addAutostart,
+  addRename,
+  addScreenshot,
+];
+
+/** Verbs that are used seldom enough to be found below `domain` only. */
+const longVerbs: readonly AddCommand[] = [
+  addCreateXml,
+  addReset,
+  addNmi,
+  addSendKey,
+  addTitle,
+  addDescription,
+  addMetadata,
+  addCommandLine,
+  addQmp,
+  addJob,
+];
+
+/** Builds the whole tree. Parse errors are thrown as CommanderError, never end the process. */
+export function buildProgram(cli: Cli): Command {
+  const program = new Command('vireo');
+  // Before any subcommand exists, since they inherit these settings.
+  program
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void cli.world.stdout.write(text),
+      writeErr: (text) => void cli.world.stderr.write(text),
+      // Errors are told by main.ts, as text or as JSON.
+      outputError: () => undefined,
+    })
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .showSuggestionAfterError(true);
+  program
+    .description('Manages QEMU/KVM guests: talks to vireod, the Vireo daemon.')
+    .version(VERSION, '-V, --version', 'Print the version.')
+    .helpOption('-h, --help', 'Show help.')
+    .option('-c, --connect <uri>', 'qemu:///system, qemu:///session, or the path of a socket.')
+    .option('--root <dir>', 'Talk to the daemon whose files are below this directory.')
+    .option('--json', 'Print one JSON document, errors too.')
+    .option('--no-color', 'No colours, even on a terminal.')
+    .addHelpText('after', helpTail)
+    .hook('preAction', () => cli.configure(program.opts<GlobalOptions>()));
+  addNouns(program, cli);
+  return program;
+}
+
+function addNouns(program: Command, cli: Cli): void {
+  program.commandsGroup('Commands:');
+  addRun(program, cli);
+  addEvents(program, cli);
+  const domain = program
+    .command('domain')
+    .summary('everything about domains')
+    .description('Manages domains.');
+  for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
+  addNetwork(program, cli);
+  addHost(program, cli);
+  addDaemon(program, cli);
+  addCall(program, cli);
+  addCompletion(program, cli);
+  program.commandsGroup('Short for vireo domain ...:');
+  for (const add of shortVerbs) add(program, cli);
+  addComplete(program, cli);
+}
+
+const helpTail = `
+Exit status:
+${exitCodeMeanings.map(([code, meaning]) => `  ${String(code).padEnd(5)}${meaning}`).join('\n')}
+
+Without -c or the variable VIREO_DEFAULT_URI, root talks to the system daemon, and
+everybody else to a session daemon of their own, which is started when needed.`;
