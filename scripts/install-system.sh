@@ -1,0 +1,119 @@
+#!/bin/sh
+# Puts Vireo in place on this host: the program, two commands, systemd units, the group of the socket. Run again, it
+# brings everything up to date; guests go on running. `npm run install:system` calls it.
+#
+#   PREFIX       below which it is installed                                    /usr/local
+#   DESTDIR      a tree to install into instead of the running system (packagers): no group is made, nothing started
+#   UNITDIR      where the unit directories system/ and user/ are               PREFIX/lib/systemd or /etc/systemd
+#   VIREO_GROUP  group whose members may use the system daemon                  vireo, else libvirt, else vireo is made
+set -eu
+
+PREFIX=${PREFIX:-/usr/local}
+DESTDIR=${DESTDIR:-}
+source=$(cd -P -- "$(dirname -- "$0")/.." && pwd)
+libdir=$PREFIX/lib/vireo
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf 'install-system: %s\n' "$1" >&2
+  printf 'repair: %s\n' "$2" >&2
+  exit 1
+}
+
+# systemd looks for units below /usr/lib and /usr/local/lib, and below no other prefix.
+case $PREFIX in
+  /usr | /usr/local) UNITDIR=${UNITDIR:-$PREFIX/lib/systemd} ;;
+  /*) UNITDIR=${UNITDIR:-/etc/systemd} ;;
+  *) fail "PREFIX '$PREFIX' is not an absolute path" "give one: PREFIX=/usr/local" ;;
+esac
+case $PREFIX$UNITDIR in *[!A-Za-z0-9_./-]*) fail "PREFIX or UNITDIR has a character that a unit file would not take" "use letters, digits and _ . - /" ;; esac
+
+if [ -z "$DESTDIR" ] && [ "$(id -u)" -ne 0 ]; then
+  fail "only root can install for the whole system" "sudo npm run install:system (session mode needs no installation: bin/vireo -c qemu:///session)"
+fi
+node=$source/node_modules/node/bin/node
+[ -x "$node" ] || fail "the packages are not there" "npm ci"
+[ -f "$source/node_modules/typescript/bin/tsc" ] || fail "the compiler is not there" "npm ci (without --omit=dev)"
+
+# --- the tree, made beside its place and then put there with one rename ---
+mkdir -p "$DESTDIR$PREFIX/lib" "$DESTDIR$PREFIX/bin"
+stage=$(mktemp -d "$DESTDIR$PREFIX/lib/.vireo.XXXXXX")
+trap 'rm -rf "$stage"' EXIT
+trap 'exit 1' HUP INT TERM
+
+say "building"
+(cd "$source" && "$node" node_modules/typescript/bin/tsc -p tsconfig.build.json --declaration false --outDir "$stage/dist") ||
+  fail "the sources do not compile" "npm run check tells more"
+# What the compiler does not carry over: pages, styles, data.
+(cd "$source/src" && find . -type f ! -name '*.ts' -print) | while IFS= read -r file; do
+  mkdir -p "$stage/dist/$(dirname "$file")"
+  cp "$source/src/$file" "$stage/dist/$file"
+done
+
+say "copying"
+for item in bin systemd docs package.json package-lock.json README.md CHANGELOG.md LICENSE; do
+  [ ! -e "$source/$item" ] || cp -R "$source/$item" "$stage/"
+done
+mkdir "$stage/scripts"
+cp "$source/scripts/uninstall-system.sh" "$stage/scripts/"
+# Only what the program needs when it runs, by the lock file.
+"$node" -e '
+  const { packages } = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));
+  for (const [path, entry] of Object.entries(packages))
+    if (path.startsWith("node_modules/") && !entry.dev && !entry.devOptional) console.log(path);
+' "$source/package-lock.json" | while IFS= read -r path; do
+  # Packages for other processors and systems are listed too, but not installed.
+  [ -d "$source/$path" ] || continue
+  mkdir -p "$stage/$(dirname "$path")"
+  [ -d "$stage/$path" ] || cp -R "$source/$path" "$stage/$path"
+done
+chown -R 0:0 "$stage" 2>/dev/null || [ -n "$DESTDIR" ] || fail "the files cannot be given to root" "run it as root"
+chmod -R u=rwX,go=rX "$stage"
+"$stage/bin/vireo" --version >/dev/null || fail "the installed program does not run" "look at the message above"
+
+rm -rf "$DESTDIR$libdir.old"
+[ ! -e "$DESTDIR$libdir" ] || mv "$DESTDIR$libdir" "$DESTDIR$libdir.old"
+mv "$stage" "$DESTDIR$libdir"
+rm -rf "$DESTDIR$libdir.old"
+for program in vireo vireod; do
+  ln -sfn "../lib/vireo/bin/$program" "$DESTDIR$PREFIX/bin/$program"
+done
+
+# --- the group of the socket ---
+has_group() { getent group "$1" >/dev/null 2>&1; }
+group=${VIREO_GROUP:-}
+if [ -z "$group" ]; then
+  group=vireo
+  if ! has_group vireo && has_group libvirt; then group=libvirt; fi
+fi
+if [ -z "$DESTDIR" ] && ! has_group "$group"; then
+  groupadd --system "$group"
+  say "made group '$group'"
+fi
+
+# --- units ---
+for scope in system user; do
+  mkdir -p "$DESTDIR$UNITDIR/$scope"
+  for unit in vireod.service vireod.socket; do
+    sed -e "s,/usr/local/lib/vireo/,$libdir/,g" -e "s,^SocketGroup=.*,SocketGroup=$group," \
+      "$source/systemd/$scope/$unit" >"$DESTDIR$UNITDIR/$scope/$unit"
+    chmod 0644 "$DESTDIR$UNITDIR/$scope/$unit"
+  done
+done
+say "installed: $DESTDIR$libdir, commands in $DESTDIR$PREFIX/bin, units in $DESTDIR$UNITDIR"
+
+# --- start ---
+if [ -n "$DESTDIR" ]; then
+  say "to do on the target: groupadd --system $group; systemctl daemon-reload; systemctl enable --now vireod.socket vireod.service"
+elif [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl enable --quiet vireod.socket vireod.service
+  # A daemon that runs is of the old version; a restart leaves its guests alone.
+  systemctl start vireod.socket
+  systemctl restart vireod.service
+  say "the daemon runs; members of group '$group' may use it: usermod -aG $group USER"
+  say "session daemons start by themselves; their unit is optional: systemctl --user enable --now vireod.socket"
+else
+  say "systemd does not run here, so nothing was started. Start the daemon with: $PREFIX/bin/vireod --mode system"
+  say "and have your init system start it at boot; members of group '$group' may use it"
+fi
