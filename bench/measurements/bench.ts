@@ -1,0 +1,17 @@
+/** What every measurement is handed, and what it gives. */
+import type { BenchDaemon, Workplace } from '../daemon.ts';
+import type { Measurement } from '../result.ts';
+
+export interface Bench {
+  readonly place: Workplace;
+  /** A daemon that runs during the whole benchmark. */
+  readonly daemon: BenchDaemon;
+  /** Disk images for `twentyDeviceXml`. */
+  readonly images: string;
+  /** How many samples: few with --quick. */
+  readonly rounds: number;
+  readonly isQuick: boolean;
+}
+
+/** One group of rows. */
+export type Measure = (bench: Bench) => Promise<readonly Measurement[]>;
