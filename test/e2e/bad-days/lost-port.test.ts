@@ -1,0 +1,67 @@
+/** A display port that another program takes between our look and QEMU's bind: the start tries the next one. */
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { VireoClient } from '../../../src/api/client.ts';
+import { TestDaemon } from '../../support/daemon.ts';
+import { describeWith } from '../../support/needs.ts';
+import { idleXml } from './domains.ts';
+
+describeWith(['root', '/usr/bin/qemu-system-x86_64'], 'a display port taken by another', () => {
+  let daemon: TestDaemon;
+  let client: VireoClient;
+  beforeAll(async () => {
+    daemon = await TestDaemon.start();
+    client = await daemon.connect();
+    chmodSync(daemon.root, 0o755);
+  });
+  afterAll(() => daemon.remove());
+
+  /** An emulator whose first `losses` starts of a guest end as QEMU's do when the port is taken. */
+  function unluckyQemu(losses: number): { path: string; triesIn: string } {
+    const directory = join(daemon.root, `unlucky${losses}`);
+    mkdirSync(directory, { mode: 0o755 });
+    const tries = join(directory, 'tries');
+    mkdirSync(tries);
+    for (const path of [directory, tries]) chmodSync(path, path === tries ? 0o777 : 0o755);
+    const path = join(directory, 'qemu-system-x86_64');
+    writeFileSync(
+      path,
+      `#!/bin/sh
+case "$*" in *guest=*) ;; *) exec /usr/bin/qemu-system-x86_64 "$@" ;; esac
+n=1
+while [ -e '${tries}'/$n ]; do n=$((n + 1)); done
+[ "$n" -gt ${losses} ] && exec /usr/bin/qemu-system-x86_64 "$@"
+: >'${tries}'/$n
+echo "qemu-system-x86_64: -vnc 127.0.0.1:0: Failed to bind socket: Address already in use" >&2
+exit 1
+`,
+    );
+    chmodSync(path, 0o755);
+    return { path, triesIn: tries };
+  }
+
+  const withVnc = (name: string, emulator: string) =>
+    idleXml(name, { devices: `<emulator>${emulator}</emulator><graphics type='vnc' autoport='yes'/>` });
+
+  it('is given up for the next one', async () => {
+    const qemu = unluckyQemu(2);
+    await client.call('domain.define', { xml: withVnc('patient', qemu.path) });
+    await client.call('domain.start', { domain: 'patient' });
+    expect(existsSync(join(qemu.triesIn, '2'))).toBe(true);
+    const details = await client.call('domain.get', { domain: 'patient' });
+    expect(details.graphics[0]?.port).toBeGreaterThanOrEqual(5900);
+    await client.call('domain.destroy', { domain: 'patient' });
+  });
+
+  it('that is lost every time ends the start with what QEMU said', async () => {
+    const qemu = unluckyQemu(100);
+    await client.call('domain.define', { xml: withVnc('unlucky', qemu.path) });
+    await expect(client.call('domain.start', { domain: 'unlucky' })).rejects.toMatchObject({
+      code: 'domain.start-failed',
+      message: expect.stringContaining('Address already in use') as string,
+    });
+    expect(existsSync(join(qemu.triesIn, '4'))).toBe(true);
+    expect(existsSync(join(qemu.triesIn, '5'))).toBe(false);
+  });
+});
