@@ -220,10 +220,10 @@ describe('create', () => {
       memoryBytes: 2 * 1024 ** 3,
       vcpus: 2,
       disks: [
-        { path: '/work/x.qcow2', createBytes: 10 * 1024 ** 3, readonly: false },
+        { path: '/home/me/x.qcow2', createBytes: 10 * 1024 ** 3, readonly: false },
         { path: '/y.raw', bus: 'sata', readonly: false },
       ],
-      cdrom: '/work/d.iso',
+      cdrom: '/home/me/d.iso',
       networks: [
         {
           type: 'user',
@@ -231,8 +231,8 @@ describe('create', () => {
         },
         { type: 'network', source: 'default' },
       ],
-      kernel: '/work/k',
-      initrd: '/work/i',
+      kernel: '/home/me/k',
+      initrd: '/home/me/i',
       cmdline: 'a=b',
       graphics: 'vnc',
       firmware: 'efi',
@@ -281,7 +281,7 @@ describe('documents', () => {
   it('that are not there are told without asking the daemon', async () => {
     const { code, stderr } = await vireo('define', 'nix.xml');
     expect(code).toBe(3);
-    expect(stderr).toContain('/work/nix.xml: no such file or directory');
+    expect(stderr).toContain('/home/me/nix.xml: no such file or directory');
     expect(daemon.calls).toEqual([]);
   });
 
@@ -490,7 +490,7 @@ describe('small verbs', () => {
     [
       ['host', 'domain-capabilities', '--emulator', 'q', '--type', 'kvm'],
       'host.domain-capabilities',
-      { emulator: '/work/q', virtType: 'kvm' },
+      { emulator: '/home/me/q', virtType: 'kvm' },
     ],
     [['call', 'domain.job', '{"domain":"web"}'], 'domain.job', { domain: 'web' }],
   ] as const)('%j', async (args, method, params) => {

@@ -192,7 +192,7 @@ describe('run', () => {
     expect(run.stderr).toContain('warning: no KVM');
     expect(daemon.asked).toEqual(['domain.create', 'domain.console', 'domain.resume', 'domain.destroy']);
     expect(daemon.paramsOf('domain.create')).toMatchObject({
-      kernel: '/work/k',
+      kernel: '/home/me/k',
       transient: true,
       paused: true,
       autodestroy: true,

@@ -7,7 +7,7 @@ import { parseNetwork, parseNetworks } from '../../../src/cli/options/network.ts
 
 describe('--disk', () => {
   it('reads every field', () => {
-    expect(parseDisk('path=/x.qcow2,size=10GiB,format=qcow2,bus=scsi,readonly=yes', '/work')).toEqual({
+    expect(parseDisk('path=/x.qcow2,size=10GiB,format=qcow2,bus=scsi,readonly=yes', '/home/me')).toEqual({
       path: '/x.qcow2',
       createBytes: 10 * 1024 ** 3,
       format: 'qcow2',
@@ -17,7 +17,7 @@ describe('--disk', () => {
   });
 
   it('takes a path alone, relative to where the user is', () => {
-    expect(parseDisk('images/a.raw', '/work')).toEqual({ path: '/work/images/a.raw' });
+    expect(parseDisk('images/a.raw', '/home/me')).toEqual({ path: '/home/me/images/a.raw' });
   });
 
   it('takes a comma in a path when it is written twice', () => {

@@ -29,7 +29,7 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
       stdout,
       stderr,
       env: options.env ?? {},
-      cwd: options.cwd ?? '/work',
+      cwd: options.cwd ?? '/home/me',
       uid: options.uid ?? 1000,
     },
   );

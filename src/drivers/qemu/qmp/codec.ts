@@ -116,7 +116,7 @@ export function decodeMessage(line: Buffer): QmpObject | undefined {
   return value;
 }
 
-/** One command as bytes: no blanks, the id a small number, since QEMU 7.2 pays 8 microseconds a byte (PERF.md). */
+/** One command as bytes: no blanks, the id a small number, since QEMU 7.2 pays 8 microseconds a byte. */
 export function encodeCommand(execute: string, args: QmpObject | undefined, id: number): string {
   const empty = args === undefined || Object.keys(args).length === 0;
   return JSON.stringify(empty ? { execute, id } : { execute, arguments: args, id });
