@@ -16,7 +16,7 @@ import type { QemuCapabilities } from '../../src/drivers/qemu/probe/types.ts';
 import { openQmp, type QmpClient } from '../../src/drivers/qemu/qmp/client.ts';
 import { readHostFacts } from '../../src/kvm/host-facts.ts';
 import { probeKvm } from '../../src/kvm/report.ts';
-import { describeWith, missing } from '../support/needs.ts';
+import { describeWith } from '../support/needs.ts';
 
 const emulators = await findEmulators();
 const schemas = '/usr/share/libvirt/schemas';
@@ -265,9 +265,8 @@ describe('probing what only looks like an emulator', () => {
     await expectNothingLeft();
   });
 
-  it.skipIf(missing(['setpriv']).length > 0)(
-    'ends with a daemon that is killed, and the next tidies up',
-    async () => {
+  describeWith(['setpriv'], 'under setpriv', () => {
+    it('ends with a daemon that is killed, and the next tidies up', async () => {
       const options = { timeoutMs: 60_000, runtimeDirectory: await runtimeDirectory() };
       const module = join(import.meta.dirname, '../../src/drivers/qemu/probe/probe.ts');
       const program = `import(${JSON.stringify(module)}).then((m) => m.probeQemu(${JSON.stringify(await fakeQemu('hang'))}, ${JSON.stringify(options)}))`;
@@ -281,8 +280,8 @@ describe('probing what only looks like an emulator', () => {
       expect(await readdir(options.runtimeDirectory)).toHaveLength(1);
       await probe(await fakeQemu('normal'));
       await expectNothingLeft();
-    },
-  );
+    });
+  });
 
   it('names a binary that is not there', async () => {
     await expect(probe(join(directory, 'none'))).rejects.toMatchObject({ code: 'file.not-found' });

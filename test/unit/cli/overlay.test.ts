@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createOverlay, formatByName } from '../../../src/cli/overlay.ts';
+import { describeWith } from '../../support/needs.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'vireo-overlay-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -22,7 +23,7 @@ describe('the format of an image', () => {
   });
 });
 
-describe.runIf(existsSync('/usr/bin/qemu-img'))('an overlay made by qemu-img', () => {
+describeWith(['qemu-img'], 'an overlay made by qemu-img', () => {
   const qemuImg = (...args: string[]) => expect(spawnSync('qemu-img', args).status).toBe(0);
 
   const headerOf = (path: string): unknown =>

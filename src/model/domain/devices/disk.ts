@@ -25,6 +25,7 @@ import {
   type Encryption,
   encryption,
   storageFormat,
+  storageFormatNames,
 } from './source.ts';
 
 /** `<metadata_cache><max_size unit='bytes'>…`: memory for a qcow2 image's tables. */
@@ -39,29 +40,7 @@ function metadataCache(): Field<number | undefined> {
 
 const driverCodec = object({
   name: attr('name', str({ max: 64 })),
-  type: attr(
-    'type',
-    oneOf(
-      'raw',
-      'dir',
-      'bochs',
-      'cloop',
-      'dmg',
-      'iso',
-      'vpc',
-      'vdi',
-      'fat',
-      'vhd',
-      'ploop',
-      'luks',
-      'cow',
-      'qcow',
-      'qcow2',
-      'qed',
-      'vmdk',
-      'aio',
-    ),
-  ),
+  type: attr('type', oneOf(...storageFormatNames, 'aio')),
   cache: attr('cache', oneOf('default', 'none', 'writeback', 'writethrough', 'directsync', 'unsafe')),
   errorPolicy: attr('error_policy', oneOf('stop', 'report', 'ignore', 'enospace')),
   rerrorPolicy: attr('rerror_policy', oneOf('stop', 'report', 'ignore')),

@@ -15,7 +15,8 @@ import { matching, oneOf, path, str, uint, uuidText, yesNo } from '../../../base
 import { live, plainPciCodec, reconnect, seclabels } from './address.ts';
 import { checked, fixed, kinds, need, onlyWith, within } from './combinators.ts';
 
-export const storageFormat = oneOf(
+/** Formats of images, as libvirt names them. */
+export const storageFormatNames = [
   'raw',
   'dir',
   'bochs',
@@ -33,7 +34,9 @@ export const storageFormat = oneOf(
   'qcow2',
   'qed',
   'vmdk',
-);
+] as const;
+
+export const storageFormat = oneOf(...storageFormatNames);
 
 const secretReference = { uuid: attr('uuid', uuidText), usage: attr('usage', str({ max: 1024 })) };
 
