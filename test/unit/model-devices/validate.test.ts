@@ -306,8 +306,10 @@ describe('session mode', () => {
       "<interface type='direct'><source dev='eth0'/></interface><interface type='network'><source network='default'/></interface>";
     const [first, second] = session(devices);
     expect(first).toMatch(
-      /^devices\.interface\[1\]\.type: network 'default' .*qemu:\/\/\/system.*<portForward>.*passt.*qemu-bridge-helper/s,
+      /^devices\.interface\[1\]\.type: network 'default' .*qemu:\/\/\/system.*<portForward>.*passt/s,
     );
+    // Not built yet, so not promised.
+    expect(first).not.toContain('bridge-helper');
     expect(second).toMatch(/^devices\.interface\[0\]\.type: a macvtap device on 'eth0'/);
   });
 

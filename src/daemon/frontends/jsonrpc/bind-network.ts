@@ -26,7 +26,7 @@ function needsSystem(): VirtError {
   return new VirtError('network.session', {
     wanted: 'use virtual networks',
     reason: 'bridges, DHCP and firewall rules need the system connection (qemu:///system)',
-    hint: "what works in a session: user networking with port forwards ('--network user,forward=tcp:2222:22'), passt where it is installed, or an existing bridge that qemu-bridge-helper may use (/etc/qemu/bridge.conf)",
+    hint: "what works in a session: user networking with port forwards ('--network user,forward=tcp:2222:22'), with passt where it is installed",
   });
 }
 

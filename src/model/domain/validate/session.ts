@@ -8,8 +8,7 @@ import type { DomainDef } from '../domain.ts';
 
 /** The way out that fits nearly every guest. */
 const instead =
-  "what works here: <interface type='user'> with <portForward> (and with <backend type='passt'/> where passt is " +
-  "installed), or <interface type='bridge'> on a bridge that qemu-bridge-helper may use (/etc/qemu/bridge.conf)";
+  "what works here: <interface type='user'> with <portForward> (and with <backend type='passt'/> where passt is installed)";
 
 /**
  * Everything in the definition that needs the system daemon. Virtual networks come first: the service throws
@@ -43,7 +42,7 @@ function linkProblem(nic: Interface): string | undefined {
     case 'ethernet':
       // A tap that somebody made for this user beforehand needs no rights of ours.
       if (nic.target?.managed === false) return undefined;
-      return `a tap device can only be made by the system daemon (one that is there already works with <target dev='…' managed='no'/>); ${instead}`;
+      return `a tap device can only be made by the system daemon; ${instead}`;
     case 'hostdev':
       return `a network device of the host can only be assigned by the system daemon; ${instead}`;
     case 'vdpa':
