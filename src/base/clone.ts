@@ -10,7 +10,11 @@ function cloneAny(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(cloneAny);
   if (value instanceof Map) return new Map([...value].map(([key, item]) => [key, cloneAny(item)]));
   if (Object.getPrototypeOf(value) !== Object.prototype) throw new TypeError('this is no plain data');
-  const copy: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value)) copy[key] = cloneAny(item);
+  // Spread first: V8 copies an object with its shape in one step, and most members are no objects.
+  const copy: Record<string, unknown> = { ...value };
+  for (const key in copy) {
+    const item = copy[key];
+    if (typeof item === 'object' && item !== null) copy[key] = cloneAny(item);
+  }
   return copy;
 }

@@ -85,6 +85,13 @@ export const errorTable = {
   'daemon.stopping': row(1083, 38, 503, 'The daemon is stopping.'),
   'daemon.unreachable': row(1084, 38, 503, 'No daemon answers on that socket.'),
   'daemon.running': row(1085, 38, 409, 'Another daemon already serves these paths.'),
+  'host-device.not-found': row(1094, 38, 404, 'The host has no such device.'),
+  'host-device.ambiguous': row(1095, 38, 409, 'Several devices of the host fit the definition.'),
+  'host-device.in-use': row(1096, 55, 409, 'Another guest has that device of the host.'),
+  'host-device.unusable': row(1097, 55, 409, 'A device of the host cannot be given to a guest as it is.'),
+  'host-device.failed': row(1098, 38, 500, 'A device of the host could not be moved between drivers.'),
+  'job.not-found': row(1092, 38, 404, 'No job of that id is in work.'),
+  'job.not-cancellable': row(1093, 55, 409, 'The job cannot be called off half-way.'),
   'config.invalid': row(1086, 33, 500, 'The configuration file is wrong.'),
   'stream.failed': row(1087, 38, 500, 'A byte stream broke off.'),
 } as const satisfies Record<string, ErrorRow>;

@@ -2,7 +2,6 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { execa } from 'execa';
 import { VirtError } from './errors.ts';
 import { ownTurn } from './turns.ts';
 
@@ -43,6 +42,8 @@ export const programPath = [
 export async function run(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
   // Node forks, which takes milliseconds; a dozen programs at once must not add up to one long pause.
   await ownTurn();
+  // Loaded when the first program runs: an idle daemon needs none of it.
+  const { execa } = await import('execa');
   const result = await execa(program, [...args], {
     reject: false,
     extendEnv: false,

@@ -1,13 +1,35 @@
 /** Files that must survive: whole or not at all, in place before we say so. */
-import { chmodSync, constants, renameSync, type Stats, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fsync as fsyncCallback,
+  open as openCallback,
+  renameSync,
+  type Stats,
+  writeFile as writeFileCallback,
+  writeFileSync,
+} from 'node:fs';
 import { chmod, type FileHandle, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { nanoid } from 'nanoid';
 import { errnoOf, fileError, VirtError } from './errors.ts';
+import { allSettledOrThrow } from './settled.ts';
 
 export interface WriteOptions {
   /** Permissions of the file, whatever the umask (default 0600). */
   readonly mode?: number;
+}
+
+export interface DurableOptions extends WriteOptions {
+  /**
+   * Done while the disk writes, before the file takes its place: when it throws, everything stays as it was, and that
+   * error is the one that is told.
+   */
+  readonly meanwhile?: () => Promise<void>;
 }
 
 /** Our temporary files: a name no definition can have, recognisable for the clean-up at start. */
@@ -22,32 +44,72 @@ const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /**
  * Replaces a file by temp file, fsync, rename, fsync of the directory: when it returns, a power cut keeps it. Each step
- * is a trip to another thread and back, so there are no more of them than needed.
+ * is a trip to another thread and back, so there are no more of them than needed: O_DSYNC is write and fdatasync in one
+ * (open(2)), and the directory is opened while the temporary file is.
  */
 export async function writeDurable(
   path: string,
   data: string | Uint8Array,
-  options: WriteOptions = {},
+  options: DurableOptions = {},
 ): Promise<void> {
   const temporary = temporaryFor(path);
   const mode = options.mode ?? 0o600;
-  let handle: FileHandle | undefined;
+  const opened: number[] = [];
+  const openIt = async (name: string, flags: number): Promise<number> => {
+    const fd = await openFd(name, flags, mode);
+    opened.push(fd);
+    return fd;
+  };
+  const task = new Meanwhile(options.meanwhile);
   try {
-    handle = await open(temporary, newFile, mode);
-    await handle.writeFile(data);
-    if (isMasked(mode)) await handle.chmod(mode);
-    await handle.datasync();
-    // What could go wrong has been told by datasync.
-    const closed = handle.close();
-    handle = undefined;
-    await Promise.all([closed, rename(temporary, path)]);
-    await syncDirectory(dirname(path));
+    const [directory = -1, file = -1] = await allSettledOrThrow([
+      openIt(dirname(path), directoryFlags),
+      openIt(temporary, newFile | constants.O_DSYNC),
+    ]);
+    if (isMasked(mode)) fchmodSync(file, mode);
+    const written = writeFd(file, data);
+    // Of two failures the first in this order is told.
+    await allSettledOrThrow([task.run(), written]);
+    await rename(temporary, path);
+    await syncFd(directory);
   } catch (error) {
-    await handle?.close().catch(() => undefined); // The first error is the one to tell.
     await unlink(temporary).catch(() => undefined); // It may not have been made.
-    throw fileError(error, 'write a file', path);
+    throw task.isOwn(error) ? error : fileError(error, 'write a file', path);
+  } finally {
+    // At once: the data is on the disk, or its loss was told.
+    for (const fd of opened) closeSync(fd);
   }
 }
+
+/** Work of the caller's within ours, whose errors are the caller's too. */
+class Meanwhile {
+  private readonly work: (() => Promise<void>) | undefined;
+  private failure: unknown;
+
+  constructor(work: (() => Promise<void>) | undefined) {
+    this.work = work;
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.work?.();
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+  }
+
+  isOwn(error: unknown): boolean {
+    return this.failure !== undefined && error === this.failure;
+  }
+}
+
+// Bare descriptors: closing one costs no trip to another thread.
+const openFd = promisify(openCallback);
+const writeFd = promisify(writeFileCallback);
+const syncFd = promisify(fsyncCallback);
+
+const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /** True when our umask takes bits of a new file's mode away. */
 function isMasked(mode: number): boolean {
@@ -88,7 +150,7 @@ export async function removeDurable(path: string): Promise<void> {
 
 /** fsync of a directory: makes renames and removals in it durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const handle = await open(path, directoryFlags);
   try {
     await handle.sync();
   } finally {
@@ -130,6 +192,16 @@ export async function ensureDirectory(path: string, mode: number): Promise<void>
       throw new VirtError('file.failed', { wanted: `use ${path}`, reason: 'it is not a directory' });
   } catch (error) {
     throw fileError(error, 'make a directory', path);
+  }
+}
+
+/** True when this process may read and write that path now. At once: for device nodes, which no disk is asked for. */
+export function mayUse(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -1,4 +1,4 @@
-/** One named job at a time per object; others wait in line, with a limit. */
+/** One named job at a time per object; others wait in line, with a limit. What is in work: job-registry.ts. */
 import { type ErrorCode, VirtError } from './errors.ts';
 
 export interface JobInfo {

@@ -1,6 +1,5 @@
 /** The daemon's log: pino on stderr, as JSON for machines or pretty for a terminal. */
 import { type DestinationStream, destination, type Logger as PinoLogger, pino } from 'pino';
-import pretty from 'pino-pretty';
 import { oneLine, VirtError } from './errors.ts';
 
 export type Logger = PinoLogger;
@@ -10,8 +9,9 @@ export type LogLevel = (typeof logLevels)[number];
 
 export interface LogOptions {
   readonly level: LogLevel;
-  readonly format: 'json' | 'pretty';
-  /** Where to write; stderr when left out. */
+  /** JSON is what this writes; a stream may make something else of it. */
+  readonly format?: 'json';
+  /** Where to write (`prettyStream` for people); stderr when left out. */
   readonly stream?: DestinationStream;
 }
 
@@ -24,15 +24,17 @@ function errorFacts(error: Error): object {
 
 export function createLogger(options: LogOptions): Logger {
   // Synchronous: what was logged before a crash is on disk, and the volume is small.
-  const stream =
-    options.stream ??
-    (options.format === 'pretty'
-      ? pretty({ destination: 2, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' })
-      : destination({ dest: 2, sync: true }));
+  const stream = options.stream ?? destination({ dest: 2, sync: true });
   return pino(
     { level: options.level, base: null, serializers: { err: errorFacts, error: errorFacts } },
     stream,
   );
+}
+
+/** Stderr, in lines and colours for a person at a terminal; loaded only for one. */
+export async function prettyStream(): Promise<DestinationStream> {
+  const { default: pretty } = await import('pino-pretty');
+  return pretty({ destination: 2, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
 }
 
 /** A logger that writes nothing, for tests. */

@@ -62,14 +62,21 @@ export function nestedAttribute(type: number, inner: readonly Uint8Array[]): Buf
 
 /** The attributes of a buffer by type; of several with one type, the last. Broken ones end the reading. */
 export function parseAttributes(data: Buffer): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
+  return new Map(attributesIn(data));
+}
+
+/** The data of all attributes in their order, for lists, whose members have the same type. */
+export function listAttributes(data: Buffer): Buffer[] {
+  return [...attributesIn(data)].map(([, value]) => value);
+}
+
+function* attributesIn(data: Buffer): Generator<[type: number, value: Buffer]> {
   for (let at = 0; at + 4 <= data.length; ) {
     const length = data.readUInt16LE(at);
-    if (length < 4 || at + length > data.length) break;
-    found.set(data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length));
+    if (length < 4 || at + length > data.length) return;
+    yield [data.readUInt16LE(at + 2) & NLA_TYPE_MASK, data.subarray(at + 4, at + length)];
     at += align(length);
   }
-  return found;
 }
 
 /** The text of a string attribute, up to its NUL. */

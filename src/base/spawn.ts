@@ -1,9 +1,9 @@
 /**
  * Processes that outlive the daemon: started by posix_spawn in their own session, with exactly the descriptors and
- * environment given, with limits, and with their privileges dropped by setpriv, which becomes the
- * program, so that the pid stays the same. Tools that run and end go through base/exec.ts instead.
+ * environment given, with limits, and without privileges: by a thread that has none itself (base/spawner.ts), or dropped
+ * by setpriv, which becomes the program, so that the pid stays the same. Tools that run and end go through base/exec.ts.
  */
-import { readFileSync } from 'node:fs';
+import { closeSync, constants as fileFlags, openSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { errnoOf, VirtError } from './errors.ts';
 import { findProgram } from './exec.ts';
@@ -20,6 +20,8 @@ import {
   setLimit,
   type WaitStatus,
 } from './ffi.ts';
+import { limitChild, type WantedLimit } from './limit-child.ts';
+import { spawner } from './spawner.ts';
 
 /** The ids a process is to have. No capability is left to it, whatever the ids are. */
 export interface ProcessIdentity {
@@ -34,6 +36,11 @@ interface ProcessLimits {
   readonly coreBytes: number;
   /** RLIMIT_NOFILE, soft and hard; at most our own hard limit. */
   readonly openFiles: number;
+  /**
+   * RLIMIT_MEMLOCK in bytes, soft and hard; ours when left out. Above our own hard limit it needs CAP_SYS_RESOURCE,
+   * without which it is that one.
+   */
+  readonly lockedBytes?: number;
 }
 
 export interface DetachedRequest {
@@ -51,6 +58,11 @@ export interface DetachedRequest {
   readonly limits: ProcessLimits;
   /** False only for helpers that must switch ids by themselves. */
   readonly noNewPrivileges?: boolean;
+  /**
+   * True when no process has the identity's uid. Only then may a thread of ours take it: a process of the same user
+   * could send that thread a signal, which ends us.
+   */
+  readonly isUidUnused?: boolean;
 }
 
 /** A pid together with its start time names one process for good. */
@@ -71,15 +83,12 @@ export interface DetachedProcess extends ProcessId {
  * the spawn.
  */
 export async function spawnDetached(request: DetachedRequest): Promise<DetachedProcess> {
-  const argv = [...(await launcherArgs(request)), request.file, ...request.args];
-  const file = argv[0] ?? request.file;
   listenForChildren();
   let pid: number;
   try {
-    const environment = Object.entries(request.environment).map(([name, value]) => `${name}=${value}`);
-    const { directory, descriptors, limits } = request;
-    pid = await spawnLimited(limits, { file, argv, environment, directory, descriptors, newSession: true });
+    pid = await (byThread(request) ? spawnByThread(request) : spawnBySetpriv(request));
   } catch (cause) {
+    if (cause instanceof VirtError) throw cause;
     throw new VirtError('program.failed', {
       wanted: `start ${request.file}`,
       reason: `posix_spawn: ${errnoOf(cause) ?? String(cause)}`,
@@ -89,6 +98,44 @@ export async function spawnDetached(request: DetachedRequest): Promise<DetachedP
   }
   // Only we reap it, and not before it is tracked: even a child that has ended already is still a zombie here.
   return { pid, startTimeTicks: processStartTime(pid) ?? '0', ended: trackChild(pid) };
+}
+
+/** True when our thread can start it: without privileges, and with ids that are its own or already ours. */
+function byThread({ identity, isUidUnused, noNewPrivileges, limits }: DetachedRequest): boolean {
+  // Locked memory is limited by a program in between (launcherArgs).
+  if (noNewPrivileges === false || limits.lockedBytes !== undefined) return false;
+  // As root without an identity it is to keep root's capabilities, of which the thread has none.
+  const isFit =
+    identity === undefined ? process.geteuid?.() !== 0 : isUidUnused === true && identity.uid !== 0;
+  return isFit && spawner.isAvailable;
+}
+
+async function spawnByThread(request: DetachedRequest): Promise<number> {
+  const { file, args, identity, limits } = request;
+  // Opened by us: the child's user may be kept out of the directories above.
+  const directory = openSync(request.directory, fileFlags.O_RDONLY | fileFlags.O_DIRECTORY);
+  try {
+    const whole = { ...spawnRequest(request, [file, ...args]), directory };
+    return await limited(limits, whole, (wanted) => spawner.spawn(whole, identity, wanted));
+  } finally {
+    closeSync(directory);
+  }
+}
+
+async function spawnBySetpriv(request: DetachedRequest): Promise<number> {
+  const { file, args, limits } = request;
+  const whole = spawnRequest(request, [...(await launcherArgs(request)), file, ...args]);
+  return limited(limits, whole, async (wanted) => {
+    const pid = await posixSpawnAsync(whole);
+    limitChild(pid, wanted);
+    return pid;
+  });
+}
+
+function spawnRequest(request: DetachedRequest, argv: readonly string[]): SpawnRequest {
+  const { directory, descriptors, file } = request;
+  const environment = Object.entries(request.environment).map(([name, value]) => `${name}=${value}`);
+  return { file: argv[0] ?? file, argv, environment, directory, descriptors, newSession: true };
 }
 
 /** So many descriptors must be left below a soft limit that is lowered while others open files. */
@@ -102,26 +149,23 @@ const lowered: { spawns: number; before: { resource: LimitedResource; limit: Res
 
 /**
  * Starts a child with limits: it inherits our soft ones, which are lowered until it is there (all starts at the same
- * time share those of the first); then its own are set, soft and hard, before this returns: QEMU is stopped (-S) for
- * long after. That last step needs CAP_SYS_RESOURCE once the child has another uid; without it (containers) only the
- * soft limits hold. The program prlimit would cost each start two milliseconds.
+ * time share those of the first); then `spawn` sets its own, soft and hard, before it returns: QEMU is stopped (-S) for
+ * long after. That last step needs CAP_SYS_RESOURCE once the child has another uid, or a thread of that uid; where there
+ * is neither (containers, and setpriv was quicker) only the soft limits hold. The program prlimit would cost each start
+ * two milliseconds.
  */
-async function spawnLimited(limits: ProcessLimits, request: SpawnRequest): Promise<number> {
+async function limited(
+  limits: ProcessLimits,
+  request: SpawnRequest,
+  spawn: (wanted: readonly WantedLimit[]) => Promise<number>,
+): Promise<number> {
   const wanted = [limitFor('coreBytes', limits.coreBytes), limitFor('openFiles', limits.openFiles)];
-  let pid: number;
   lowerOurs(wanted, Math.max(...request.descriptors));
   try {
-    pid = await posixSpawnAsync(request);
+    return await spawn(wanted);
   } finally {
     restoreOurs();
   }
-  for (const { resource, limit } of wanted) limitChild(pid, resource, limit);
-  return pid;
-}
-
-interface WantedLimit {
-  readonly resource: LimitedResource;
-  readonly limit: bigint;
 }
 
 /** A limit for a child, at most our own hard one. */
@@ -148,20 +192,22 @@ function restoreOurs(): void {
   for (const { resource, limit } of lowered.before.splice(0)) setLimit(0, resource, limit);
 }
 
-function limitChild(pid: number, resource: LimitedResource, limit: bigint): void {
-  try {
-    setLimit(pid, resource, { soft: limit, hard: limit });
-  } catch (error) {
-    // EPERM: told above. ESRCH: it has ended already; whoever waits for it is told how.
-    if (errnoOf(error) !== 'EPERM' && errnoOf(error) !== 'ESRCH') throw error;
-  }
-}
-
 /** The part of argv before the program: setpriv drops ids and capabilities. */
 async function launcherArgs(request: DetachedRequest): Promise<string[]> {
   const words = identityArgs(request.identity);
   if (request.noNewPrivileges !== false) words.push('--no-new-privs');
-  return words.length === 0 ? [] : [await needProgram('setpriv'), ...words, '--'];
+  const setpriv = words.length === 0 ? [] : [await needProgram('setpriv'), ...words, '--'];
+  const { lockedBytes } = request.limits;
+  if (lockedBytes === undefined) return setpriv;
+  // It must hold from the first instruction on, and may be above our own: that no inheriting can do.
+  const { limit } = mayRaiseLimits() ? { limit: BigInt(lockedBytes) } : limitFor('lockedBytes', lockedBytes);
+  return [await needProgram('prlimit'), `--memlock=${limit}:${limit}`, ...setpriv];
+}
+
+/** CAP_SYS_RESOURCE (linux/capability.h: 24) among our effective capabilities. */
+function mayRaiseLimits(): boolean {
+  const mask = /^CapEff:\s+([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  return ((BigInt(`0x${mask}`) >> 24n) & 1n) === 1n;
 }
 
 /** The words for setpriv(1) that give a process its ids and take all capabilities. */

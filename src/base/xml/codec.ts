@@ -62,11 +62,19 @@ export class Reader {
     return childElements(this.element, name);
   }
 
-  /** The only child of that name; a second one is a problem. */
+  /** The only child of that name; a second one is a problem. Most are asked for in vain, so no list is made. */
   child(name: string): XmlElement | undefined {
-    const found = this.children(name);
-    if (found.length > 1) this.problem(this.at(name), 'is given more than once');
-    return found[0];
+    this.usedChildren.add(name);
+    let found: XmlElement | undefined;
+    for (const node of this.element.children) {
+      if (!isElement(node) || node.name !== name) continue;
+      if (found !== undefined) {
+        this.problem(this.at(name), 'is given more than once');
+        break;
+      }
+      found = node;
+    }
+    return found;
   }
 
   at(name: string): string {

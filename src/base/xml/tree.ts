@@ -35,7 +35,10 @@ export function childOf(element: XmlElement, name: string): XmlElement | undefin
 }
 
 export function childElements(element: XmlElement, name?: string): XmlElement[] {
-  return element.children.filter(isElement).filter((child) => name === undefined || child.name === name);
+  const found: XmlElement[] = [];
+  for (const node of element.children)
+    if (isElement(node) && (name === undefined || node.name === name)) found.push(node);
+  return found;
 }
 
 const attrEscapes: Readonly<Record<string, string>> = {
