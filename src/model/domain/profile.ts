@@ -26,9 +26,13 @@ export interface SpecPortForward {
 }
 
 export interface SpecNetwork {
-  readonly type: 'user' | 'network' | 'bridge';
-  /** The network's or the bridge's name. */
+  readonly type: 'user' | 'network' | 'bridge' | 'direct' | 'segment';
+  /** The name of the network, the bridge, the host's interface or the segment. */
   readonly source?: string | undefined;
+  /** For type user: who does it, QEMU itself when absent. */
+  readonly backend?: 'passt' | undefined;
+  /** For type direct; `bridge` when absent. */
+  readonly mode?: 'bridge' | 'vepa' | 'private' | 'passthrough' | undefined;
   readonly model?: string | undefined;
   readonly portForwards?: readonly SpecPortForward[] | undefined;
 }
@@ -62,6 +66,8 @@ export interface DomainSpec {
 export interface SpecFacts {
   /** libvirt's name of the host's architecture. */
   readonly hostArch: string;
+  /** Who the daemon runs as: segments of different users are different. */
+  readonly uid: number;
   /** Whether a path is a block device; without this everything below /dev (but /dev/shm) is taken for one. */
   isBlockDevice?(path: string): boolean;
 }

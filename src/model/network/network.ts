@@ -13,7 +13,7 @@ import {
 } from '../../base/xml/codec.ts';
 import { parseXml } from '../../base/xml/parse.ts';
 import { longText, str, uint, uuidText, yesNo } from '../../base/xml/scalars.ts';
-import { formatXml } from '../../base/xml/tree.ts';
+import { childElements, childOf, formatXml } from '../../base/xml/tree.ts';
 import { bandwidth, virtualport, vlan } from '../domain/devices/interface-parts.ts';
 import { metadata } from '../domain/metadata.ts';
 import { dns, domain } from './dns.ts';
@@ -72,13 +72,21 @@ export function parseNetwork(
   return { definition: value, dropped };
 }
 
-/** Prints a definition as libvirt does. `connections` is written for a running network that has some. */
-export function formatNetwork(
-  definition: NetworkDef,
-  options: FormatOptions & { readonly connections?: number } = {},
-): string {
+/** How many guests are connected: to the network, and to each of its interfaces by name. */
+export interface Connections {
+  readonly connections?: number;
+  readonly interfaceConnections?: ReadonlyMap<string, number>;
+}
+
+/** Prints a definition as libvirt does. Connections are written for a running network that has some. */
+export function formatNetwork(definition: NetworkDef, options: FormatOptions & Connections = {}): string {
   const root = writeElement(networkCodec, 'network', definition, options);
   if (options.connections) root.attrs.set('connections', String(options.connections));
+  const forwardElement = childOf(root, 'forward');
+  for (const entry of forwardElement ? childElements(forwardElement, 'interface') : []) {
+    const count = options.interfaceConnections?.get(entry.attrs.get('dev') ?? '');
+    if (count) entry.attrs.set('connections', String(count));
+  }
   return formatXml(declareDnsmasqPrefix(root));
 }
 

@@ -7,7 +7,7 @@ import type { XmlElement } from '../../base/xml/tree.ts';
 import { need } from '../domain/devices/combinators.ts';
 import { findMetadata, withMetadata } from '../domain/metadata.ts';
 import { splitName } from '../domain/qemu-namespace.ts';
-import { subnetsOf } from './addresses.ts';
+import { familyOf, subnetsOf } from './addresses.ts';
 import { ipAddress } from './names.ts';
 import { forwardModeOf, type NetworkDef } from './network.ts';
 
@@ -24,8 +24,10 @@ const forwardCodec = object({
   guest: attr('guest', str({ min: 1, max: 255 })),
   guestAddress: attr('guestAddress', ipAddress),
   guestPort: need('guestPort', port),
+  /** How many ports in a row, beginning with these two; 1 when left out. */
+  count: attr('count', uint({ min: 1, max: 1024 })),
 });
-/** One port of the host and where it leads: to `guest`, or to `guestAddress`. */
+/** One port of the host, or several in a row, and where they lead: to `guest`, or to `guestAddress`. */
 export type NetworkPortForward = Infer<typeof forwardCodec>;
 
 const listCodec = object({ forwards: children('forward', forwardCodec, 1024) });
@@ -73,28 +75,73 @@ export function withPortForwards(
   return { ...definition, metadata: withMetadata(definition.metadata, namespace, replacement) };
 }
 
-/** True when both have the same port of the host, or one of them has it on all addresses. */
-export function isSameHostEnd(
-  a: Pick<NetworkPortForward, 'protocol' | 'hostAddress' | 'hostPort'>,
-  b: Pick<NetworkPortForward, 'protocol' | 'hostAddress' | 'hostPort'>,
-): boolean {
+/** The host's end of a forward. */
+export type HostEnd = Pick<
+  NetworkPortForward,
+  'protocol' | 'hostAddress' | 'hostPort' | 'guestAddress' | 'count'
+>;
+
+/** The address of the host that is meant, undefined for all: `0.0.0.0` and `::` say the same in other words. */
+export function listenAddressOf({ hostAddress }: Pick<HostEnd, 'hostAddress'>): string | undefined {
+  return hostAddress === '0.0.0.0' || hostAddress === '::' ? undefined : hostAddress;
+}
+
+/** A forward is of one family: that of its addresses, and without any IPv4. */
+export function forwardFamilyOf({
+  hostAddress,
+  guestAddress,
+}: Pick<HostEnd, 'hostAddress' | 'guestAddress'>): 4 | 6 {
+  return familyOf(hostAddress ?? guestAddress ?? '');
+}
+
+/** The first and the last port of the host. */
+export function hostPortsOf({ hostPort, count = 1 }: Pick<HostEnd, 'hostPort' | 'count'>): [number, number] {
+  return [hostPort, hostPort + count - 1];
+}
+
+/** True when both have a port of the host in common, on the same address, or one of them on all. */
+export function isSameHostEnd(a: HostEnd, b: HostEnd): boolean {
+  const [addressA, addressB] = [listenAddressOf(a), listenAddressOf(b)];
+  const [firstA, lastA] = hostPortsOf(a);
+  const [firstB, lastB] = hostPortsOf(b);
   return (
     a.protocol === b.protocol &&
-    a.hostPort === b.hostPort &&
-    (a.hostAddress === undefined || b.hostAddress === undefined || a.hostAddress === b.hostAddress)
+    forwardFamilyOf(a) === forwardFamilyOf(b) &&
+    firstA <= lastB &&
+    firstB <= lastA &&
+    (addressA === undefined || addressB === undefined || addressA === addressB)
   );
 }
+
+/** `tcp port 8080`, `udp ports 5000 to 5009 of 192.0.2.1`. */
+export function describeHostEnd(end: HostEnd): string {
+  const [first, last] = hostPortsOf(end);
+  const ports = first === last ? `port ${first}` : `ports ${first} to ${last}`;
+  return `${end.protocol} ${ports}${end.hostAddress === undefined ? '' : ` of ${end.hostAddress}`}`;
+}
+
+/** A shifted range is a rule a port for the firewall; a range that keeps its ports is one rule. */
+const MAX_SHIFTED_PORTS = 4096;
 
 export function portForwardProblems(definition: NetworkDef): Problem[] {
   const forwards = portForwardsOf(definition);
   const mode = forwardModeOf(definition);
   if (forwards.length > 0 && mode !== 'nat' && mode !== 'route')
     return [{ path: 'metadata.forwards', message: "port forwards need mode 'nat' or 'route'" }];
+  const shifted = forwards.filter(({ hostPort, guestPort }) => hostPort !== guestPort);
+  if (shifted.reduce((sum, { count = 1 }) => sum + count, 0) > MAX_SHIFTED_PORTS)
+    return [
+      {
+        path: 'metadata.forwards',
+        message: `more than ${MAX_SHIFTED_PORTS} ports lead to another port of a guest`,
+      },
+    ];
   return forwards.flatMap((forward, i) => {
     const path = `metadata.forwards.forward[${i}]`;
     const twin = forwards.findIndex((other, j) => j < i && isSameHostEnd(other, forward));
     return [
       ...guestProblems(forward, definition, path),
+      ...rangeProblems(forward, path),
       ...(twin === -1
         ? []
         : [{ path: `${path}.hostPort`, message: `is forwarded by forward[${twin}] already` }]),
@@ -102,8 +149,17 @@ export function portForwardProblems(definition: NetworkDef): Problem[] {
   });
 }
 
+function rangeProblems({ hostPort, guestPort, count = 1 }: NetworkPortForward, path: string): Problem[] {
+  const last = Math.max(hostPort, guestPort) + count - 1;
+  return last <= 65_535 ? [] : [{ path: `${path}.count`, message: 'goes beyond port 65535' }];
+}
+
 function guestProblems(forward: NetworkPortForward, definition: NetworkDef, path: string): Problem[] {
   const { guest, guestAddress, hostAddress } = forward;
+  if (hostAddress === '::1')
+    return [{ path: `${path}.hostAddress`, message: 'cannot be led on: the kernel keeps ::1 to itself' }];
+  if (forwardFamilyOf(forward) === 6 && !definition.ips.some(({ address = '' }) => familyOf(address) === 6))
+    return [{ path, message: 'is IPv6, and the network has no IPv6 address' }];
   if ((guest === undefined) === (guestAddress === undefined))
     return [{ path, message: 'leads to a guest or to an address, one of both' }];
   const address = guestAddress === undefined ? undefined : parseIp(guestAddress);

@@ -2,6 +2,32 @@
 import { formatIp, lastOf, offsetIp, type Subnet } from '../../base/ip.ts';
 import type { NetworkDef } from './network.ts';
 
+/** Modes that need nothing of ours but guests' taps: on a bridge that is there, or on interfaces by macvtap. */
+export const foreignModes = ['bridge', 'private', 'vepa', 'passthrough'] as const;
+
+/** A network on what the host has already. */
+export interface ForeignNetworkWish {
+  readonly name: string;
+  readonly mode: (typeof foreignModes)[number];
+  /** With mode bridge, in place of interfaces. */
+  readonly bridge?: string | undefined;
+  readonly interfaces: readonly string[];
+}
+
+/** No addresses, no names: whoever runs the network outside has them. */
+export function foreignNetworkOf({ name, mode, bridge, interfaces }: ForeignNetworkWish): NetworkDef {
+  return {
+    name,
+    metadata: [],
+    forward: { mode, interfaces: interfaces.map((dev) => ({ dev, connections: undefined })), addresses: [] },
+    ...(bridge !== undefined && { bridge: { name: bridge } }),
+    ips: [],
+    routes: [],
+    portgroups: [],
+    dnsmasqOptions: [],
+  };
+}
+
 export interface NetworkWish {
   readonly name: string;
   readonly mode: 'nat' | 'route' | 'open' | 'none';
@@ -23,7 +49,9 @@ export function networkOf(wish: NetworkWish): NetworkDef {
     name,
     metadata: [],
     ...(mode !== 'none' && { forward: { mode, interfaces: [], addresses: [] } }),
-    ...(bridge !== undefined && { bridge: { name: bridge } }),
+    // With STP each tap would listen and learn for four seconds first (2 s each is the kernel's least, br_stp.c), and a
+    // guest's first requests for an address be lost. Loops need a guest that bridges two cards of its own.
+    bridge: { ...(bridge !== undefined && { name: bridge }), stp: false, delay: 0 },
     ...(domain !== undefined && { domain: { name: domain } }),
     ips: [
       {

@@ -80,7 +80,7 @@ export const vlan = child(
   }),
 );
 
-const filterrefCodec = object({
+export const filterrefCodec = object({
   filter: need('filter', matching(/^[A-Za-z_][\w.-]{0,254}$/, 'the name of a filter')),
   parameters: children(
     'parameter',

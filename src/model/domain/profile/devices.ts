@@ -7,6 +7,7 @@ import type { Graphics } from '../devices/graphics.ts';
 import type { Interface, InterfacePortForward } from '../devices/interface.ts';
 import type { Input } from '../devices/small.ts';
 import type { DomainSpec, SpecFacts, SpecNetwork, SpecPortForward } from '../profile.ts';
+import { segmentAddress } from '../segment.ts';
 import type { Board } from './board.ts';
 import { buildDisks } from './disks.ts';
 
@@ -16,7 +17,7 @@ const USER_GUEST_ADDRESS = '10.0.2.15';
 export function buildDevices(spec: DomainSpec, board: Board, facts: SpecFacts): Devices {
   const disks = buildDisks(spec, board, facts);
   const graphics = spec.graphics ?? 'none';
-  const interfaces = (spec.networks ?? [{ type: 'user' }]).map((network) => buildInterface(network));
+  const interfaces = (spec.networks ?? [{ type: 'user' }]).map((network) => buildInterface(network, facts));
   const first = interfaces[0];
   // Nothing else to boot from: the network it is.
   if (disks.length === 0 && spec.kernel === undefined && first !== undefined) first.boot = { order: 1 };
@@ -90,9 +91,15 @@ function buildControllers(board: Board, disks: Devices['disks']): Controller[] {
   return controllers;
 }
 
-function buildInterface(network: SpecNetwork): Interface {
+function buildInterface(network: SpecNetwork, facts: SpecFacts): Interface {
+  if (network.backend !== undefined && network.type !== 'user')
+    throw new VirtError('request.invalid', {
+      wanted: `make a network card of type '${network.type}'`,
+      reason: `the back end '${network.backend}' belongs to user networking`,
+    });
   return {
-    source: interfaceSource(network),
+    source: interfaceSource(network, facts),
+    ...(network.backend !== undefined && { backend: { type: network.backend } }),
     ips: [],
     routes: [],
     portForwards: forwardsOf(network),
@@ -100,13 +107,15 @@ function buildInterface(network: SpecNetwork): Interface {
   };
 }
 
-function interfaceSource({ type, source }: SpecNetwork): Interface['source'] {
+function interfaceSource({ type, source, mode }: SpecNetwork, facts: SpecFacts): Interface['source'] {
   if (type === 'user') return { type };
   if (source === undefined || source === '')
     throw new VirtError('request.invalid', {
       wanted: `make a network card of type '${type}'`,
       reason: `the name of the ${type} is missing`,
     });
+  if (type === 'direct') return { type, dev: source, mode: mode ?? 'bridge' };
+  if (type === 'segment') return { type: 'mcast', ...segmentAddress(source, facts.uid) };
   return type === 'network' ? { type, network: source } : { type, bridge: source };
 }
 
@@ -137,6 +146,12 @@ function checkForward(network: SpecNetwork, forward: SpecPortForward): void {
       wanted,
       reason: `a network card of type '${network.type}' forwards no ports`,
       hint: "use type 'user', or reach the guest by its own address",
+    });
+  if (network.backend === 'passt' && forward.guestAddress !== undefined)
+    throw new VirtError('definition.unsupported', {
+      wanted,
+      reason: 'passt forwards to the address that it gives the guest, not to another',
+      hint: 'leave the guest address out',
     });
   if (forward.guestAddress !== undefined && forward.guestAddress !== USER_GUEST_ADDRESS)
     throw new VirtError('definition.unsupported', {

@@ -1,5 +1,6 @@
 /** Network cards: addresses that are theirs alone, and port forwards that do not collide. */
 import type { Problem } from '../../../base/errors.ts';
+import { bandwidthProblems, vlanProblems } from '../../network/connection.ts';
 import type { Interface, InterfacePortForward } from '../devices/interface.ts';
 import type { DomainDef } from '../domain.ts';
 import { type Claim, repeated } from './unique.ts';
@@ -15,6 +16,7 @@ export function interfaceProblems({ devices: { interfaces } }: DomainDef): Probl
       (dev, first) => `'${dev}' is taken by ${first}`,
     ),
     ...interfaces.flatMap((nic, i) => forwardKindProblems(nic, `devices.interface[${i}]`)),
+    ...interfaces.flatMap((nic, i) => settingProblems(nic, `devices.interface[${i}]`)),
     ...forwardProblems(interfaces),
   ];
 }
@@ -26,6 +28,25 @@ function macProblems(interfaces: readonly Interface[]): Problem[] {
     key: nic.teaming === undefined ? nic.mac?.address : undefined,
   }));
   return repeated(claims, (mac, first) => `${mac} is taken by ${first}`);
+}
+
+/** Types whose device on the host is made, or found, by its name. */
+const hostTypes: ReadonlySet<string> = new Set(['network', 'bridge', 'direct', 'ethernet']);
+
+/** What the kernel takes for a name (net/core/dev.c, dev_valid_name): 15 bytes at most. A longer one would be cut. */
+function targetProblems({ source, target }: Interface, path: string): Problem[] {
+  if (target === undefined || !hostTypes.has(source.type)) return [];
+  const { dev } = target;
+  const isName = dev.length <= 15 && !/[/:\\]/.test(dev) && dev !== '.' && dev !== '..';
+  return isName ? [] : [{ path: `${path}.target.dev`, message: `'${dev}' is no name that Linux takes` }];
+}
+
+function settingProblems(nic: Interface, path: string): Problem[] {
+  return [
+    ...targetProblems(nic, path),
+    ...vlanProblems(nic.vlan, `${path}.vlan`),
+    ...bandwidthProblems(nic.bandwidth, `${path}.bandwidth`, { floor: 'allowed' }),
+  ];
 }
 
 function forwardKindProblems(nic: Interface, path: string): Problem[] {

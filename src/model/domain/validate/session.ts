@@ -6,13 +6,9 @@ import type { Hostdev } from '../devices/hostdev.ts';
 import type { Interface } from '../devices/interface.ts';
 import type { DomainDef } from '../domain.ts';
 
-/** The way out that fits nearly every guest. */
-const instead =
-  "what works here: <interface type='user'> with <portForward> (and with <backend type='passt'/> where passt is installed)";
-
 /**
- * Everything in the definition that needs the system daemon. Virtual networks come first: the service throws
- * network.session with the first message.
+ * Everything in the definition that needs the system daemon. Virtual networks come first: the driver throws
+ * network.session with the first message, and says what works instead.
  */
 export function sessionProblems(definition: DomainDef): Problem[] {
   const { interfaces, graphics, hostdevs, disks } = definition.devices;
@@ -20,6 +16,7 @@ export function sessionProblems(definition: DomainDef): Problem[] {
   return [
     ...networks,
     ...interfaces.flatMap((nic, i) => at(`devices.interface[${i}].type`, linkProblem(nic))),
+    ...interfaces.flatMap((nic, i) => at(`devices.interface[${i}].filterref`, filterProblem(nic))),
     ...graphics.flatMap((one, i) => at(`devices.graphics[${i}].listen`, listenProblem(one))),
     ...hostdevs.flatMap((one, i) => at(`devices.hostdev[${i}].type`, hostdevProblem(one))),
     ...disks.flatMap((disk, i) => at(`devices.disk[${i}]`, diskProblem(disk))),
@@ -32,24 +29,29 @@ function at(path: string, message: string | undefined): Problem[] {
 
 function networkProblem({ source }: Interface): string | undefined {
   if (source.type !== 'network') return undefined;
-  return `network '${source.network}' is a virtual network, and those need the system connection (qemu:///system); ${instead}`;
+  return `network '${source.network}' is a virtual network, and those need the system connection (qemu:///system)`;
 }
 
 function linkProblem(nic: Interface): string | undefined {
   switch (nic.source.type) {
     case 'direct':
-      return `a macvtap device on '${nic.source.dev}' can only be made by the system daemon; ${instead}`;
+      return `a macvtap device on '${nic.source.dev}' can only be made by the system daemon`;
     case 'ethernet':
       // A tap that somebody made for this user beforehand needs no rights of ours.
       if (nic.target?.managed === false) return undefined;
-      return `a tap device can only be made by the system daemon; ${instead}`;
+      return `a tap device can only be made by the system daemon`;
     case 'hostdev':
-      return `a network device of the host can only be assigned by the system daemon; ${instead}`;
+      return `a network device of the host can only be assigned by the system daemon`;
     case 'vdpa':
-      return `a vDPA device can only be opened by the system daemon; ${instead}`;
+      return `a vDPA device can only be opened by the system daemon`;
     default:
       return undefined;
   }
+}
+
+function filterProblem({ filterref }: Interface): string | undefined {
+  if (filterref === undefined) return undefined;
+  return `the filter '${filterref.filter}' is firewall rules, which only the system daemon can set (qemu:///system)`;
 }
 
 function listenProblem(graphics: Graphics): string | undefined {

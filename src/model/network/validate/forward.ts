@@ -20,11 +20,6 @@ function ownBridgeProblems(definition: NetworkDef): Problem[] {
   if ((mode === 'nat' || mode === 'route') && definition.ips.length === 0) problems.push(noIp);
   if (definition.virtualport !== undefined)
     problems.push({ path: 'virtualport', message: `does not go with ${describe(mode)}` });
-  if (definition.vlan !== undefined)
-    problems.push({
-      path: 'vlan',
-      message: 'needs a bridge that knows VLANs, which a Linux bridge made here does not',
-    });
   if (definition.bridge?.zone !== undefined && mode === 'open')
     problems.push({
       path: 'bridge.zone',

@@ -56,11 +56,21 @@ function oneIp(ip: NetworkIp, path: string): Problem[] {
   if (maskProblem.length > 0 || subnet === undefined) return maskProblem;
   return [
     ...addressProblems(address, subnet, path),
-    ...(ip.tftpRoot !== undefined && address.family === 6
-      ? [{ path: `${path}.tftp`, message: 'is served over IPv4 only' }]
-      : []),
+    ...tftpProblems(ip.tftpRoot, address, `${path}.tftp`),
     ...(ip.dhcp ? dhcpProblems(ip.dhcp, { address, subnet, path: `${path}.dhcp` }) : []),
   ];
+}
+
+/** Where secrets of the host lie, or the kernel's files: nothing of it is for guests, whoever may read it. */
+const unservable = /^\/($|(etc|root|proc|sys|dev|run|var\/run)(\/|$))/;
+
+function tftpProblems(root: string | undefined, address: IpAddress, path: string): Problem[] {
+  if (root === undefined) return [];
+  if (address.family === 6) return [{ path, message: 'is served over IPv4 only' }];
+  const isClean = !root.split('/').includes('..');
+  return isClean && !unservable.test(root.replaceAll(/\/+/g, '/'))
+    ? []
+    : [{ path: `${path}.root`, message: `'${root.slice(0, 60)}' is no directory to serve to guests` }];
 }
 
 /** What can be wrong with the three ways to tell a mask. */

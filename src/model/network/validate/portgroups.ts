@@ -1,8 +1,7 @@
-/** `<portgroup>` and `<bandwidth>`: names given once, one default, rates that make sense. */
+/** `<portgroup>`, `<vlan>` and `<bandwidth>`: names given once, one default, tags and rates that make sense. */
 import type { Problem } from '../../../base/errors.ts';
-import { hasOwnBridge, type NetworkDef } from '../network.ts';
-
-type Bandwidth = NonNullable<NetworkDef['bandwidth']>;
+import { bandwidthProblems, vlanProblems } from '../connection.ts';
+import type { NetworkDef } from '../network.ts';
 
 export function portgroupProblems(definition: NetworkDef): Problem[] {
   const { portgroups } = definition;
@@ -13,30 +12,16 @@ export function portgroupProblems(definition: NetworkDef): Problem[] {
     if (seen.has(group.name))
       problems.push({ path: `${path}.name`, message: `'${group.name}' is given twice` });
     seen.add(group.name);
-    if (group.vlan !== undefined && hasOwnBridge(definition))
-      problems.push({
-        path: `${path}.vlan`,
-        message: 'needs a bridge that knows VLANs, which a Linux bridge made here does not',
-      });
-    problems.push(...bandwidthProblems(group.bandwidth, `${path}.bandwidth`));
+    problems.push(
+      ...vlanProblems(group.vlan, `${path}.vlan`),
+      ...bandwidthProblems(group.bandwidth, `${path}.bandwidth`, { floor: 'refused' }),
+    );
   }
   const defaults = portgroups.filter((group) => group.default === true);
   if (defaults.length > 1) problems.push({ path: 'portgroup', message: 'more than one is the default' });
-  return [...problems, ...bandwidthProblems(definition.bandwidth, 'bandwidth')];
-}
-
-function bandwidthProblems(bandwidth: Bandwidth | undefined, path: string): Problem[] {
-  const problems: Problem[] = [];
-  for (const direction of ['inbound', 'outbound'] as const) {
-    const rates = bandwidth?.[direction];
-    if (rates === undefined) continue;
-    const at = `${path}.${direction}`;
-    if (rates.average === undefined && rates.floor === undefined)
-      problems.push({ path: `${at}.average`, message: 'is missing' });
-    if (rates.floor !== undefined)
-      problems.push({ path: `${at}.floor`, message: 'belongs to interfaces, not to networks' });
-    if (rates.peak !== undefined && rates.average !== undefined && rates.peak < rates.average)
-      problems.push({ path: `${at}.peak`, message: 'is less than the average' });
-  }
-  return problems;
+  return [
+    ...problems,
+    ...vlanProblems(definition.vlan, 'vlan'),
+    ...bandwidthProblems(definition.bandwidth, 'bandwidth', { floor: 'refused' }),
+  ];
 }
