@@ -12,8 +12,9 @@ import {
   type LinkAddress,
   listAddresses,
 } from './links/addresses.ts';
+import { linkError } from './links/link-error.ts';
+import { filtersVlans, filterVlans, setPortVlans } from './links/port-vlans.ts';
 import { addBridge, changeBridge, deleteLink, linkByName, setUp } from './links/rtnetlink.ts';
-import { linkError } from './links/tap.ts';
 import type { HostLink, NetworkPlan, SubnetPlan } from './plan.ts';
 import { writeSysctl } from './sysctl.ts';
 
@@ -55,6 +56,7 @@ export function setUpBridge(plan: NetworkPlan, before: NetworkPlan | undefined):
   try {
     const link = linkByName(bridge.name);
     changeBridge(link, bridge);
+    setUpVlans(link, bridge);
     setKernelOptions(plan);
     // Down to up with the addresses in place: dnsmasq finds all at once.
     setAddresses(link, plan.subnets.map(linkAddress));
@@ -63,6 +65,14 @@ export function setUpBridge(plan: NetworkPlan, before: NetworkPlan | undefined):
   } catch (error) {
     throw linkError(error, `set up bridge ${bridge.name} of network '${plan.name}'`);
   }
+}
+
+/** Once it tells VLANs apart a bridge goes on doing so: a running guest may have asked for it by itself. */
+function setUpVlans(link: HostLink, { isVlanFiltering, vlans }: NetworkPlan['bridge']): void {
+  if (isVlanFiltering !== true) return;
+  if (!filtersVlans(link)) filterVlans(link);
+  // The host is in the network's VLANs as its guests are: DHCP, DNS and the gateway are for them.
+  if (vlans) setPortVlans(link, vlans, { self: true });
 }
 
 function setKernelOptions({ bridge, subnets, portForwards }: NetworkPlan): void {

@@ -8,22 +8,25 @@ import { needsDnsmasq } from './dnsmasq/config.ts';
 import { DnsmasqSupervisor } from './dnsmasq/supervisor.ts';
 import { findDnsmasqUser } from './dnsmasq/user.ts';
 import { Firewall, type FirewallChoice } from './firewall/firewall.ts';
-import { joinZone } from './firewall/firewalld.ts';
+import { firewalldEpoch, joinZone, leaveZone } from './firewall/firewalld.ts';
 import { Forwarding } from './forwarding.ts';
-import { attachTap, deleteTap, openTap } from './links/tap.ts';
-import { applyTrafficControl, bandwidthLines, checksumLines } from './links/traffic-control.ts';
+import { LinuxLinks } from './links/link-host.ts';
+import { applyTrafficControl, checksumLines, limitLink } from './links/traffic-control.ts';
+import { findListeners } from './listeners.ts';
 import type {
+  HostListener,
   HostNetworkFacts,
   Lease,
+  ListenerQuery,
   NetworkHost,
   NetworkHostEvent,
   NetworkPlan,
-  Tap,
-  TapRequest,
 } from './plan.ts';
 import { probeHost } from './probe.ts';
 import { registerDomain } from './resolved.ts';
 import { HostState, type NetworkRecord } from './state.ts';
+import { type NetworkTestRequest, type TestHost, testNetwork } from './test/network-test.ts';
+import type { TestStep } from './test/step.ts';
 
 export interface NetworkHostOptions {
   /** Where libnss-libvirt and others look for leases: DIR/var/lib/libvirt/dnsmasq. */
@@ -40,11 +43,14 @@ export interface NetworkHostOptions {
 
 const CHECK_EVERY_MS = 4000;
 
+/** Where records of networks and dnsmasq's pid files lie, below the daemon's directory on /run. */
+export const networkRuntime = (runtimeDirectory: string): string => join(runtimeDirectory, 'network');
+
 export function createNetworkHost(options: NetworkHostOptions): NetworkHost {
   return new LinuxNetworkHost(options);
 }
 
-class LinuxNetworkHost implements NetworkHost {
+class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
   private readonly log: Logger;
   private readonly state: HostState;
   private readonly firewall: Firewall;
@@ -58,10 +64,13 @@ class LinuxNetworkHost implements NetworkHost {
   private readonly lost = new Set<string>();
   private timer: NodeJS.Timeout | undefined;
   private canRepairChecksums = true;
+  /** The life of firewalld whose zones the bridges are in. */
+  private zonesOf: bigint | undefined;
 
   constructor(options: NetworkHostOptions) {
+    super();
     const { log, runtimeDirectory } = options;
-    const directory = join(runtimeDirectory, 'network');
+    const directory = networkRuntime(runtimeDirectory);
     this.log = log;
     this.state = new HostState(directory, log);
     this.firewall = new Firewall({ choice: options.firewall, log });
@@ -86,6 +95,7 @@ class LinuxNetworkHost implements NetworkHost {
     undo.add('forget the network', () => this.state.remove(plan.uuid));
     setUpBridge(plan, undefined);
     undo.add('drop the rules', () => this.firewall.drop(plan, applied(record)));
+    undo.add('take the bridge out of its zone', () => this.leaveZone(plan));
     undo.add('end dnsmasq', () => this.dnsmasq.stop(plan));
     const serve = await this.dnsmasq.prepare(plan);
     // Both wait for another process most of the time; starting nft holds up this one for some milliseconds.
@@ -110,6 +120,7 @@ class LinuxNetworkHost implements NetworkHost {
       isOurs && removeBridge(known),
       this.dnsmasq.stop(known),
       this.firewall.drop(known, applied(record)),
+      isOurs && this.leaveZone(known),
     ]);
     // Last: as long as there is a record, a daemon that died in between knows what to take away.
     await this.state.remove(plan.uuid);
@@ -117,6 +128,10 @@ class LinuxNetworkHost implements NetworkHost {
     const remaining = (await this.state.all()).map((other) => other.plan);
     await this.forwarding.release(remaining).catch((error: unknown) => failures.push(error));
     throwTogether(failures, `stop network '${plan.name}' completely`);
+  }
+
+  private async leaveZone(plan: NetworkPlan): Promise<void> {
+    if (firewalldEpoch() !== undefined) await leaveZone(plan, { isFirewalldRunning: true });
   }
 
   /** Somebody else's bridge of the same name stays: ours has a record, or at least the plan's address. */
@@ -142,7 +157,7 @@ class LinuxNetworkHost implements NetworkHost {
 
   private async applyRules(plan: NetworkPlan, record: NetworkRecord | undefined): Promise<void> {
     await this.firewall.apply(plan, applied(record));
-    await joinZone(plan.bridge, await this.firewall.facts());
+    await joinZone(plan, await this.firewall.facts());
     await this.applyTraffic(plan);
   }
 
@@ -157,7 +172,7 @@ class LinuxNetworkHost implements NetworkHost {
   }
 
   private async applyTraffic(plan: NetworkPlan): Promise<void> {
-    if (plan.bandwidth) await applyTrafficControl(bandwidthLines(plan.bridge.name, plan.bandwidth));
+    if (plan.bandwidth) await limitLink(plan.bridge.name, plan.bandwidth, false);
     const hasDhcp = plan.subnets.some(({ family, dhcp }) => family === 4 && dhcp !== undefined);
     if (!hasDhcp || !this.canRepairChecksums || !needsDnsmasq(plan)) return;
     if (this.firewall.backendOf(plan) === 'iptables') return;
@@ -181,20 +196,22 @@ class LinuxNetworkHost implements NetworkHost {
     await this.dnsmasq.forget(plan);
   }
 
-  async openTap(request: TapRequest): Promise<Tap> {
-    return openTap(request);
-  }
-
-  async attachTap(name: string, bridge: string): Promise<void> {
-    attachTap(name, bridge);
-  }
-
-  async deleteTap(name: string): Promise<void> {
-    await deleteTap(name);
-  }
-
   async probe(): Promise<HostNetworkFacts> {
     return probeHost(this.firewall);
+  }
+
+  test(plan: NetworkPlan, request: NetworkTestRequest): Promise<TestStep[]> {
+    const host: TestHost = {
+      openTap: (wanted) => this.openTap(wanted),
+      probe: () => this.probe(),
+      reconcile: (wanted) => this.reconcile(wanted),
+      backendOf: (wanted) => this.firewall.backendOf(wanted),
+    };
+    return testNetwork(host, plan, request);
+  }
+
+  findListeners(query: ListenerQuery): HostListener[] {
+    return findListeners(query);
   }
 
   subscribe(listener: (event: NetworkHostEvent) => void): () => void {
@@ -209,6 +226,7 @@ class LinuxNetworkHost implements NetworkHost {
   private watch(plan: NetworkPlan): void {
     this.active.set(plan.uuid, plan);
     this.lost.delete(plan.uuid);
+    if (this.timer === undefined) this.zonesOf = firewalldEpoch();
     this.timer ??= setInterval(() => {
       this.look().catch((error: unknown) =>
         this.log.error({ err: error }, 'the networks could not be checked'),
@@ -225,7 +243,31 @@ class LinuxNetworkHost implements NetworkHost {
       this.log.warn({ network: plan.name }, 'rules of the network had disappeared and were put back');
       this.tell({ kind: 'firewall-restored', network: plan.uuid, reason });
     }
+    await this.rejoinZones();
     for (const plan of this.active.values()) await this.forwarding.acquire(plan);
+  }
+
+  /** firewalld has started or reloaded since the last look, and knows nothing of our bridges any more. */
+  private async rejoinZones(): Promise<void> {
+    const epoch = firewalldEpoch();
+    const isNew = epoch !== undefined && epoch !== this.zonesOf;
+    this.zonesOf = epoch;
+    if (!isNew) return;
+    const facts = await this.firewall.facts();
+    for (const plan of this.active.values()) {
+      try {
+        await joinZone(plan, facts);
+        const reason = 'firewalld had forgotten the zone of the bridge';
+        this.tell({ kind: 'firewall-restored', network: plan.uuid, reason });
+      } catch (error) {
+        // firewalld may not answer yet, or have gone again: the next look tries it anew.
+        this.zonesOf = undefined;
+        this.log.warn(
+          { network: plan.name, reason: reasonOf(error) },
+          'the bridge is in no zone of firewalld',
+        );
+      }
+    }
   }
 
   private lookForBridge(plan: NetworkPlan): void {

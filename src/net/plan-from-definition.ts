@@ -1,8 +1,10 @@
 /** From a network's definition to what it needs of the host. Pure; the definition is complete and was validated. */
 import { familyOf, prefixOf } from '../model/network/addresses.ts';
+import { needsVlans, type Vlan } from '../model/network/connection.ts';
 import type { DhcpHost, NetworkIp, NetworkRoute } from '../model/network/ip.ts';
 import { type CompleteNetworkDef, forwardModeOf } from '../model/network/network.ts';
 import { leaseUnitSeconds } from '../model/network/validate/ips.ts';
+import type { PortVlan } from './links/requests.ts';
 import type {
   BandwidthLimit,
   BandwidthPlan,
@@ -25,7 +27,7 @@ export interface PlanExtras {
 
 /** @throws Error for a network without a bridge of its own, or without its defaults: a bug of the caller */
 export function planOf(definition: CompleteNetworkDef, extras: PlanExtras): NetworkPlan {
-  const bandwidth = bandwidthOf(definition);
+  const bandwidth = bandwidthPlanOf(definition.bandwidth);
   const { domain } = definition;
   return {
     uuid: definition.uuid,
@@ -59,6 +61,8 @@ function bridgeOf(definition: CompleteNetworkDef): BridgePlan {
     isStp: bridge.stp ?? true,
     delaySeconds: bridge.delay ?? 0,
     macTable: bridge.macTableManager ?? 'kernel',
+    ...(needsVlans(definition) && { isVlanFiltering: true }),
+    ...(definition.vlan && { vlans: portVlansOf(definition.vlan) }),
     ...(bridge.zone !== undefined && { zone: bridge.zone }),
   };
 }
@@ -151,11 +155,22 @@ function withoutUndefined<T extends object>(value: T): { [K in keyof T]?: NonNul
   };
 }
 
-function bandwidthOf({ bandwidth }: CompleteNetworkDef): BandwidthPlan | undefined {
+/** Limits as the host carries them out; undefined where there are none. */
+export function bandwidthPlanOf(bandwidth: CompleteNetworkDef['bandwidth']): BandwidthPlan | undefined {
   const inbound = limitOf(bandwidth?.inbound);
   const outbound = limitOf(bandwidth?.outbound);
   if (inbound === undefined && outbound === undefined) return undefined;
   return { ...(inbound && { inbound }), ...(outbound && { outbound }) };
+}
+
+/** The VLANs of a port. One tag is an access port, which sees no tags; several, or a native one, are a trunk. */
+export function portVlansOf({ tags, trunk }: Vlan): PortVlan[] {
+  const isTrunk = trunk === 'yes' || tags.length > 1 || tags.some((tag) => tag.nativeMode !== undefined);
+  return tags.map(({ id, nativeMode }) => ({
+    id,
+    isNative: !isTrunk || nativeMode !== undefined,
+    isUntagged: !isTrunk || nativeMode === 'untagged',
+  }));
 }
 
 type Rates = NonNullable<NonNullable<CompleteNetworkDef['bandwidth']>['inbound']>;

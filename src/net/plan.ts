@@ -4,6 +4,10 @@
  * macvtap need nothing started. Every string here has passed the model's validation; the builders check it again.
  */
 
+import type { LinkHost, PortSettings, PortVlan } from './links/requests.ts';
+import type { NetworkTestRequest } from './test/network-test.ts';
+import type { TestStep } from './test/step.ts';
+
 /** How packets leave the network. `none` is libvirt's isolated network; `open` gets no rules at all. */
 export type ForwardMode = 'nat' | 'route' | 'open' | 'none';
 
@@ -36,6 +40,10 @@ export interface BridgePlan {
   readonly delaySeconds: number;
   /** `libvirt`: ports neither learn nor flood, the daemon enters the guests' addresses. */
   readonly macTable: 'kernel' | 'libvirt';
+  /** Ports of this bridge are in VLANs. */
+  readonly isVlanFiltering?: boolean;
+  /** VLANs that the host itself is in: those of the network; 1 without a tag when left out. */
+  readonly vlans?: readonly PortVlan[];
   /** firewalld's zone for the bridge. */
   readonly zone?: string;
 }
@@ -212,21 +220,35 @@ export interface HostRoute {
   readonly link: string | undefined;
 }
 
+/** Ports of the host that a forward would take. */
+export interface ListenerQuery {
+  readonly protocol: 'tcp' | 'udp';
+  readonly family: Family;
+  /** All addresses of the host when left out. */
+  readonly hostAddress?: string;
+  readonly firstPort: number;
+  readonly lastPort: number;
+}
+
+/** A program of the host that listens on a port. */
+export interface HostListener {
+  readonly address: string;
+  readonly port: number;
+  /** Left out where the process cannot be seen. */
+  readonly pid?: number;
+  readonly program?: string;
+}
+
 /** What a caller needs to put a guest's NIC on a bridge. */
-export interface TapRequest {
+export interface TapRequest extends PortSettings {
   readonly bridge: string;
-  /** The guest's MAC address. */
-  readonly mac: string;
   readonly mtu?: number;
   readonly queues: number;
   /** Who may open it; only for taps that something else opens by name. */
   readonly uid?: number;
-  /** Not reachable from other isolated ports of the bridge. */
-  readonly isolated?: boolean;
   /** A name asked for by the definition (`<target dev>`); 'vnetN' when left out. */
   readonly name?: string;
-  /** See BridgePlan.macTable. */
-  readonly macTable?: 'kernel' | 'libvirt';
+  readonly bandwidth?: BandwidthPlan;
 }
 
 export interface Tap {
@@ -245,7 +267,7 @@ export type NetworkHostEvent =
   | { readonly kind: 'bridge-lost'; readonly network: string };
 
 /** The host as the network service sees it; src/net/host.ts makes the real one. */
-export interface NetworkHost {
+export interface NetworkHost extends LinkHost {
   /** @throws VirtError link.failed, network.exists, program.*, operation.failed; the host is then as before. */
   start(plan: NetworkPlan): Promise<void>;
   /** Idempotent; goes on past failures and reports them together. */
@@ -257,11 +279,11 @@ export interface NetworkHost {
   forget(plan: NetworkPlan): Promise<void>;
   /** Reservations, DNS names or port forwards changed: files and rules are written anew, dnsmasq re-reads. */
   reload(plan: NetworkPlan): Promise<void>;
-  openTap(request: TapRequest): Promise<Tap>;
-  attachTap(name: string, bridge: string): Promise<void>;
-  /** A tap that is gone already is no error; a link that is no tap is refused. */
-  deleteTap(name: string): Promise<void>;
   probe(): Promise<HostNetworkFacts>;
+  /** Uses an active network as a guest does, and tells what it finds. @throws VirtError operation.aborted, link.failed */
+  test(plan: NetworkPlan, request: NetworkTestRequest): Promise<TestStep[]>;
+  /** Sockets of the host that a port forward would cut off. @throws VirtError file.* */
+  findListeners(query: ListenerQuery): HostListener[];
   /** Listeners hear of leases and repairs; returns the way to stop. */
   subscribe(listener: (event: NetworkHostEvent) => void): () => void;
   /** Stops watching; networks and their dnsmasq go on. */

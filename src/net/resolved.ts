@@ -3,22 +3,27 @@ import { existsSync } from 'node:fs';
 import { reasonOf } from '../base/errors.ts';
 import { findProgram, run } from '../base/exec.ts';
 import type { Logger } from '../base/log.ts';
+import { reverseZone } from './dnsmasq/config.ts';
 import type { NetworkPlan } from './plan.ts';
 
 /** systemd-resolved's directory, there while it runs (systemd-resolved.service(8)). */
 const resolvedDirectory = '/run/systemd/resolve';
 
 /**
- * What to tell resolvectl(1), pure: the bridge's DNS server, and a routing domain (`~`), so that nothing else goes there.
+ * What to tell resolvectl(1), pure: the bridge's DNS server, and routing domains (`~`), so that nothing else goes there.
+ * Reverse lookups go there too where a subnet is a zone of its own, as /24 is and /25 is not.
  * Empty when the network wants no registration or has nothing to register.
  */
 export function resolverCommands(plan: NetworkPlan): string[][] {
   const { domain, dns, bridge, subnets } = plan;
   if (domain?.isRegistered !== true || !dns.isEnabled || subnets.length === 0) return [];
   const servers = subnets.map(({ address }) => address);
+  const zones = subnets
+    .filter(({ family, prefix }) => prefix % (family === 4 ? 8 : 4) === 0)
+    .map((subnet) => reverseZone(subnet));
   return [
     ['dns', bridge.name, ...servers],
-    ['domain', bridge.name, `~${domain.name}`],
+    ['domain', bridge.name, ...[domain.name, ...zones].map((name) => `~${name}`)],
   ];
 }
 

@@ -43,6 +43,8 @@ export async function launchDnsmasq(files: DnsmasqFiles): Promise<RunningDnsmasq
     const child = await spawnDetached({
       file: setpriv,
       args: [
+        // Here and not by spawnDetached: one setpriv does all.
+        '--no-new-privs',
         `--bounding-set=-all,${capabilities.map((name) => `+${name}`).join(',')}`,
         '--inh-caps=-all',
         '--',
@@ -54,6 +56,7 @@ export async function launchDnsmasq(files: DnsmasqFiles): Promise<RunningDnsmasq
       directory: '/',
       descriptors: [nothing, nothing, words],
       limits: { coreBytes: 0, openFiles: 8192 },
+      noNewPrivileges: false,
     });
     const status = await Promise.race([ready.done, child.ended]);
     if (status === 'ready') return child;

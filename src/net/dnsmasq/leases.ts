@@ -84,3 +84,31 @@ export function formatLeaseStatus({ leases, serverDuid }: LeaseFile): string {
   }));
   return `${JSON.stringify(rows, undefined, 2)}\n`;
 }
+
+/** What became of one lease between two readings. */
+export interface LeaseChange {
+  readonly action: 'added' | 'renewed' | 'removed';
+  readonly lease: Lease;
+}
+
+/** Names a lease: an address that goes to another guest is another lease. */
+export function leaseKey({ address, mac, clientId, iaid }: Lease): string {
+  return `${address} ${mac ?? `${clientId ?? ''} ${iaid ?? ''}`}`;
+}
+
+/**
+ * What changed from one reading to the next. dnsmasq writes a new expiry at each renewal; a guest that tells another
+ * name counts as one, too.
+ */
+export function diffLeases(before: readonly Lease[], after: readonly Lease[]): LeaseChange[] {
+  const old = new Map(before.map((lease) => [leaseKey(lease), lease]));
+  const changes: LeaseChange[] = [];
+  for (const lease of after) {
+    const known = old.get(leaseKey(lease));
+    old.delete(leaseKey(lease));
+    if (known === undefined) changes.push({ action: 'added', lease });
+    else if (known.expiresAt !== lease.expiresAt || known.hostName !== lease.hostName)
+      changes.push({ action: 'renewed', lease });
+  }
+  return [...[...old.values()].map((lease): LeaseChange => ({ action: 'removed', lease })), ...changes];
+}

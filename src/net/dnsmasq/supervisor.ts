@@ -46,6 +46,8 @@ interface Served {
   timer: NodeJS.Timeout | undefined;
 }
 
+/** How long dnsmasq takes to write its lease file, generously. */
+const LEASES_SETTLE_MS = 50;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 60_000;
 /** One that ran this long has recovered: its next death counts as the first. */
@@ -256,9 +258,12 @@ export class DnsmasqSupervisor {
     });
   }
 
-  /** dnsmasq writes the file in several pieces, so the change is told once it has been quiet for a moment. */
+  /**
+   * dnsmasq writes the file in several pieces, so a change is told a moment later, with what came meanwhile. Later
+   * changes don't put that moment off: a busy network would never be told of.
+   */
   private leasesChanged(plan: NetworkPlan): void {
-    clearTimeout(this.pendingLeases.get(plan.uuid));
+    if (this.pendingLeases.has(plan.uuid)) return;
     const tell = async () => {
       this.pendingLeases.delete(plan.uuid);
       await this.publishLeases(plan);
@@ -268,7 +273,7 @@ export class DnsmasqSupervisor {
       tell().catch((error: unknown) =>
         this.options.log.error({ err: error, network: plan.name }, 'the leases could not be read'),
       );
-    }, 50);
+    }, LEASES_SETTLE_MS);
     this.pendingLeases.set(plan.uuid, timer);
   }
 

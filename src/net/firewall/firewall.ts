@@ -5,7 +5,7 @@ import { findProgram, run } from '../../base/exec.ts';
 import type { Logger } from '../../base/log.ts';
 import type { FirewallBackendName, NetworkPlan } from '../plan.ts';
 import type { FirewallBackend } from './backend.ts';
-import { IptablesBackend } from './iptables.ts';
+import { IptablesBackend, type OldTables } from './iptables.ts';
 import { type BaseChain, listBaseChains, nftGeneration } from './nft-kernel.ts';
 import { nftTable } from './nft-rules.ts';
 import { nftablesBackend } from './nftables.ts';
@@ -43,7 +43,7 @@ export class Firewall {
 
   constructor(options: { readonly choice: FirewallChoice; readonly log: Logger }) {
     this.choice = options.choice;
-    this.backends = { nftables: nftablesBackend, iptables: new IptablesBackend(options.log) };
+    this.backends = { nftables: nftablesBackend, iptables: new IptablesBackend(options.log, oldTables) };
   }
 
   /**
@@ -123,8 +123,7 @@ export class Firewall {
       isInstalled('iptables-restore'),
     ]);
     const dropping = chains.filter(({ isDropping }) => isDropping);
-    const isIptablesDropping =
-      /^-P (FORWARD|INPUT) DROP$/m.test(legacy) || dropping.some((chain) => isIptablesChain(chain));
+    const isIptablesDropping = isDropping(legacy) || dropping.some((chain) => isIptablesChain(chain));
     return {
       available: [
         ...(nft && hasNft ? (['nftables'] as const) : []),
@@ -215,6 +214,25 @@ async function legacyRules(): Promise<string> {
   }
   if (!tables.split('\n').includes('filter') || !(await isInstalled('iptables-legacy'))) return '';
   return (await run('iptables-legacy', ['-S'], { timeoutMs: 10_000 })).stdout;
+}
+
+/** What the old tables are beside an `iptables` that uses others; where it uses them itself, nothing is apart. */
+async function oldTables(): Promise<OldTables> {
+  const rules = await legacyRules();
+  if (rules === '' || (await isOldIptables())) return 'none';
+  return isDropping(rules) ? 'dropping' : 'present';
+}
+
+const isDropping = (rules: string): boolean => /^-P (FORWARD|INPUT) DROP$/m.test(rules);
+
+let isOld: Promise<boolean> | undefined;
+
+/** iptables(8), --version: `(nf_tables)` or `(legacy)`; before 1.8 there was only the old one. */
+function isOldIptables(): Promise<boolean> {
+  isOld ??= run('iptables', ['--version'], { timeoutMs: 10_000 }).then(
+    ({ stdout }) => !stdout.includes('nf_tables'),
+  );
+  return isOld;
 }
 
 function hasLink(name: string): boolean {

@@ -10,8 +10,14 @@ import { buildRuleset, type FirewallRule } from './ruleset.ts';
 const LIMIT_MS = 30_000;
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-const program = (family: Family, tool: 'save' | 'restore'): string =>
-  `${family === 4 ? 'iptables' : 'ip6tables'}-${tool}`;
+/** Which of a host's two sets of tables: those of the `iptables` in PATH, or the old ones apart from them. */
+type Variant = '' | '-legacy';
+
+const program = (family: Family, tool: 'save' | 'restore', variant: Variant): string =>
+  `${family === 4 ? 'iptables' : 'ip6tables'}${variant}-${tool}`;
+
+/** The old iptables beside another one: its tables are apart, and what they drop only they can let pass. */
+export type OldTables = 'none' | 'present' | 'dropping';
 
 function rulesOf(plan: NetworkPlan | undefined, family: Family): FirewallRule[] {
   return plan === undefined ? [] : buildRuleset(plan).filter((rule) => rule.family === family);
@@ -20,36 +26,48 @@ function rulesOf(plan: NetworkPlan | undefined, family: Family): FirewallRule[] 
 export class IptablesBackend implements FirewallBackend {
   readonly name = 'iptables';
   private readonly log: Logger;
+  private readonly oldTables: () => Promise<OldTables>;
   /** False once this kernel has shown that it lacks the CHECKSUM target. */
   private canRepair = true;
 
-  constructor(log: Logger) {
+  /** @param oldTables asked at each change, since an administrator or Docker may begin to use them */
+  constructor(log: Logger, oldTables: () => Promise<OldTables>) {
     this.log = log;
+    this.oldTables = oldTables;
   }
 
   async apply(plan: NetworkPlan, before?: NetworkPlan): Promise<boolean> {
+    const old = await this.oldTables();
+    const variant: Variant = old === 'dropping' ? '-legacy' : '';
     const changes = await Promise.all(
       ruleFamilies().map((family) =>
-        this.change(family, {
+        this.change(family, variant, {
           wanted: rulesOf(plan, family),
           stale: rulesOf(before, family),
           isTidying: false,
         }),
       ),
     );
+    // The rules are in force where they count before they go where they were.
+    if (old !== 'none') await this.dropFrom(variant === '' ? '-legacy' : '', before ?? plan);
     return changes.includes(true);
   }
 
   async drop(plan: NetworkPlan): Promise<void> {
+    const variants: Variant[] = (await this.oldTables()) === 'none' ? [''] : ['', '-legacy'];
+    for (const variant of variants) await this.dropFrom(variant, plan);
+  }
+
+  private async dropFrom(variant: Variant, plan: NetworkPlan): Promise<void> {
     await Promise.all(
       ruleFamilies().map((family) =>
-        this.change(family, { wanted: [], stale: rulesOf(plan, family), isTidying: true }),
+        this.change(family, variant, { wanted: [], stale: rulesOf(plan, family), isTidying: true }),
       ),
     );
   }
 
-  private async change(family: Family, change: IptablesChange): Promise<boolean> {
-    const saved = await run(program(family, 'save'), [], {
+  private async change(family: Family, variant: Variant, change: IptablesChange): Promise<boolean> {
+    const saved = await run(program(family, 'save', variant), [], {
       timeoutMs: LIMIT_MS,
       maxOutputBytes: MAX_OUTPUT_BYTES,
     });
@@ -58,11 +76,11 @@ export class IptablesBackend implements FirewallBackend {
     const input = iptablesTransaction(state, usable);
     if (input === undefined) return false;
     try {
-      await this.restore(family, input);
+      await this.restore(family, variant, input);
     } catch (error) {
       const reduced = this.canRepair ? iptablesTransaction(state, withoutRepairs(change)) : undefined;
       if (!isVirtError(error, 'program.failed') || !input.includes('CHECKSUM')) throw error;
-      if (reduced !== undefined) await this.restore(family, reduced);
+      if (reduced !== undefined) await this.restore(family, variant, reduced);
       this.canRepair = false;
       this.log.warn(
         { err: error },
@@ -72,8 +90,8 @@ export class IptablesBackend implements FirewallBackend {
     return true;
   }
 
-  private async restore(family: Family, input: string): Promise<void> {
-    await run(program(family, 'restore'), ['--noflush', '--wait'], { timeoutMs: LIMIT_MS, input });
+  private async restore(family: Family, variant: Variant, input: string): Promise<void> {
+    await run(program(family, 'restore', variant), ['--noflush', '--wait'], { timeoutMs: LIMIT_MS, input });
   }
 }
 

@@ -13,6 +13,7 @@ const NFT_MSG_GETRULE = 7;
 const NFT_MSG_GETGEN = 16;
 
 const NFTA_TABLE_NAME = 1;
+const NFTA_TABLE_HANDLE = 4;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_CHAIN_HOOK = 4;
@@ -94,16 +95,28 @@ export function listRules(family: Family, table: string): ListedRule[] | undefin
 }
 
 function hasTable(family: Family, table: string): boolean {
-  return query({
-    message: NFT_MSG_GETTABLE,
-    family: numberOf(family),
-    isDump: true,
-    what: 'list the tables',
-  }).some((answer) => attributeText(parseAttributes(answer.subarray(4)).get(NFTA_TABLE_NAME)) === table);
+  return tablesOf(numberOf(family)).some(
+    (attributes) => attributeText(attributes.get(NFTA_TABLE_NAME)) === table,
+  );
+}
+
+function tablesOf(family: number): Map<number, Buffer>[] {
+  const answers = query({ message: NFT_MSG_GETTABLE, family, isDump: true, what: 'list the tables' });
+  return answers.map((answer) => parseAttributes(answer.subarray(4)));
+}
+
+/** The number the kernel gave a table when it was made; undefined when there is no such table, or no nf_tables. */
+export function tableHandle(family: 'inet', table: string): bigint | undefined {
+  if (nftGeneration() === undefined) return undefined;
+  const number = Object.keys(familyNames).find((key) => familyNames[Number(key)] === family);
+  return tablesOf(Number(number))
+    .find((attributes) => attributeText(attributes.get(NFTA_TABLE_NAME)) === table)
+    ?.get(NFTA_TABLE_HANDLE)
+    ?.readBigUInt64BE(0);
 }
 
 /** nft's user data (libnftnl udata.h): type and length in 8 bits each, then the value; type 0 is the comment. */
-function commentOf(data: Buffer | undefined): string | undefined {
+export function commentOf(data: Buffer | undefined): string | undefined {
   if (data === undefined) return undefined;
   for (let at = 0; at + 2 <= data.length; at += 2 + data.readUInt8(at + 1))
     if (data.readUInt8(at) === 0)

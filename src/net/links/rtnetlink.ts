@@ -18,10 +18,10 @@ import type { HostLink } from '../plan.ts';
 export const NETLINK_ROUTE = 0;
 
 // linux/rtnetlink.h
-const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-const RTM_SETLINK = 19;
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+export const RTM_SETLINK = 19;
 
 // linux/if_link.h
 const IFLA_ADDRESS = 1;
@@ -39,10 +39,17 @@ const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_ISOLATED = 33;
 
 const IFF_UP = 1;
+const IFF_PROMISC = 0x100;
+const IFF_ALLMULTI = 0x200;
 const AF_BRIDGE = 7;
 
 /** struct ifinfomsg: family, pad, type (16 bits), index, flags, change mask (32 bits each). */
-function linkHeader(options: { index?: number; flags?: number; change?: number; family?: number }): Buffer {
+export function linkHeader(options: {
+  index?: number;
+  flags?: number;
+  change?: number;
+  family?: number;
+}): Buffer {
   const header = Buffer.alloc(16);
   header.writeUInt8(options.family ?? 0, 0);
   header.writeInt32LE(options.index ?? 0, 4);
@@ -51,8 +58,13 @@ function linkHeader(options: { index?: number; flags?: number; change?: number; 
   return header;
 }
 
-function macBytes(mac: string): Buffer {
+export function macBytes(mac: string): Buffer {
   return Buffer.from(mac.replaceAll(':', ''), 'hex');
+}
+
+/** The bytes of a MAC address as text: lower case, with colons. */
+export function macText(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 /** All links, or the one of that name. */
@@ -75,7 +87,7 @@ export function linkByName(name: string): HostLink {
   return parseLink(answer);
 }
 
-function parseLink(body: Buffer): HostLink {
+export function parseLink(body: Buffer): HostLink {
   const attributes = parseAttributes(body.subarray(16));
   const info = parseAttributes(attributes.get(IFLA_LINKINFO) ?? Buffer.alloc(0));
   const mac = attributes.get(IFLA_ADDRESS);
@@ -83,7 +95,7 @@ function parseLink(body: Buffer): HostLink {
     index: body.readInt32LE(4),
     name: attributeText(attributes.get(IFLA_IFNAME)) ?? '',
     kind: attributeText(info.get(IFLA_INFO_KIND)),
-    mac: mac?.length === 6 ? [...mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':') : undefined,
+    mac: mac?.length === 6 ? macText(mac) : undefined,
     mtu: attributes.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
     isUp: (body.readUInt32LE(8) & IFF_UP) !== 0,
     master: attributes.get(IFLA_MASTER)?.readUInt32LE(0),
@@ -160,18 +172,35 @@ export interface LinkChange {
   /** The bridge to put it on; null takes it off. */
   readonly master?: HostLink | null;
   readonly isUp?: true;
+  /** Receive everything; only macvtaps of guests that are trusted with it. */
+  readonly isPromiscuous?: boolean;
+  readonly isAllMulticast?: boolean;
 }
 
 /** Changes several things of a link in one request. */
 export function changeLink(link: HostLink, change: LinkChange): void {
-  const { mac, mtu, master, isUp } = change;
+  const { mac, mtu, master } = change;
   const body = Buffer.concat([
-    linkHeader({ index: link.index, ...(isUp && { flags: IFF_UP, change: IFF_UP }) }),
+    linkHeader({ index: link.index, ...flagsOf(change) }),
     ...(mac === undefined ? [] : [attribute(IFLA_ADDRESS, macBytes(mac))]),
     ...(mtu === undefined ? [] : [numberAttribute(IFLA_MTU, mtu)]),
     ...(master === undefined ? [] : [numberAttribute(IFLA_MASTER, master?.index ?? 0)]),
   ]);
   sendRoute(RTM_NEWLINK, body, `set up link ${link.name}`);
+}
+
+/** Bits of net_device's flags (linux/if.h), and which of them are meant. */
+function flagsOf({ isUp, isPromiscuous, isAllMulticast }: LinkChange): { flags: number; change: number } {
+  const wishes: readonly (readonly [number, boolean | undefined])[] = [
+    [IFF_UP, isUp],
+    [IFF_PROMISC, isPromiscuous],
+    [IFF_ALLMULTI, isAllMulticast],
+  ];
+  const given = wishes.filter(([, value]) => value !== undefined);
+  return {
+    flags: given.reduce((sum, [bit, value]) => sum | (value === true ? bit : 0), 0),
+    change: given.reduce((sum, [bit]) => sum | bit, 0),
+  };
 }
 
 export interface PortFlags {
@@ -197,21 +226,35 @@ export function changePort(link: HostLink, flags: PortFlags): void {
 
 // linux/neighbour.h
 const RTM_NEWNEIGH = 28;
+const RTM_DELNEIGH = 29;
 const NDA_LLADDR = 2;
 const NUD_NOARP = 0x40;
 const NUD_PERMANENT = 0x80;
+const NTF_SELF = 0x02;
 const NTF_MASTER = 0x04;
 
 /** Tells the bridge that an address is behind a port, as `bridge fdb replace MAC dev PORT master static`. */
 export function addForwarding(port: HostLink, mac: string): void {
+  const body = neighbourBody(port, mac, NTF_MASTER);
+  sendRoute(RTM_NEWNEIGH, body, `enter ${mac} for port ${port.name}`, NLM_F_CREATE | NLM_F_REPLACE);
+}
+
+/** Lets a device receive frames to a group address, or no more, as `bridge fdb add|del MAC dev DEV self`. */
+export function changeGroup(device: HostLink, mac: string, change: 'join' | 'leave'): void {
+  const body = neighbourBody(device, mac, NTF_SELF);
+  const what = `${change} group ${mac} on ${device.name}`;
+  if (change === 'join') sendRoute(RTM_NEWNEIGH, body, what, NLM_F_CREATE);
+  else sendRoute(RTM_DELNEIGH, body, what);
+}
+
+function neighbourBody(port: HostLink, mac: string, flag: number): Buffer {
   // struct ndmsg: family, pads, index (at 4), state (16 bits at 8), flags (at 10), type.
   const header = Buffer.alloc(12);
   header.writeUInt8(AF_BRIDGE, 0);
   header.writeInt32LE(port.index, 4);
   header.writeUInt16LE(NUD_NOARP | NUD_PERMANENT, 8);
-  header.writeUInt8(NTF_MASTER, 10);
-  const body = Buffer.concat([header, attribute(NDA_LLADDR, macBytes(mac))]);
-  sendRoute(RTM_NEWNEIGH, body, `enter ${mac} for port ${port.name}`, NLM_F_CREATE | NLM_F_REPLACE);
+  header.writeUInt8(flag, 10);
+  return Buffer.concat([header, attribute(NDA_LLADDR, macBytes(mac))]);
 }
 
 /** @throws FfiError with the kernel's errno */

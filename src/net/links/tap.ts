@@ -1,10 +1,16 @@
 /** Tap devices (linux/if_tun.h, Documentation/networking/tuntap.rst): made by descriptor, gone with the last of them. */
 import { constants } from 'node:fs';
-import { errnoOf, VirtError } from '../../base/errors.ts';
+import { VirtError } from '../../base/errors.ts';
 import { close, ioctl, ioctlBuffer, open } from '../../base/ffi.ts';
 import { isGone } from '../../base/netlink.ts';
 import type { HostLink, Tap, TapRequest } from '../plan.ts';
+import { addAddress, addRoute } from './addresses.ts';
+import { linkError } from './link-error.ts';
+import { openQueues } from './macvtap.ts';
+import { filtersVlans, filterVlans, setPortVlans } from './port-vlans.ts';
+import type { ExistingLinkRequest, LooseTapRequest, PortSettings, PortVlan } from './requests.ts';
 import { addForwarding, changeLink, changePort, deleteLink, linkByName } from './rtnetlink.ts';
+import { openVhost } from './vhost.ts';
 
 const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
@@ -26,23 +32,19 @@ const nameTemplate = 'vnet%d';
  */
 export function openTap(request: TapRequest): Tap {
   const wanted = `make a tap on bridge ${request.bridge}`;
-  const fds: number[] = [];
+  let bridge: HostLink;
   try {
-    const bridge = bridgeByName(request.bridge, wanted);
-    const isMulti = request.queues > 1;
-    const first = openQueue(request.name ?? nameTemplate, isMulti, true);
-    fds.push(first.fd);
-    while (fds.length < request.queues) fds.push(openQueue(first.name, isMulti, false).fd);
-    if (request.uid !== undefined) {
-      ioctl(first.fd, TUNSETOWNER, request.uid);
-      ioctl(first.fd, TUNSETPERSIST, 1);
-    }
-    connect(linkByName(first.name), bridge, request);
-    return { fds, vhostFds: openVhost(request.queues), name: first.name };
+    bridge = bridgeByName(request.bridge, wanted);
   } catch (error) {
-    for (const fd of fds) close(fd);
     throw linkError(error, wanted);
   }
+  return withQueues(wanted, request.name ?? nameTemplate, request.queues, true, (tap, fd) => {
+    if (request.uid !== undefined) {
+      ioctl(fd, TUNSETOWNER, request.uid);
+      ioctl(fd, TUNSETPERSIST, 1);
+    }
+    connect(tap, bridge, request);
+  });
 }
 
 /** Whatever else has that name, no tap is put on it. */
@@ -75,71 +77,122 @@ function openQueue(name: string, isMulti: boolean, isNew: boolean): { fd: number
 }
 
 function connect(tap: HostLink, bridge: HostLink, request: TapRequest): void {
-  // As libvirt does: fe in front, so that host and guest side differ and the bridge never takes this one for its own.
-  const mac = `fe${request.mac.slice(2)}`;
-  changeLink(tap, { mac, mtu: request.mtu ?? bridge.mtu, master: bridge, isUp: true });
-  const isManaged = request.macTable === 'libvirt';
-  if (!isManaged && request.isolated !== true) return;
+  changeLink(tap, { mac: hostMac(request.mac), mtu: request.mtu ?? bridge.mtu, master: bridge, isUp: true });
+  setUpPort(tap, bridge, request);
+}
+
+/** As libvirt does: fe in front, so that host and guest side differ and a bridge never takes this one for its own. */
+function hostMac(mac: string): string {
+  return `${mac.startsWith('fe') ? 'fa' : 'fe'}${mac.slice(2)}`;
+}
+
+/** Settings that a port has from its bridge, and loses with it. */
+function setUpPort(tap: HostLink, bridge: HostLink, port: PortSettings): void {
+  if (port.vlans) setUpVlans(tap, bridge, port.vlans, port.isOwnBridge === true);
+  const isManaged = port.macTable === 'libvirt';
+  if (!isManaged && port.isolated !== true) return;
   changePort(tap, {
-    isIsolated: request.isolated === true,
+    isIsolated: port.isolated === true,
     isLearning: !isManaged,
     isFlooding: !isManaged,
   });
-  if (isManaged) addForwarding(tap, request.mac);
+  if (isManaged) addForwarding(tap, port.mac);
 }
 
-/** One vhost-net descriptor a queue; none where the host lacks it: QEMU then moves the packets itself. */
-function openVhost(queues: number): number[] {
-  const fds: number[] = [];
+/** On somebody else's bridge filtering stays as it is: switching it on would cut off what crosses it with tags. */
+function setUpVlans(tap: HostLink, bridge: HostLink, vlans: readonly PortVlan[], isOwn: boolean): void {
+  if (!filtersVlans(bridge)) {
+    if (!isOwn)
+      throw new VirtError('link.failed', {
+        wanted: `give ${tap.name} its VLANs`,
+        reason: `bridge ${bridge.name} does not tell VLANs apart`,
+        hint: `'ip link set ${bridge.name} type bridge vlan_filtering 1' lets it, for all of its ports`,
+      });
+    filterVlans(bridge);
+  }
+  setPortVlans(tap, vlans, { self: false });
+}
+
+/** Makes a tap that is on no bridge, with the addresses of the host's end. @throws VirtError link.failed */
+export function openLooseTap(request: LooseTapRequest): Tap {
+  const wanted = `make a tap${request.name === undefined ? '' : ` ${request.name}`}`;
+  return withQueues(wanted, request.name ?? nameTemplate, request.queues, true, (tap) => {
+    changeLink(tap, {
+      mac: hostMac(request.mac),
+      ...(request.mtu !== undefined && { mtu: request.mtu }),
+      isUp: true,
+    });
+    for (const address of request.addresses) addAddress(tap, address);
+    for (const route of request.routes) addRoute(tap, route);
+  });
+}
+
+/**
+ * Opens a tap or macvtap that is there already and stays when the guest has gone. Nothing of it is changed.
+ * @throws VirtError link.failed
+ */
+export async function openExisting({ name, queues }: ExistingLinkRequest): Promise<Tap> {
+  const wanted = `open ${name}`;
   try {
-    while (fds.length < queues) fds.push(open('/dev/vhost-net', constants.O_RDWR));
-    return fds;
+    const link = linkByName(name);
+    if (link.kind === 'macvtap')
+      return { fds: await openQueues(link, queues), vhostFds: openVhost(queues), name };
+    if (link.kind === 'tun') return withQueues(wanted, name, queues, false, () => undefined);
+    throw new VirtError('link.failed', {
+      wanted,
+      reason: `interface ${name} is neither a tap nor a macvtap`,
+    });
   } catch (error) {
-    for (const fd of fds) close(fd);
-    // ENOENT, ENODEV, ENXIO: no such module here; EACCES, EPERM: a container without the device.
-    if (['ENOENT', 'ENODEV', 'ENXIO', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) return [];
-    throw error;
+    throw linkError(error, wanted);
   }
 }
 
-/** Puts a running guest's tap (back) on a bridge. @throws VirtError link.failed */
-export function attachTap(name: string, bridge: string): void {
+function withQueues(
+  wanted: string,
+  name: string,
+  queues: number,
+  isNew: boolean,
+  setUp: (tap: HostLink, fd: number) => void,
+): Tap {
+  const fds: number[] = [];
+  try {
+    const isMulti = queues > 1;
+    const first = openQueue(name, isMulti, isNew);
+    fds.push(first.fd);
+    while (fds.length < queues) fds.push(openQueue(first.name, isMulti, false).fd);
+    setUp(linkByName(first.name), first.fd);
+    return { fds, vhostFds: openVhost(queues), name: first.name };
+  } catch (error) {
+    for (const fd of fds) close(fd);
+    throw linkError(error, wanted);
+  }
+}
+
+/** Puts a running guest's tap (back) on a bridge, with its settings there. @throws VirtError link.failed */
+export function attachTap(name: string, bridge: string, port?: PortSettings): void {
   try {
     const master = bridgeByName(bridge, `put ${name} on a bridge`);
     const tap = linkByName(name);
-    if (tap.master !== master.index || !tap.isUp) changeLink(tap, { master, isUp: true });
+    if (tap.master === master.index && tap.isUp) return;
+    changeLink(tap, { master, isUp: true });
+    if (port) setUpPort(tap, master, port);
   } catch (error) {
     throw linkError(error, `put ${name} on bridge ${bridge}`);
   }
 }
 
 /**
- * Deletes a tap; one that is gone is no error.
+ * Deletes a tap or macvtap of a guest; one that is gone is no error.
  * @throws VirtError link.failed when the link of that name is something else
  */
 export async function deleteTap(name: string): Promise<void> {
   const wanted = `delete tap ${name}`;
   try {
     const link = linkByName(name);
-    if (link.kind !== 'tun')
+    if (link.kind !== 'tun' && link.kind !== 'macvtap')
       throw new VirtError('link.failed', { wanted, reason: 'the interface of that name is no tap' });
     await deleteLink(link);
   } catch (error) {
     if (!isGone(error)) throw linkError(error, wanted);
   }
-}
-
-/** What a failed request to the kernel means for whoever asked. */
-export function linkError(error: unknown, wanted: string): VirtError {
-  if (error instanceof VirtError) return error;
-  const errno = errnoOf(error);
-  const reasons: Readonly<Record<string, string>> = {
-    EPERM: 'the kernel does not permit it (CAP_NET_ADMIN is needed)',
-    EACCES: 'the kernel does not permit it (CAP_NET_ADMIN is needed)',
-    EEXIST: 'an interface of that name exists already',
-    EBUSY: 'the interface is in use',
-    ENODEV: 'the bridge or interface does not exist',
-  };
-  const reason = reasons[errno ?? ''] ?? (error instanceof Error ? error.message : String(error));
-  return new VirtError('link.failed', { wanted, reason, details: { errno }, cause: error });
 }
