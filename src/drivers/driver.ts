@@ -9,6 +9,8 @@ export interface StartOptions {
   /** Leave the vCPUs stopped after the start. */
   readonly paused: boolean;
   readonly signal?: AbortSignal;
+  /** Hears what is being done, in words for people. */
+  readonly onStep?: (step: string) => void;
 }
 
 /**
@@ -40,15 +42,21 @@ export interface GuestRecord {
   readonly helpers: readonly HelperRecord[];
   /** Host network devices made for this guest, by the place of their interface. */
   readonly links: Readonly<Record<string, string>>;
+  /** Those of them that are the administrator's and stay. */
+  readonly keptLinks?: readonly string[];
   /** Sockets outside `directory` that were made for this guest. */
   readonly foreignSockets: readonly string[];
   /** The vsock address that was chosen at the start. */
   readonly vsockCid?: number;
+  /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
+  readonly rtcAdjustmentSeconds?: number;
 }
 
 /** A helper process of a guest; pid and start time name it for good. */
 export interface HelperRecord {
   readonly kind: string;
+  /** The device that it serves, where there can be several. */
+  readonly alias?: string;
   readonly pid: number;
   readonly startTimeTicks: string;
 }
@@ -83,11 +91,16 @@ export type GuestEvent = { readonly seconds: number } & (
   | { readonly kind: 'powered-off'; readonly byGuest: boolean; readonly isReset?: boolean }
   | { readonly kind: 'panicked'; readonly info?: unknown }
   | { readonly kind: 'watchdog'; readonly action: string }
+  /** The guest set its clock: how far it is ahead now of what the host's clock (or local time) says. */
   | { readonly kind: 'rtc-change'; readonly offsetSeconds: number }
   | { readonly kind: 'balloon'; readonly actualBytes: number }
   | { readonly kind: 'io-error'; readonly device: string; readonly action: string; readonly reason: string }
+  /** The guest's driver changed what its card receives. */
+  | { readonly kind: 'receive-filter'; readonly alias: string }
   | { readonly kind: 'device-deleted'; readonly alias: string }
   | { readonly kind: 'tray'; readonly device: string; readonly open: boolean }
+  /** A process that serves one of the guest's devices has ended before the guest. */
+  | { readonly kind: 'helper-ended'; readonly helper: string; readonly alias: string }
   | { readonly kind: 'agent-channel'; readonly connected: boolean; readonly alias: string }
   /** Any other QMP event, by its name. */
   | { readonly kind: 'other'; readonly name: string; readonly data: unknown }
@@ -115,6 +128,27 @@ export interface PortForward {
   readonly guestPort: number;
 }
 
+/** Which frames a guest's driver wants of its card; addresses are lower case, with colons. */
+export interface ReceiveFilter {
+  readonly mac: string;
+  readonly multicast: readonly string[];
+  /** More groups than the card can tell apart, or all of them. */
+  readonly isAllMulticast: boolean;
+  readonly isPromiscuous: boolean;
+}
+
+/** A network interface of a guest as its agent tells it: nothing vouches for any of it. */
+export interface AgentInterface {
+  readonly name: string;
+  /** Lower case, with colons; interfaces without hardware have none. */
+  readonly mac?: string;
+  readonly addresses: readonly {
+    readonly family: 4 | 6;
+    readonly address: string;
+    readonly prefix: number;
+  }[];
+}
+
 /** One running guest: a QEMU process with its monitor. All waits have deadlines. */
 export interface LiveGuest {
   readonly record: GuestRecord;
@@ -132,6 +166,18 @@ export interface LiveGuest {
   powerButton(): Promise<void>;
   /** Asks the guest agent to shut down or reboot. */
   agentShutdown(mode: 'powerdown' | 'reboot' | 'halt'): Promise<void>;
+  /**
+   * Sees whether the guest agent answers; takes at most some seconds.
+   * @throws VirtError agent.missing without a channel for it, agent.unresponsive
+   */
+  agentPing(): Promise<void>;
+  /** The guest's interfaces by its agent. @throws VirtError agent.missing, agent.unresponsive, operation.failed */
+  agentInterfaces(): Promise<AgentInterface[]>;
+  /**
+   * Addresses that guests were seen to use on QEMU's own user networks, by the alias of the interface: from connections
+   * that are open now, so an idle guest shows none.
+   */
+  userNetworkAddresses(): Promise<readonly { readonly alias: string; readonly address: string }[]>;
   reset(): Promise<void>;
   injectNmi(): Promise<void>;
   /** Key codes are QEMU's QKeyCode names. */
@@ -149,6 +195,10 @@ export interface LiveGuest {
    * unread when QEMU closes a pseudo terminal. Bounded; returns at once when nobody is connected.
    */
   drainConsoles(): Promise<void>;
+  /** Pulls the cable of a network card, or plugs it in. */
+  setLink(interfaceAlias: string, isUp: boolean): Promise<void>;
+  /** What the guest's driver wants the card to receive; undefined where QEMU is not told. */
+  receiveFilter(interfaceAlias: string): Promise<ReceiveFilter | undefined>;
   addPortForward(interfaceAlias: string, forward: PortForward): Promise<void>;
   removePortForward(interfaceAlias: string, forward: PortForward): Promise<void>;
   /** Runs one QMP command as it is (for experts and for tests): the reply's `return`. */
@@ -160,11 +210,17 @@ export interface LiveGuest {
 /** One hypervisor. */
 export interface HypervisorDriver {
   /**
-   * Makes a parsed definition complete and checks it against the emulator: emulator, machine type, MACs, controllers,
-   * addresses, targets. The result, formatted and prepared again, is the same.
-   * @throws VirtError definition.unsupported, kvm.unusable, qemu.missing, qemu.lacks
+   * Makes a parsed definition complete: emulator, machine type, MACs, controllers, addresses, targets; refuses what is
+   * contradictory. The result, formatted and completed again, is the same.
+   * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.missing
    */
-  prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef>;
+  complete(definition: DomainDef, previous?: DomainDef): Promise<DomainDef>;
+  /**
+   * Checks a complete definition against its emulator. Apart from `complete`, so that it can be done while the disk
+   * writes what may yet be taken back.
+   * @throws VirtError definition.unsupported, qemu.missing, qemu.lacks
+   */
+  check(definition: DomainDef): Promise<void>;
   /** The QEMU command line of a definition as it would be started, for display. */
   commandLine(definition: DomainDef): Promise<readonly string[]>;
   /** Starts a guest. On any failure nothing is left behind. `domainId` is the new libvirt id. */
@@ -228,6 +284,41 @@ export interface GuestLink {
   readonly tapFds: readonly number[];
   readonly vhostFds: readonly number[];
   readonly deviceName: string;
+  /** The device is the administrator's: it stays when the guest has ended. */
+  readonly isKept?: boolean;
+  /** What the running definition says in place of the stored one. */
+  readonly actual?: ActualInterface;
+}
+
+/** How an interface is connected while its guest runs: what its network and port group decided. */
+export type ActualInterface = Partial<
+  Pick<
+    DomainDef['devices']['interfaces'][number],
+    'source' | 'vlan' | 'bandwidth' | 'trustGuestRxFilters' | 'portIsolated'
+  >
+>;
+
+/** What a driver asks about devices of the host that are given to guests (drivers/host-devices/). */
+export interface HostDeviceProvider {
+  /**
+   * Makes all <hostdev> of a guest ready: finds and claims them, moves managed PCI devices to vfio-pci, and lets `uid`
+   * open their nodes. The answer is the definition with each USB device's place on its bus, and without optional ones
+   * that are not there. On failure nothing is left taken.
+   * @throws VirtError host-device.*, file.*
+   */
+  take(request: {
+    readonly domainUuid: string;
+    readonly domainName: string;
+    readonly definition: DomainDef;
+    /** The guest's user; undefined when that is the daemon's. */
+    readonly uid?: number;
+  }): Promise<DomainDef>;
+  /** Gives all of a guest's devices back to the host. Idempotent; failures are logged, and tried again by the next call. */
+  release(domainUuid: string): Promise<void>;
+  /** The same for all guests but these, after a restart of the daemon. */
+  releaseOthers(running: ReadonlySet<string>): Promise<void>;
+  /** Who has what: by `pci ADDRESS`, `usb NAME`, `mdev UUID`. */
+  holders(): ReadonlyMap<string, { readonly uuid: string; readonly name: string }>;
 }
 
 /** What the driver asks of the network side: "give me a tap for this NIC". */
@@ -240,6 +331,19 @@ export interface LinkProvider {
     readonly definition: DomainDef['devices']['interfaces'][number];
     readonly queues: number;
   }): Promise<GuestLink>;
-  /** Takes the link away after the guest has ended; idempotent. */
-  close(request: { readonly domainUuid: string; readonly deviceName: string }): Promise<void>;
+  /**
+   * Sees at define time whether `open` could work, where the host can tell without making anything.
+   * @throws VirtError as open
+   */
+  check?(request: Parameters<LinkProvider['open']>[0]): Promise<void>;
+  /** What can be had instead of a virtual network, and what of it this host offers: for the hint of an error. */
+  waysOut?(): Promise<string>;
+  /** Takes the link away after the guest has ended, unless it is kept; idempotent. */
+  close(request: {
+    readonly domainUuid: string;
+    readonly deviceName: string;
+    readonly isKept?: boolean;
+  }): Promise<void>;
+  /** The MTU that the guest's card is to have, where its definition says none but its network does. */
+  mtuOf?(definition: DomainDef['devices']['interfaces'][number]): Promise<number | undefined>;
 }

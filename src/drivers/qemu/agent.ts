@@ -1,10 +1,12 @@
 /**
- * The guest agent (qemu-ga) behind its channel's unix socket: one short conversation per request. Nothing of it is
- * trusted, and every wait is short: the guest may answer with anything, or not at all.
+ * What we ask of the guest agent (qemu-ga, QEMU docs/interop/qemu-ga-ref). Its answers come from inside the guest: they
+ * are read as data of a stranger, checked and capped, and nobody's job waits for them.
  */
-import { randomInt } from 'node:crypto';
-import { connect, type Socket } from 'node:net';
-import { errnoOf, oneLine, reasonOf, VirtError } from '../../base/errors.ts';
+import * as z from 'zod';
+import { oneLine, VirtError } from '../../base/errors.ts';
+import { formatIp, parseIp } from '../../base/ip.ts';
+import type { AgentInterface } from '../driver.ts';
+import { AgentLine } from './agent-line.ts';
 
 /** The channel name by which hosts and guests know the agent. */
 export const agentChannelName = 'org.qemu.guest_agent.0';
@@ -13,32 +15,99 @@ export const agentChannelName = 'org.qemu.guest_agent.0';
 const AGENT_MS = 5000;
 /** guest-shutdown answers only when it fails, so silence for this long after it means: done. */
 const SILENCE_MS = 1000;
-/** More than any answer to what we ask; an agent that sends more is cut off. */
-const MAX_BYTES = 64 * 1024;
 
 export type ShutdownMode = 'powerdown' | 'reboot' | 'halt';
 
 /**
- * Asks the agent to shut the guest down. Returns when the agent has taken the request; the guest goes down later, or
- * not.
- * @throws VirtError agent.unresponsive, operation.failed when the agent refuses
+ * One agent, one conversation at a time: QEMU serves one connection to the channel, and answers would mix. A request
+ * waits for the ones before it, each of which ends within some seconds. Questions that several ask at the same time are
+ * asked once, so that however many ask, the line is short.
  */
-export async function agentShutdown(socketPath: string, mode: ShutdownMode): Promise<void> {
-  const wanted = `ask the guest agent for ${mode}`;
+export class Agent {
+  private readonly socketPath: string;
+  private turn: Promise<unknown> = Promise.resolve();
+  private pinging: Promise<void> | undefined;
+  private asking: Promise<AgentInterface[]> | undefined;
+
+  constructor(socketPath: string) {
+    this.socketPath = socketPath;
+  }
+
+  /**
+   * Asks the agent to shut the guest down. Returns when the agent has taken the request; the guest goes down later, or
+   * not.
+   * @throws VirtError agent.unresponsive, operation.failed when the agent refuses
+   */
+  shutdown(mode: ShutdownMode): Promise<void> {
+    return this.inTurn(() => agentShutdown(this.socketPath, mode));
+  }
+
+  /** Sees whether it answers. @throws VirtError agent.unresponsive */
+  ping(): Promise<void> {
+    const wanted = 'see whether the guest agent answers';
+    this.pinging ??= this.inTurn(() => converse(this.socketPath, wanted, async () => {})).finally(() => {
+      this.pinging = undefined;
+    });
+    return this.pinging;
+  }
+
+  /** The guest's network interfaces as it knows them. @throws VirtError agent.unresponsive, operation.failed */
+  interfaces(): Promise<AgentInterface[]> {
+    this.asking ??= this.inTurn(() => agentInterfaces(this.socketPath)).finally(() => {
+      this.asking = undefined;
+    });
+    return this.asking;
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.turn.then(work);
+    this.turn = mine.catch(() => undefined); // Its caller hears of the failure.
+    return mine;
+  }
+}
+
+/** Opens a line, synchronises, talks, and closes. */
+async function converse<T>(
+  socketPath: string,
+  wanted: string,
+  talk: (line: AgentLine) => Promise<T>,
+): Promise<T> {
   const line = new AgentLine(socketPath, wanted);
   try {
     await line.synchronise(AGENT_MS);
-    line.send({ execute: 'guest-shutdown', arguments: { mode } });
-    // A guest that goes down at once takes QEMU with it, and the channel: that is success, too.
-    const answer = await line.receive(SILENCE_MS, { mayHangUp: true });
-    if (answer !== undefined && 'error' in answer)
-      throw new VirtError('operation.failed', {
-        wanted,
-        reason: `the agent says: ${oneLine(describeError(answer['error']), 300)}`,
-      });
+    return await talk(line);
   } finally {
     line.close();
   }
+}
+
+export function agentShutdown(socketPath: string, mode: ShutdownMode): Promise<void> {
+  const wanted = `ask the guest agent for ${mode}`;
+  return converse(socketPath, wanted, async (line) => {
+    line.send({ execute: 'guest-shutdown', arguments: { mode } });
+    // A guest that goes down at once takes QEMU with it, and the channel: that is success, too.
+    const answer = await line.receive(SILENCE_MS, { mayHangUp: true });
+    if (answer !== undefined) throwIfRefused(answer, wanted);
+  });
+}
+
+export function agentInterfaces(socketPath: string): Promise<AgentInterface[]> {
+  const wanted = 'ask the guest agent for its interfaces';
+  return converse(socketPath, wanted, async (line) => {
+    line.send({ execute: 'guest-network-get-interfaces' });
+    const answer = await line.receive(AGENT_MS);
+    if (answer === undefined) throw line.unresponsive(`it did not answer within ${AGENT_MS} ms`);
+    throwIfRefused(answer, wanted);
+    return readInterfaces(answer['return']);
+  });
+}
+
+function throwIfRefused(answer: Readonly<Record<string, unknown>>, wanted: string): void {
+  if (!('error' in answer)) return;
+  throw new VirtError('operation.failed', {
+    wanted,
+    reason: `the agent says: ${oneLine(describeError(answer['error']), 300)}`,
+  });
 }
 
 function describeError(error: unknown): string {
@@ -47,124 +116,38 @@ function describeError(error: unknown): string {
   return 'an error without a description';
 }
 
-/** A connection on which JSON objects go, one a line. */
-class AgentLine {
-  private readonly socket: Socket;
-  private readonly wanted: string;
-  private received = Buffer.alloc(0);
-  private failure: VirtError | undefined;
-  private hasHungUp = false;
-  private wake: () => void = () => undefined;
+/** More than any guest has that somebody looks at; what is beyond is left out. */
+const MAX_INTERFACES = 256;
+const MAX_ADDRESSES = 64;
 
-  constructor(path: string, wanted: string) {
-    this.wanted = wanted;
-    this.socket = connect({ path });
-    this.socket.on('data', (chunk) => this.take(chunk));
-    this.socket.on('error', (error) => {
-      // QEMU ended with something of ours unread.
-      this.hasHungUp ||= errnoOf(error) === 'ECONNRESET' || errnoOf(error) === 'EPIPE';
-      this.fail(reasonOf(error));
-    });
-    this.socket.on('close', () => {
-      this.hasHungUp ||= this.failure === undefined;
-      this.fail('the channel was closed');
-    });
-  }
+const interfaceSchema = z.object({
+  name: z.string(),
+  'hardware-address': z.string().optional(),
+  'ip-addresses': z.array(z.unknown()).optional(),
+});
+const addressSchema = z.object({ 'ip-address': z.string(), prefix: z.int().min(0).max(128) });
 
-  send(message: object): void {
-    this.socket.write(`${JSON.stringify(message)}\n`);
-  }
-
-  /**
-   * Finds the agent's next answer that is ours: earlier conversations may have left answers in the channel
-   * (QEMU: qemu-ga reference, guest-sync-delimited; the leading 0xFF makes the agent drop half a request).
-   */
-  async synchronise(limitMs: number): Promise<void> {
-    const id = randomInt(1, 2 ** 31);
-    const deadline = performance.now() + limitMs;
-    this.socket.write(Buffer.from([0xff]));
-    this.send({ execute: 'guest-sync-delimited', arguments: { id } });
-    for (;;) {
-      const answer = await this.receive(deadline - performance.now());
-      if (answer === undefined) throw this.unresponsive(`it did not answer within ${limitMs} ms`);
-      if (answer['return'] === id) return;
-    }
-  }
-
-  /** The next object, or undefined after `limitMs` or at an allowed hang-up. What is no JSON object is skipped. */
-  async receive(
-    limitMs: number,
-    { mayHangUp = false }: { readonly mayHangUp?: boolean } = {},
-  ): Promise<Record<string, unknown> | undefined> {
-    const deadline = performance.now() + limitMs;
-    for (;;) {
-      const line = this.nextLine();
-      if (line !== undefined) {
-        const message = parseObject(line);
-        if (message !== undefined) return message;
-        continue;
-      }
-      if (mayHangUp && this.hasHungUp) return undefined;
-      if (this.failure !== undefined) throw this.failure;
-      const restMs = deadline - performance.now();
-      if (restMs <= 0) return undefined;
-      await this.moreOr(restMs);
-    }
-  }
-
-  close(): void {
-    this.socket.destroy();
-  }
-
-  private moreOr(limitMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, limitMs);
-      this.wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  private nextLine(): string | undefined {
-    const end = this.received.indexOf(0x0a);
-    if (end === -1) return undefined;
-    const line = this.received.subarray(0, end);
-    this.received = this.received.subarray(end + 1);
-    // What stands before a 0xFF belongs to an earlier conversation.
-    return line.subarray(line.lastIndexOf(0xff) + 1).toString('utf8');
-  }
-
-  private take(chunk: Buffer): void {
-    this.received = Buffer.concat([this.received, chunk]);
-    if (this.received.length > MAX_BYTES) this.fail('it sent more than is accepted');
-    this.wake();
-  }
-
-  private fail(reason: string): void {
-    this.failure ??= this.unresponsive(reason);
-    this.socket.destroy();
-    this.wake();
-  }
-
-  private unresponsive(reason: string): VirtError {
-    return new VirtError('agent.unresponsive', {
-      wanted: this.wanted,
-      reason,
-      hint: 'see whether qemu-guest-agent runs inside the guest',
-    });
-  }
+/** Takes what is well-formed of an answer to guest-network-get-interfaces; the rest is left out. */
+export function readInterfaces(value: unknown): AgentInterface[] {
+  if (!Array.isArray(value)) return [];
+  return value.slice(0, MAX_INTERFACES).flatMap((one: unknown) => {
+    const { success, data } = interfaceSchema.safeParse(one);
+    if (!success) return [];
+    const mac = data['hardware-address']?.toLowerCase();
+    return [
+      {
+        name: oneLine(data.name, 64),
+        ...(mac !== undefined && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) && { mac }),
+        addresses: (data['ip-addresses'] ?? []).slice(0, MAX_ADDRESSES).flatMap(readAddress),
+      },
+    ];
+  });
 }
 
-function parseObject(line: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
-  } catch (error) {
-    // Noise on the line is expected before the first answer; anything else is a bug.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+function readAddress(value: unknown): AgentInterface['addresses'][number][] {
+  const { success, data } = addressSchema.safeParse(value);
+  // Windows and some others append the interface to link-local addresses: fe80::1%eth0.
+  const ip = success ? parseIp(data['ip-address'].replace(/%[^%]*$/, '')) : undefined;
+  if (!success || ip === undefined || data.prefix > (ip.family === 4 ? 32 : 128)) return [];
+  return [{ family: ip.family, address: formatIp(ip), prefix: data.prefix }];
 }

@@ -1,8 +1,7 @@
 /** Facts that a command line is built from: what the binary offers, and what this host and configuration are. */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isVirtError, VirtError } from '../../base/errors.ts';
+import { mayUse } from '../../base/files.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GraphicsPorts } from '../driver.ts';
 import type { BuildContext } from './argv/types.ts';
@@ -33,12 +32,12 @@ export async function capabilitiesOf(
 }
 
 /** Facts for building the command line of a guest whose directory is known. */
-export async function buildContext(
+export function buildContext(
   options: QemuDriverOptions,
   directory: string,
   domainId: number,
   graphicsPorts: readonly GraphicsPorts[],
-): Promise<BuildContext> {
+): BuildContext {
   return {
     domainId,
     directory,
@@ -48,7 +47,7 @@ export async function buildContext(
     logDirectory: options.logDirectory,
     mode: options.mode,
     sandbox: options.sandbox,
-    vhostNet: await canUse('/dev/vhost-net'),
+    vhostNet: mayUse('/dev/vhost-net'),
     hostArch: options.hostArch,
     allowCommandLinePassthrough: options.allowCommandLinePassthrough,
     graphicsPorts,
@@ -56,11 +55,4 @@ export async function buildContext(
     utcOffsetSeconds: -60 * new Date().getTimezoneOffset(),
     ...(options.memoryDirectory !== undefined && { memoryDirectory: options.memoryDirectory }),
   };
-}
-
-function canUse(path: string): Promise<boolean> {
-  return access(path, constants.R_OK | constants.W_OK).then(
-    () => true,
-    () => false,
-  );
 }

@@ -2,8 +2,8 @@
  * Opens what QEMU inherits: disks, logs, sockets, taps, copies of kernels. QEMU itself opens no path of a definition,
  * so it needs rights on none of them, and what is opened is what was checked.
  */
-import { constants, writeSync } from 'node:fs';
-import { chmod, type FileHandle, open, unlink } from 'node:fs/promises';
+import { chmodSync, constants, writeSync } from 'node:fs';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { close, connectUnix, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
@@ -93,7 +93,8 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
       return table.addHandle(need.fd, await openDevice('/dev/vhost-vsock'));
     case 'tap':
     case 'vhost-net':
-      throw new Error('taps are opened by the link provider');
+    case 'passt':
+      throw new Error('taps are opened by the link provider, sockets of helpers by the helpers');
     default:
       return need satisfies never;
   }
@@ -267,7 +268,7 @@ export async function listenAt(path: string, context: Pick<OpenContext, 'onSocke
     fd = listenUnix(path);
   }
   context.onSocket(path);
-  await chmod(path, 0o600);
+  chmodSync(path, 0o600); // at once, as bind(2) before it
   return fd;
 }
 

@@ -10,7 +10,7 @@ import { endHelper } from './helpers.ts';
 import { UidPool } from './identity.ts';
 import { readTail } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
-import { checkKvm, displayCommandLine, prepareDefinition } from './prepare.ts';
+import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
 import { startGuest } from './start.ts';
 import { qemuLogPath, removeSocket, type StartDeps } from './starting.ts';
@@ -42,8 +42,19 @@ export class QemuDriver implements HypervisorDriver {
     };
   }
 
-  prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
-    return prepareDefinition(this.options, definition, previous);
+  complete(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
+    return completeDefinition(this.options, definition, previous);
+  }
+
+  check(definition: DomainDef): Promise<void> {
+    return checkDefinition(this.options, definition);
+  }
+
+  /** Completes and checks in one. @throws VirtError as the two do */
+  async prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
+    const complete = await this.complete(definition, previous);
+    await this.check(complete);
+    return complete;
   }
 
   commandLine(definition: DomainDef): Promise<readonly string[]> {
@@ -89,9 +100,14 @@ export class QemuDriver implements HypervisorDriver {
     for (const helper of record.helpers) await this.attempt(`end ${helper.kind}`, () => endHelper(helper));
     for (const deviceName of Object.values(record.links))
       await this.attempt(`close link ${deviceName}`, () =>
-        this.options.links?.close({ domainUuid: uuid, deviceName }),
+        this.options.links?.close({
+          domainUuid: uuid,
+          deviceName,
+          isKept: record.keptLinks?.includes(deviceName) ?? false,
+        }),
       );
     for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
+    await this.attempt('give back devices of the host', () => this.options.hostDevices?.release(uuid));
     await this.attempt(`remove ${record.directory}`, () => this.removeDirectory(record.directory));
     if (record.uid !== undefined) this.deps.uids.release(record.uid, uuid);
     this.deps.ports.release(uuid);

@@ -9,10 +9,20 @@ import type { Logger } from '../../base/log.ts';
 import { signalName } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { DomainState } from '../../model/domain/state.ts';
-import type { GuestEvent, GuestExit, GuestRecord, LiveGuest, PortForward, Screenshot } from '../driver.ts';
-import { agentChannelName, agentShutdown, type ShutdownMode } from './agent.ts';
+import type {
+  AgentInterface,
+  GuestEvent,
+  GuestExit,
+  GuestRecord,
+  LiveGuest,
+  PortForward,
+  ReceiveFilter,
+  Screenshot,
+} from '../driver.ts';
+import { Agent, agentChannelName, type ShutdownMode } from './agent.ts';
 import { ConsoleTable } from './console.ts';
 import { findAgent, findConsole, videoHead } from './find-device.ts';
+import { withRtcAdjustment } from './guest-clock.ts';
 import { withChannelStates } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
 import {
@@ -23,7 +33,9 @@ import {
 } from './port-forward.ts';
 import type { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
+import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+import { parseUserNetwork } from './user-network.ts';
 
 /** The name of the screenshot file in the guest's directory, which is QEMU's working directory. */
 export const screenFile = 'screen';
@@ -52,6 +64,7 @@ export class QemuGuest implements LiveGuest {
   private readonly consoles = new ConsoleTable();
   private readonly keeper: LogKeeper;
   private readonly agentAlias: string | undefined;
+  private agentOfGuest: Agent | undefined;
   private readonly listeners = new Set<(event: GuestEvent) => void>();
   private early: GuestEvent[] = [];
   private monitor: QmpClient | undefined;
@@ -158,6 +171,23 @@ export class QemuGuest implements LiveGuest {
   }
 
   async agentShutdown(mode: ShutdownMode): Promise<void> {
+    await this.agent().shutdown(mode);
+  }
+
+  async agentPing(): Promise<void> {
+    await this.openAgent().ping();
+  }
+
+  async agentInterfaces(): Promise<AgentInterface[]> {
+    return this.openAgent().interfaces();
+  }
+
+  async userNetworkAddresses(): Promise<{ alias: string; address: string }[]> {
+    const isUsed = this.live.devices.interfaces.some(({ source }) => source.type === 'user');
+    return isUsed ? parseUserNetwork(await this.human('info usernet')) : [];
+  }
+
+  private agent(): Agent {
     const path = this.agentAlias === undefined ? undefined : this.record.sockets[this.agentAlias];
     if (path === undefined)
       throw new VirtError('agent.missing', {
@@ -165,7 +195,19 @@ export class QemuGuest implements LiveGuest {
         reason: `the domain has no channel named ${agentChannelName}`,
         hint: 'add such a channel of type unix, and install qemu-guest-agent in the guest',
       });
-    await agentShutdown(path, mode);
+    this.agentOfGuest ??= new Agent(path);
+    return this.agentOfGuest;
+  }
+
+  /** The agent, when the guest holds its channel open: to wait for one that is not there is to wait in vain. */
+  private openAgent(): Agent {
+    const agent = this.agent();
+    if (this.agentAlias !== undefined && this.openChannels.has(this.agentAlias)) return agent;
+    throw new VirtError('agent.unresponsive', {
+      wanted: `ask the guest agent of '${this.definition.name}'`,
+      reason: 'the guest has not opened its channel',
+      hint: 'see whether qemu-guest-agent runs inside the guest',
+    });
   }
 
   async sendKeys(keys: readonly string[], holdMs: number): Promise<void> {
@@ -205,6 +247,15 @@ export class QemuGuest implements LiveGuest {
 
   drainConsoles(): Promise<void> {
     return this.consoles.drain();
+  }
+
+  async setLink(interfaceAlias: string, isUp: boolean): Promise<void> {
+    await this.qmp().execute('set_link', { name: interfaceAlias, up: isUp });
+  }
+
+  async receiveFilter(interfaceAlias: string): Promise<ReceiveFilter | undefined> {
+    const [answer] = await this.qmp().execute('query-rx-filter', { name: interfaceAlias });
+    return answer && receiveFilterOf(answer);
   }
 
   async addPortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
@@ -277,7 +328,24 @@ export class QemuGuest implements LiveGuest {
     this.memory = outcome.memory;
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
-    for (const told of outcome.events) this.emit(told);
+    for (const told of outcome.events) this.emit(told.kind === 'rtc-change' ? this.withClock(told) : told);
+  }
+
+  /**
+   * QEMU counts from the clock it was started with, and sums up all changes since (qapi/misc-target.json, RTC_CHANGE);
+   * what the definition says of that start comes on top.
+   */
+  private withClock(event: Extract<GuestEvent, { kind: 'rtc-change' }>): GuestEvent {
+    const atStart = this.record.rtcAdjustmentSeconds ?? 0;
+    const offsetSeconds = atStart + event.offsetSeconds;
+    this.live = withRtcAdjustment(this.live, offsetSeconds);
+    return { ...event, offsetSeconds };
+  }
+
+  /** Notes that the guest's clock is so far ahead, and says so. */
+  setClock(offsetSeconds: number, seconds: number): void {
+    this.live = withRtcAdjustment(this.live, offsetSeconds);
+    this.emit({ kind: 'rtc-change', seconds, offsetSeconds });
   }
 
   private emit(event: GuestEvent): void {

@@ -1,35 +1,20 @@
 /**
- * Helper processes of one guest: swtpm (a TPM), virtiofsd (a shared directory), passt (user-mode networking). Each runs
- * in its own session, serves one socket, and ends with its guest.
+ * Helper processes of one guest: swtpm (a TPM), virtiofsd (a shared directory), passt (user-mode networking, in
+ * passt.ts). Each runs in its own session, serves one socket, and ends with its guest.
  */
 import { constants } from 'node:fs';
-import { chmod, chown, mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileError, VirtError } from '../../base/errors.ts';
 import { findProgram, run } from '../../base/exec.ts';
 import { close } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
-import {
-  type DetachedRequest,
-  identityArgs,
-  killProcess,
-  type ProcessIdentity,
-  processStartTime,
-  spawnDetached,
-} from '../../base/spawn.ts';
+import { type DetachedRequest, killProcess, type ProcessIdentity, spawnDetached } from '../../base/spawn.ts';
 import type { HelperRecord } from '../driver.ts';
 import type { HelperNeed } from './argv/types.ts';
 import { listenAt } from './descriptors.ts';
-
-interface HelperContext {
-  readonly identity: ProcessIdentity | undefined;
-  /** The guest's log; helpers write there too. */
-  readonly logFd: number;
-  readonly onSocket: (path: string) => void;
-  readonly environment: Readonly<Record<string, string>>;
-}
-
-type Need<K extends HelperNeed['kind']> = Extract<HelperNeed, { readonly kind: K }>;
+import { type HelperContext, type HelperNeedOf, needProgram } from './helper-context.ts';
+import { startPasst } from './passt.ts';
 
 /** How long a helper that tells of its readiness may take. */
 const READY_MS = 10_000;
@@ -54,16 +39,6 @@ export async function startHelper(need: HelperNeed, context: HelperContext): Pro
 /** Ends a helper that is still there. Its pid is compared with its start time, so no other process can be hit. */
 export function endHelper(helper: HelperRecord): void {
   killProcess(helper, 'SIGTERM');
-}
-
-async function needProgram(name: string, what: string): Promise<string> {
-  const path = await findProgram(name);
-  if (path !== undefined) return path;
-  throw new VirtError('program.missing', {
-    wanted: `start a guest with ${what}`,
-    reason: `${name} is not installed`,
-    hint: `install ${name}`,
-  });
 }
 
 /** Spawns a helper whose listening socket is descriptor 3. */
@@ -96,7 +71,7 @@ async function spawnWithSocket(
  * swtpm(8): the state lies in a directory that belongs to the guest's own user, which is swtpm's working directory so
  * that its parents may stay closed. --terminate: it ends when QEMU closes the connection.
  */
-async function startSwtpm(need: Need<'swtpm'>, context: HelperContext): Promise<HelperRecord> {
+async function startSwtpm(need: HelperNeedOf<'swtpm'>, context: HelperContext): Promise<HelperRecord> {
   const file = await needProgram('swtpm', 'a TPM');
   await ensureOwned(need.stateDirectory, context.identity);
   const version = need.version === '2.0' ? ['--tpm2'] : [];
@@ -163,7 +138,10 @@ const virtiofsdPaths = [
 ];
 
 /** virtiofsd builds its own sandbox (namespaces, pivot_root), for which it keeps the daemon's user. */
-async function startVirtiofsd(need: Need<'virtiofsd'>, context: HelperContext): Promise<HelperRecord> {
+async function startVirtiofsd(
+  need: HelperNeedOf<'virtiofsd'>,
+  context: HelperContext,
+): Promise<HelperRecord> {
   const file = await findVirtiofsd(need.binary);
   const source = (await isOldVirtiofsd(file))
     ? ['-o', `source=${need.sourceDirectory}`]
@@ -187,34 +165,4 @@ async function findVirtiofsd(binary: string | undefined): Promise<string> {
 async function isOldVirtiofsd(file: string): Promise<boolean> {
   const { stdout } = await run(file, ['--help'], { timeoutMs: READY_MS, okExitCodes: [0, 1, 2] });
   return !stdout.includes('--shared-dir');
-}
-
-/**
- * passt(1) makes its socket by itself and goes to the background once it is ready. It gets a directory that it may write
- * to; the socket is then moved to where it is looked for. --one-off: it ends when QEMU closes the connection.
- */
-async function startPasst(need: Need<'passt'>, context: HelperContext): Promise<HelperRecord> {
-  const passt = await needProgram('passt', "an interface with backend 'passt'");
-  const setpriv = await needProgram('setpriv', "an interface with backend 'passt'");
-  const directory = join(dirname(need.socket), `passt${need.interfaceIndex}`);
-  await mkdir(directory, { mode: 0o700 });
-  if (context.identity !== undefined) await chown(directory, context.identity.uid, context.identity.gid);
-  const prefix = [...identityArgs(context.identity), '--no-new-privs', '--', passt];
-  await run(setpriv, [...prefix, '--one-off', '--socket', 's', '--pid', 'pid', ...need.args], {
-    timeoutMs: READY_MS,
-    cwd: directory,
-    env: context.environment,
-  });
-  await rename(join(directory, 's'), need.socket);
-  context.onSocket(need.socket);
-  const pid = Number((await readFile(join(directory, 'pid'), 'utf8')).trim());
-  const startTimeTicks = processStartTime(pid);
-  // The pid file is the guest user's own; a process of another user cannot be the passt that we started.
-  const owner = startTimeTicks === undefined ? undefined : (await stat(`/proc/${pid}`)).uid;
-  if (startTimeTicks === undefined || owner !== (context.identity?.uid ?? process.getuid?.()))
-    throw new VirtError('program.failed', {
-      wanted: 'start passt',
-      reason: 'it ended right after its start',
-    });
-  return { kind: 'passt', pid, startTimeTicks };
 }

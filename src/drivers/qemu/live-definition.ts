@@ -1,9 +1,12 @@
 /** The definition as it runs: what was chosen at the start filled in. Pure. */
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { GuestRecord } from '../driver.ts';
+import type { ActualInterface, GuestRecord } from '../driver.ts';
 
 type Devices = DomainDef['devices'];
-type Chosen = Pick<GuestRecord, 'ptys' | 'sockets' | 'graphicsPorts' | 'links' | 'vsockCid'>;
+type Chosen = Pick<GuestRecord, 'ptys' | 'sockets' | 'graphicsPorts' | 'links' | 'vsockCid'> & {
+  /** At a start only: later the running definition has it. */
+  readonly actual?: Readonly<Record<string, ActualInterface>>;
+};
 
 /** Fills pty paths, graphics ports, host interfaces and the vsock address into a definition that has its aliases. */
 export function liveDefinition(definition: DomainDef, chosen: Chosen): DomainDef {
@@ -21,7 +24,10 @@ export function liveDefinition(definition: DomainDef, chosen: Chosen): DomainDef
           withSocket(withPorts(device, chosen.graphicsPorts[index]), chosen.sockets[`graphics${index}`]),
         ),
       ),
-      interfaces: devices.interfaces.map((device, index) => withLink(device, chosen.links[String(index)])),
+      interfaces: devices.interfaces.map((device, index) => ({
+        ...withLink(device, chosen.links[String(index)]),
+        ...chosen.actual?.[String(index)],
+      })),
       ...(devices.vsock !== undefined && { vsock: withCid(devices.vsock, chosen.vsockCid) }),
     },
   };

@@ -3,7 +3,7 @@
  * guest can write without end, so a log that grows past the limit is copied aside and emptied in place; QEMU's
  * descriptor stays valid, and O_APPEND puts its next line at the new end.
  */
-import { constants, type FSWatcher, watch } from 'node:fs';
+import { constants, type FSWatcher, fstatSync, watch } from 'node:fs';
 import { copyFile, type FileHandle, open, rename, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, fileError, oneLine, reasonOf, VirtError } from '../../base/errors.ts';
@@ -37,7 +37,7 @@ export async function openLog(path: string): Promise<FileHandle> {
   } catch (error) {
     throw fileError(error, 'open a log', path);
   }
-  if ((await handle.stat()).isFile()) return handle;
+  if (fstatSync(handle.fd).isFile()) return handle;
   await handle.close();
   throw new VirtError('file.failed', { wanted: 'open a log', reason: `${path}: it is not a regular file` });
 }

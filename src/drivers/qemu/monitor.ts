@@ -9,23 +9,36 @@ import { readTail, sinceStart } from './log-file.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
 import type { Starting } from './starting.ts';
 
+/** A monitor that answers, and the pseudo terminals that QEMU has made, by alias. */
+export interface OpenMonitor {
+  readonly monitor: QmpClient;
+  readonly ptys: Promise<Record<string, string>>;
+}
+
 /** Waits for the greeting, or for QEMU's early end, whichever comes first. */
 export async function openMonitor(
   starting: Starting,
   definition: DomainDef,
   launched: Launched,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<QmpClient> {
+  command: QemuCommand,
+  options: { readonly path: string; readonly signal: AbortSignal | undefined },
+): Promise<OpenMonitor> {
   const { timeouts, logger } = starting.deps.options;
+  const { path, signal } = options;
+  let ptys: Promise<Record<string, string>> = Promise.resolve({});
   try {
-    return await connectQmp(path, {
+    const monitor = await connectQmp(path, {
       timeoutMs: timeouts.startMs,
       commandMs: timeouts.commandMs,
       ...(signal !== undefined && { signal }),
+      early: (client) => {
+        ptys = findPtys(client, command, timeouts.startMs);
+        ptys.catch(() => undefined); // whoever needs them hears of it
+      },
       onProblem: (error) =>
         logger.warn({ err: error, domain: definition.name }, 'QEMU broke the monitor protocol'),
     });
+    return { monitor, ptys };
   } catch (error) {
     if (!isVirtError(error) || error.code === 'operation.aborted') throw error;
     // QEMU closes the socket when it ends; only then does its log say why.
@@ -79,15 +92,21 @@ function hintFor(said: string): string | undefined {
     return 'another program uses that port; choose another, or let it be chosen (autoport)';
   if (/cannot initialize fsdev .*Permission denied/.test(said))
     return "the guest's own user must be able to read (and write) that directory, and to pass all those above it";
+  if (/locking memory failed|VFIO_MAP_DMA|VFIO_IOMMU_MAP_DMA|vfio_dma_map/.test(said))
+    return 'the guest needs more locked memory than the daemon may allow it: raise LimitMEMLOCK of the daemon, or give it CAP_SYS_RESOURCE';
   if (/[Cc]annot allocate memory/.test(said)) return 'the host has too little free memory for this guest';
   return undefined;
 }
 
 /** QEMU makes pseudo terminals by itself, so it has to be asked which; one question for all, and none without any. */
-export async function findPtys(monitor: QmpClient, command: QemuCommand): Promise<Record<string, string>> {
+async function findPtys(
+  monitor: QmpClient,
+  command: QemuCommand,
+  timeoutMs: number,
+): Promise<Record<string, string>> {
   const ptys: Record<string, string> = {};
   if (Object.keys(command.ptys).length === 0) return ptys;
-  for (const { label, filename } of await monitor.execute('query-chardev')) {
+  for (const { label, filename } of await monitor.execute('query-chardev', undefined, { timeoutMs })) {
     const alias = Object.hasOwn(command.ptys, label) ? command.ptys[label] : undefined;
     const path = /^pty:(.*)$/.exec(filename)?.[1];
     if (alias !== undefined && path !== undefined && isPtyPath(path)) ptys[alias] = path;

@@ -20,7 +20,8 @@ export async function openNeeds(
     onSocket: (path: string) => noteSocket(starting, path),
     onLog: (path: string) => void starting.logs.push(path),
   };
-  const own = needs.filter(({ kind }) => kind !== 'tap' && kind !== 'vhost-net');
+  // Taps come from the link provider below, sockets of passt came with their helpers.
+  const own = needs.filter(({ kind }) => kind !== 'tap' && kind !== 'vhost-net' && kind !== 'passt');
   await allSettledOrThrow(own.map((need) => openNeed(need, table, context)));
   await openLinks(starting, definition, needs, table);
 }
@@ -62,10 +63,11 @@ async function openLink(
     definition: device,
     queues: needs.filter((need) => need.kind === 'tap').length,
   });
-  starting.links[String(index)] = link.deviceName;
-  starting.undo.add(`close link ${link.deviceName}`, () =>
-    provider.close({ domainUuid, deviceName: link.deviceName }),
-  );
+  if (link.actual) starting.actual[String(index)] = link.actual;
+  const { deviceName, isKept = false } = link;
+  starting.links[String(index)] = deviceName;
+  if (isKept) starting.keptLinks.push(deviceName);
+  starting.undo.add(`close link ${deviceName}`, () => provider.close({ domainUuid, deviceName, isKept }));
   const unused = new Set([...link.tapFds, ...link.vhostFds]);
   for (const need of needs) {
     const fd = (need.kind === 'tap' ? link.tapFds : link.vhostFds)[need.queue];

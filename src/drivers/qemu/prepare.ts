@@ -20,14 +20,15 @@ import { firmwareDescriptors, type SelectedFirmware, selectFirmware } from './fi
 import { kvmGroups } from './identity.ts';
 import { defaultNvramPath } from './nvram.ts';
 import type { QemuDriverOptions } from './options.ts';
+import { lookupOf } from './probe/lookup.ts';
 import type { AcceleratorCapabilities, QemuCapabilities } from './probe/types.ts';
 
 /**
- * The complete definition. Prepared again it is the same; what `previous` (the stored definition that this one
- * replaces) had been given stays.
- * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.missing, qemu.lacks
+ * The complete definition. Completed again it is the same; what `previous` (the stored definition that this one
+ * replaces) had been given stays. Whether the emulator can run it is for `checkDefinition` to say.
+ * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.missing
  */
-export async function prepareDefinition(
+export async function completeDefinition(
   options: QemuDriverOptions,
   given: DomainDef,
   previous: DomainDef | undefined,
@@ -35,7 +36,7 @@ export async function prepareDefinition(
   const own = dropChosenPaths(given, [join(options.runtimeDirectory, 'g')]);
   const definition = previous === undefined ? own : keepIdentity(own, previous);
   checkType(definition);
-  if (options.mode === 'session') checkSession(definition);
+  if (options.mode === 'session') await checkSession(options, definition);
   if (definition.type === 'kvm') await checkKvm(options, definition);
   const arch = definition.os.type.arch ?? options.hostArch;
   const emulator = definition.devices.emulator ?? (await options.emulators.find(arch));
@@ -49,30 +50,36 @@ export async function prepareDefinition(
   const addressed = assignAddresses(complete, facts);
   await turns.share();
   throwProblems(validateDomain(addressed), `define '${addressed.name}'`, 'definition.unsupported');
-  await turns.share();
-  await dryRun(options, addressed, capabilities);
   return addressed;
 }
 
+/**
+ * Builds the command line of a complete definition, which finds all that this emulator cannot honour.
+ * @throws VirtError definition.unsupported, qemu.missing, qemu.lacks
+ */
+export async function checkDefinition(options: QemuDriverOptions, definition: DomainDef): Promise<void> {
+  dryRun(options, definition, await capabilitiesOf(options, definition));
+}
+
 /** The command line that a complete definition would be started with. */
-async function dryRun(
+function dryRun(
   options: QemuDriverOptions,
   definition: DomainDef,
   capabilities: QemuCapabilities,
-): Promise<QemuCommand> {
-  return buildCommand(assignAliases(definition), capabilities, await displayContext(options, definition));
+): QemuCommand {
+  return buildCommand(assignAliases(definition), capabilities, displayContext(options, definition));
 }
 
 export async function displayCommandLine(
   options: QemuDriverOptions,
   definition: DomainDef,
 ): Promise<string[]> {
-  const command = await dryRun(options, definition, await capabilitiesOf(options, definition));
+  const command = dryRun(options, definition, await capabilitiesOf(options, definition));
   return [command.binary, ...renderArgs(command)];
 }
 
 /** A context with everything that is chosen at start standing in: the first port of the range, a directory's pattern. */
-async function displayContext(options: QemuDriverOptions, definition: DomainDef): Promise<BuildContext> {
+function displayContext(options: QemuDriverOptions, definition: DomainDef): BuildContext {
   const directory = join(options.runtimeDirectory, 'g', '0-XXXXXX');
   const ports = definition.devices.graphics.map((_, index) => {
     const port = options.graphicsPorts.first + 3 * index;
@@ -91,18 +98,29 @@ function checkType(definition: DomainDef): void {
   });
 }
 
-/** The same texts as validation gives; an interface on a virtual network has a code of its own. */
-function checkSession(definition: DomainDef): void {
+/** The same texts as validation gives; interfaces have a code of their own, with what can be had here instead. */
+async function checkSession(options: QemuDriverOptions, definition: DomainDef): Promise<void> {
   const problems = sessionProblems(definition);
   const wanted = `define '${definition.name}'`;
   const first = problems[0];
-  if (first !== undefined && definition.devices.interfaces.some(({ source }) => source.type === 'network'))
+  if (first?.path.startsWith('devices.interface[') === true) {
+    const hint = await options.links?.waysOut?.();
     throw new VirtError('network.session', {
       wanted,
       reason: `${first.path}: ${first.message}`,
+      ...(hint !== undefined && { hint }),
       details: { problems },
     });
+  }
   throwProblems(problems, wanted, 'definition.unsupported');
+  for (const [interfaceIndex, nic] of definition.devices.interfaces.entries())
+    await options.links?.check?.({
+      domainUuid: definition.uuid ?? '',
+      domainName: definition.name,
+      interfaceIndex,
+      definition: nic,
+      queues: nic.driver?.queues ?? 1,
+    });
 }
 
 export async function checkKvm(options: QemuDriverOptions, definition: DomainDef): Promise<void> {
@@ -148,7 +166,7 @@ function factsOf(
 ): DefaultsFacts {
   const accelerator = acceleratorOf(capabilities, definition.type);
   const machines = accelerator?.machines ?? [];
-  const devices = new Set(capabilities.devices);
+  const { devices } = lookupOf(capabilities);
   return {
     hostArch: options.hostArch,
     emulatorFor: () => capabilities.path,

@@ -6,6 +6,7 @@ import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord } from '../driver.ts';
 import { QemuGuest } from './guest.ts';
+import { missedRtcAdjustment } from './guest-clock.ts';
 import { liveDefinition } from './live-definition.ts';
 import { GuestProcess } from './process.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
@@ -104,6 +105,10 @@ async function catchUp(guest: QemuGuest, monitor: QmpClient): Promise<void> {
   guest.setState(stateOfRunState(status, running), seconds);
   for (const { label, 'frontend-open': isOpen } of await monitor.execute('query-chardev'))
     if (label.startsWith(chardevPrefix)) guest.setChannelOpen(label.slice(chardevPrefix.length), isOpen);
+  for (const { kind, alias = '', ...process } of guest.record.helpers)
+    if (!isSameProcess(process)) guest.replay({ kind: 'helper-ended', seconds, helper: kind, alias });
+  const ahead = await missedRtcAdjustment(monitor, guest.definition);
+  if (ahead !== undefined) guest.setClock(ahead, seconds);
   if (status === 'shutdown') guest.replay({ kind: 'powered-off', seconds, byGuest: true });
   if (status === 'guest-panicked') guest.replay({ kind: 'panicked', seconds });
 }

@@ -147,6 +147,14 @@ const handlers: Readonly<Record<string, Handler>> = {
     if (typeof alias !== 'string') return { memory, events: [] };
     return tell(memory, { kind: 'device-deleted', seconds: event.seconds, alias });
   },
+  // qapi/net.json. The only stream back ends are those of passt (argv/netdev.ts); their names are `host` and the alias.
+  NETDEV_STREAM_DISCONNECTED: (event, memory) =>
+    tell(memory, {
+      kind: 'helper-ended',
+      seconds: event.seconds,
+      helper: 'passt',
+      alias: text(event.data['netdev-id']).replace(/^host/, ''),
+    }),
   DEVICE_TRAY_MOVED: (event, memory) =>
     tell(memory, {
       kind: 'tray',
@@ -154,6 +162,8 @@ const handlers: Readonly<Record<string, Handler>> = {
       device: text(event.data['id']) || text(event.data['device']),
       open: event.data['tray-open'] === true,
     }),
+  NIC_RX_FILTER_CHANGED: (event, memory) =>
+    tell(memory, { kind: 'receive-filter', seconds: event.seconds, alias: text(event.data['name']) }),
 };
 
 /** Takes one event of the monitor into account. `agentAlias` is the alias of the guest agent's channel. */

@@ -4,16 +4,17 @@ import { isVirtError, VirtError } from '../../base/errors.ts';
 import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { GuestRecord, StartOptions } from '../driver.ts';
+import type { GuestRecord, LinkProvider, StartOptions } from '../driver.ts';
 import { buildCommand } from './argv/build.ts';
 import type { BuildContext, QemuCommand } from './argv/types.ts';
 import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { QemuGuest } from './guest.ts';
+import { rtcAdjustmentOf } from './guest-clock.ts';
 import { type Launched, launch } from './launch.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
-import { endsSoon, findPtys, openMonitor, setPasswords, startFailed } from './monitor.ts';
+import { endsSoon, type OpenMonitor, openMonitor, setPasswords, startFailed } from './monitor.ts';
 import { ensureNvram } from './nvram.ts';
 import { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
@@ -40,19 +41,25 @@ export async function startGuest(
     ),
   );
   const chained = numberImages(await followChains(present, options.images));
-  const named = withVsockCid(assignAliases(chained));
-  const starting = await prepareHost(deps, undo, named, domainId);
-  const context = await buildContext(deps.options, starting.directory, domainId, starting.ports);
+  const complete = await withMtus(withVsockCid(assignAliases(chained)), options.links);
+  start.onStep?.('opening disks and links');
+  const starting = await prepareHost(deps, undo, complete, domainId);
+  const named = await takeHostDevices(starting, complete);
+  const context = buildContext(deps.options, starting.directory, domainId, starting.ports);
   const command = buildCommand(named, capabilities, context);
   if (await ensureNvram(named))
     options.logger.info({ domain: named.name }, 'made the NVRAM from its template');
   start.signal?.throwIfAborted();
+  start.onStep?.('waiting for QEMU');
   const launched = await launch(starting, named, command, context);
-  const monitor = await openMonitor(starting, named, launched, context.qmpSocket, start.signal);
-  undo.add('close the monitor', () => monitor.close());
+  const opened = await openMonitor(starting, named, launched, command, {
+    path: context.qmpSocket,
+    signal: start.signal,
+  });
+  undo.add('close the monitor', () => opened.monitor.close());
   try {
-    const record = await recordOf(starting, named, command, context, launched, monitor);
-    const guest = await bringUp(starting, named, command, record, launched, monitor, start);
+    const record = await recordOf(starting, named, command, context, launched, opened);
+    const guest = await bringUp(starting, named, command, record, launched, opened.monitor, start);
     undo.keep();
     return guest;
   } catch (error) {
@@ -76,7 +83,7 @@ async function bringUp(
   await setPasswords(monitor, definition);
   const guest = new QemuGuest({
     record,
-    definition: liveDefinition(definition, record),
+    definition: liveDefinition(definition, { ...record, actual: starting.actual }),
     process: GuestProcess.ofChild(launched.child),
     state: { state: 'paused', reason: 'starting up' },
     log: options.logger,
@@ -86,6 +93,22 @@ async function bringUp(
   guest.attach(monitor);
   await run(guest, start);
   return guest;
+}
+
+/** Devices of the host become this guest's, and the host's again when the start fails. */
+async function takeHostDevices(starting: Starting, definition: DomainDef): Promise<DomainDef> {
+  const { hostDevices } = starting.deps.options;
+  if (hostDevices === undefined || definition.devices.hostdevs.length === 0) return definition;
+  const domainUuid = definition.uuid ?? '';
+  const uid = starting.identity?.uid;
+  const taken = await hostDevices.take({
+    domainUuid,
+    domainName: definition.name,
+    definition,
+    ...(uid !== undefined && { uid }),
+  });
+  starting.undo.add('give back devices of the host', () => hostDevices.release(domainUuid));
+  return taken;
 }
 
 /** In system mode a guest without the sandbox is an administrator's decision, not an accident of the binary. */
@@ -100,6 +123,19 @@ function noSandbox(definition: DomainDef): VirtError {
 async function run(guest: QemuGuest, start: StartOptions): Promise<void> {
   if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, Date.now() / 1000);
   else await guest.resume();
+}
+
+/** Cards of networks with an MTU have it too, where they can be told: virtio's. */
+async function withMtus(definition: DomainDef, links: LinkProvider | undefined): Promise<DomainDef> {
+  if (links?.mtuOf === undefined) return definition;
+  const { devices } = definition;
+  const interfaces = [];
+  for (const nic of devices.interfaces) {
+    const isAsked = nic.mtu === undefined && nic.model?.startsWith('virtio') === true;
+    const mtu = isAsked ? await links.mtuOf(nic) : undefined;
+    interfaces.push(mtu === undefined ? nic : { ...nic, mtu });
+  }
+  return { ...definition, devices: { ...devices, interfaces } };
 }
 
 /** With `<cid auto='yes'/>` the address comes from the uuid: the same each time, and as good as unique on the host. */
@@ -120,9 +156,10 @@ async function recordOf(
   command: QemuCommand,
   context: BuildContext,
   launched: Launched,
-  monitor: QmpClient,
+  { ptys }: OpenMonitor,
 ): Promise<GuestRecord> {
   const cid = definition.devices.vsock?.cid?.address;
+  const ahead = rtcAdjustmentOf(definition);
   // QEMU makes those of its display servers itself, and leaves them behind when it is killed.
   for (const [alias, path] of Object.entries(command.sockets))
     if (alias.startsWith('graphics')) noteSocket(starting, path);
@@ -132,7 +169,7 @@ async function recordOf(
     qemuPath: command.binary,
     directory: starting.directory,
     qmpSocket: context.qmpSocket,
-    ptys: await findPtys(monitor, command),
+    ptys: await ptys,
     sockets: command.sockets,
     ...(starting.identity !== undefined && { uid: starting.identity.uid }),
     startedAtMs: Date.now(),
@@ -141,7 +178,9 @@ async function recordOf(
     graphicsPorts: starting.ports,
     helpers: launched.helpers,
     links: starting.links,
+    ...(starting.keptLinks.length > 0 && { keptLinks: starting.keptLinks }),
     foreignSockets: starting.foreignSockets,
     ...(cid !== undefined && { vsockCid: cid }),
+    ...(ahead !== undefined && { rtcAdjustmentSeconds: ahead }),
   };
 }

@@ -1,6 +1,15 @@
 /** The first steps of a start, which need no QEMU: an identity, ports, a directory, sockets and links to remember. */
-import { constants } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, open, rm, unlink } from 'node:fs/promises';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fchownSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+} from 'node:fs';
+import { type FileHandle, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, VirtError } from '../../base/errors.ts';
 import { MAX_UNIX_PATH } from '../../base/ffi.ts';
@@ -8,11 +17,12 @@ import { ensureDirectory } from '../../base/files.ts';
 import type { ProcessIdentity } from '../../base/spawn.ts';
 import type { Undo } from '../../base/undo.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { GraphicsPorts } from '../driver.ts';
+import type { ActualInterface, GraphicsPorts } from '../driver.ts';
 import { ownDirectory } from './argv/types.ts';
 import type { PortPool } from './graphics-ports.ts';
 import { screenFile } from './guest.ts';
 import { isRangeMapped, kvmGroups, type UidPool } from './identity.ts';
+import { openLog } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 
 /** What starts share: options, and what is given to one guest at a time. */
@@ -28,11 +38,17 @@ export interface Starting {
   readonly undo: Undo;
   readonly directory: string;
   readonly logPath: string;
+  /** QEMU's log, being opened while the command line is built. */
+  readonly log: Promise<FileHandle>;
   readonly identity: ProcessIdentity | undefined;
   readonly ports: readonly GraphicsPorts[];
   readonly foreignSockets: string[];
   readonly logs: string[];
   readonly links: Record<string, string>;
+  /** Links that are the administrator's and stay. */
+  readonly keptLinks: string[];
+  /** How interfaces are connected, by their place. */
+  readonly actual: Record<string, ActualInterface>;
 }
 
 /** Steps that need no QEMU: ids, ports, the guest's directory. */
@@ -48,9 +64,33 @@ export async function prepareHost(
   undo.add('give back the ports', () => deps.ports.release(definition.uuid ?? ''));
   const directory = await makeDirectory(options, domainId);
   undo.add('remove the directory', () => rm(directory, { recursive: true, force: true }));
-  await makeOwnFiles(directory, identity);
+  makeOwnFiles(directory, identity);
   const logPath = qemuLogPath(options.logDirectory, definition);
-  return { deps, undo, directory, logPath, identity, ports, foreignSockets: [], logs: [], links: {} };
+  const log = openLog(logPath);
+  log.catch(() => undefined); // launch awaits it, and tells
+  undo.add('close the log', () => closeIfOpen(log));
+  return {
+    deps,
+    undo,
+    directory,
+    logPath,
+    log,
+    identity,
+    ports,
+    foreignSockets: [],
+    logs: [],
+    links: {},
+    keptLinks: [],
+    actual: {},
+  };
+}
+
+/** Closes it unless that is done, or it was never opened (whoever needs it is told). */
+function closeIfOpen(opening: Promise<FileHandle>): Promise<void> {
+  return opening.then(
+    (handle) => handle.close(),
+    () => undefined,
+  );
 }
 
 /** The log's name: the domain's, where it is a plain one. All end with `.log`, so `NAME.log.0` is nobody's own. */
@@ -69,7 +109,7 @@ async function takeIdentity(
   if (process.geteuid?.() !== 0) return undefined;
   const groups = definition.type === 'kvm' ? await kvmGroups() : [];
   if (isRangeMapped(options.uidRange)) {
-    const uid = await uids.take(definition.uuid ?? '');
+    const uid = uids.take(definition.uuid ?? '');
     undo.add('give back the uid', () => uids.release(uid, definition.uuid ?? ''));
     return { uid, gid: uid, groups };
   }
@@ -81,12 +121,14 @@ async function takeIdentity(
   });
 }
 
-/** A directory of root's that the guest's user may pass through, but not write to. */
+/**
+ * A directory of root's that the guest's user may pass through, but not write to. It and its files are made at once:
+ * /run waits for no disk, and a trip to another thread takes longer than each of these calls.
+ */
 async function makeDirectory(options: QemuDriverOptions, domainId: number): Promise<string> {
   const parent = join(options.runtimeDirectory, 'g');
-  await ensureDirectory(parent, 0o711);
-  const directory = await mkdtemp(join(parent, `${domainId}-`));
-  await chmod(directory, 0o711);
+  const directory = await makeBelow(parent, `${domainId}-`);
+  chmodSync(directory, 0o711);
   if (Buffer.byteLength(join(directory, 'channel99.sock')) > MAX_UNIX_PATH) {
     await rm(directory, { recursive: true });
     throw new VirtError('config.invalid', {
@@ -98,23 +140,31 @@ async function makeDirectory(options: QemuDriverOptions, domainId: number): Prom
   return directory;
 }
 
+async function makeBelow(parent: string, prefix: string): Promise<string> {
+  try {
+    return mkdtempSync(join(parent, prefix));
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    // The parent, made when the daemon started, was taken away.
+    await ensureDirectory(parent, 0o711);
+    return mkdtempSync(join(parent, prefix));
+  }
+}
+
 /**
  * The one file in it that QEMU may write, which it knows by name, from its working directory; and a directory of its own
  * for sockets that QEMU can only make by itself (VNC, SPICE).
  */
-async function makeOwnFiles(directory: string, identity: ProcessIdentity | undefined): Promise<void> {
+function makeOwnFiles(directory: string, identity: ProcessIdentity | undefined): void {
   const own = join(directory, ownDirectory);
-  await mkdir(own, { mode: 0o700 });
-  if (identity !== undefined) await chown(own, identity.uid, identity.gid);
-  const handle = await open(
-    join(directory, screenFile),
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
-    0o600,
-  );
+  mkdirSync(own, { mode: 0o700 });
+  if (identity !== undefined) chownSync(own, identity.uid, identity.gid);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+  const fd = openSync(join(directory, screenFile), flags, 0o600);
   try {
-    if (identity !== undefined) await handle.chown(identity.uid, identity.gid);
+    if (identity !== undefined) fchownSync(fd, identity.uid, identity.gid);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 

@@ -2,6 +2,7 @@
 import { type Problem, VirtError } from '../../../base/errors.ts';
 import { throwProblems } from '../../../base/xml/codec.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
+import { type CapabilityLookup, lookupOf } from '../probe/lookup.ts';
 import type { AcceleratorCapabilities, QemuCapabilities } from '../probe/types.ts';
 import { overrideProperties } from './passthrough.ts';
 import { flattenJson } from './render.ts';
@@ -37,9 +38,7 @@ export class Build {
   readonly passthrough: string[] = [];
   private readonly problems: Problem[] = [];
   private readonly missing: Problem[] = [];
-  private readonly devices: ReadonlySet<string>;
-  private readonly objects: ReadonlySet<string>;
-  private readonly schema: ReadonlySet<string>;
+  private readonly offered: CapabilityLookup;
   private nextFd = FIRST_FD;
   private nextSet = 1;
 
@@ -47,9 +46,7 @@ export class Build {
     this.definition = definition;
     this.caps = caps;
     this.context = context;
-    this.devices = new Set(caps.devices);
-    this.objects = new Set(caps.objects);
-    this.schema = new Set(caps.schema);
+    this.offered = lookupOf(caps);
   }
 
   // ---- options
@@ -147,11 +144,11 @@ export class Build {
   // ---- capabilities
 
   hasDevice(name: string): boolean {
-    return this.devices.has(name);
+    return this.offered.devices.has(name);
   }
 
   hasObject(name: string): boolean {
-    return this.objects.has(name);
+    return this.offered.objects.has(name);
   }
 
   /**
@@ -164,7 +161,7 @@ export class Build {
   }
 
   hasSchema(member: string): boolean {
-    return this.schema.has(member);
+    return this.offered.schema.has(member);
   }
 
   /** True when the binary has the device; otherwise it is reported as lacking. */

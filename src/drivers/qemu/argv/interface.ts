@@ -45,18 +45,33 @@ function buildInterface(b: Build, nic: Interface, index: number, boot: BootOrder
 
 const HOST_SIDE = 'is not supported yet';
 
-/** What concerns the host's side of the link and nobody does yet. */
+/** Programs that do nothing: definitions name them to keep others from being run. */
+const noScripts: ReadonlySet<string> = new Set(['/bin/true', '/usr/bin/true']);
+
+/** What concerns the host's side of the link, where this type of interface has no such side or nobody does it. */
 function refuseParts(b: Build, nic: Interface, path: string): void {
-  const { filterref, bandwidth, vlan, virtualport, coalesce, script, downscript, routes } = nic;
-  b.refuse(path, { filterref, bandwidth, vlan, virtualport, coalesce, script, downscript }, HOST_SIDE);
-  b.refuse(path, { route: routes }, 'is set inside containers only');
-  // Ports of a bridge are isolated by whoever puts the tap there.
-  const isOnBridge = nic.source.type === 'network' || nic.source.type === 'bridge';
+  const { filterref, bandwidth, vlan, coalesce, routes } = nic;
+  const { type } = nic.source;
+  const isOnBridge = type === 'network' || type === 'bridge';
+  b.refuse(path, { coalesce }, HOST_SIDE);
+  // Whoever makes the tap puts filter, limits and VLANs on it, and isolates the port.
+  const hasTap = isOnBridge || type === 'ethernet';
+  b.refuse(path, { filterref: hasTap ? undefined : filterref }, 'needs type network, bridge or ethernet');
+  const hasLink = hasTap || type === 'direct';
+  b.refuse(
+    path,
+    { bandwidth: hasLink ? undefined : bandwidth },
+    'needs type network, bridge, direct or ethernet',
+  );
+  b.refuse(path, { vlan: isOnBridge ? undefined : vlan }, 'needs a bridge');
   b.refuse(path, { port: (nic.portIsolated && !isOnBridge) || undefined }, 'needs a bridge');
-  b.refuse(path, { trustGuestRxFilters: nic.trustGuestRxFilters || undefined }, HOST_SIDE);
+  b.refuse(path, { route: routes }, 'is set inside containers only');
   b.refuse(path, { guest: nic.guest?.dev }, 'is set inside containers only');
   b.refuse(`${path}.backend`, { tap: nic.backend?.tap, vhost: nic.backend?.vhost });
-  if (nic.source.type !== 'user') {
+  refuseVirtualport(b, nic, path);
+  refuseScripts(b, nic, path);
+  refuseTrust(b, nic, path);
+  if (type !== 'user') {
     b.refuse(path, { ip: nic.ips }, 'needs a user-mode interface');
     b.refuse(
       path,
@@ -64,8 +79,37 @@ function refuseParts(b: Build, nic: Interface, path: string): void {
       'needs a user-mode interface',
     );
   }
-  if (nic.source.type === 'ethernet')
-    b.refuse(`${path}.source`, { ip: nic.source.ips, route: nic.source.routes }, HOST_SIDE);
+}
+
+/** Switches that need an agent of their own on the host. */
+function refuseVirtualport(b: Build, { virtualport }: Interface, path: string): void {
+  if (virtualport === undefined) return;
+  const type = virtualport.type ?? 'unknown';
+  b.problem(
+    `${path}.virtualport`,
+    type === 'openvswitch'
+      ? "'openvswitch' is not supported; a Linux bridge knows VLANs and isolated ports too"
+      : `'${type}' is not supported`,
+  );
+}
+
+/** A script would run as root, with the name of a tap, out of any document somebody brings (SECURITY: no programs). */
+function refuseScripts(b: Build, { script, downscript, source }: Interface, path: string): void {
+  for (const [part, program] of Object.entries({ script, downscript })) {
+    if (program === undefined) continue;
+    if (source.type !== 'ethernet') b.problem(`${path}.${part}`, 'needs type ethernet');
+    else if (!noScripts.has(program))
+      b.problem(`${path}.${part}`, `'${program}' is not run: no program of a definition is, but /bin/true`);
+  }
+}
+
+function refuseTrust(b: Build, nic: Interface, path: string): void {
+  if (nic.trustGuestRxFilters !== true) return;
+  const { type } = nic.source;
+  if (!['network', 'bridge', 'direct'].includes(type))
+    b.problem(`${path}.trustGuestRxFilters`, 'needs type network, bridge or direct');
+  else if (nic.model?.startsWith('virtio') !== true)
+    b.problem(`${path}.trustGuestRxFilters`, 'needs a virtio card');
 }
 
 function refuseVirtio(b: Build, nic: Interface, path: string): void {

@@ -3,6 +3,7 @@ import type { Interface } from '../../../model/domain/devices/interface.ts';
 import { aliasOf } from './address.ts';
 import type { Build } from './context.ts';
 import { hostForwards, passtForwards } from './port-forward.ts';
+import { socketNetdev } from './socket-netdev.ts';
 import type { JsonObject } from './types.ts';
 
 /** How many queue pairs a card has. */
@@ -33,17 +34,10 @@ function netdevOptions(b: Build, nic: Interface, index: number, path: string): N
     case 'direct':
       return tap(b, nic, index, path);
     case 'mcast':
-      return { type: 'socket', mcast: `${source.address}:${source.port}` };
     case 'client':
-      return { type: 'socket', connect: `${source.address}:${source.port}` };
     case 'server':
-      return { type: 'socket', listen: `${source.address ?? ''}:${source.port}` };
     case 'udp':
-      return {
-        type: 'socket',
-        udp: `${source.address}:${source.port}`,
-        localaddr: `${source.local.address}:${source.local.port}`,
-      };
+      return socketNetdev(b, source, path);
     case 'vhostuser':
       return vhostUser(b, nic, path);
     case 'vdpa':
@@ -100,30 +94,37 @@ function refuseQueues(b: Build, nic: Interface, path: string): void {
   b.refuse(path, { tune: nic.sndbufBytes }, 'needs a tap');
 }
 
-/** passt(1) runs beside QEMU and is reached over a connected socket. */
+/** passt(1) runs beside QEMU; each has one half of a socket pair. */
 function passt(b: Build, nic: Interface, index: number, path: string): Netdev {
-  const socket = `${b.context.directory}/${aliasOf(nic, path)}-passt.sock`;
   refuseQueues(b, nic, path);
   const device = nic.source.type === 'user' ? nic.source.dev : undefined;
-  const log = nic.backend?.logFile;
+  const logFile = nic.backend?.logFile;
   const addresses = nic.ips.flatMap((ip) => [
     '--address',
     ip.address,
-    ...(ip.prefix !== undefined && familyOf(ip) === 'ipv4' ? ['--netmask', String(ip.prefix)] : []),
+    ...(ip.prefix !== undefined && familyOf(ip) === 'ipv4' ? ['--netmask', dottedMask(ip.prefix)] : []),
   ]);
+  const fd = b.need({ kind: 'passt', interfaceIndex: index });
   b.helpers.push({
     kind: 'passt',
-    socket,
+    fd,
     interfaceIndex: index,
+    alias: aliasOf(nic, path),
     args: [
       ...(device === undefined ? [] : ['--interface', device]),
-      ...(log === undefined ? [] : ['--log-file', log]),
+      ...(nic.mtu === undefined ? [] : ['--mtu', String(nic.mtu)]),
       ...addresses,
       ...passtForwards(b, nic.portForwards, path),
     ],
+    ...(logFile !== undefined && { logFile }),
   });
-  const fd = b.need({ kind: 'connect', path: socket });
   return { type: 'stream', addr: { type: 'fd', str: String(fd) }, server: false };
+}
+
+/** passt of Debian 12 makes 128.0.0.0 of `24`, so the mask is written out. */
+function dottedMask(prefix: number): string {
+  const bits = 2 ** 32 - 2 ** (32 - Math.min(prefix, 32));
+  return [24, 16, 8, 0].map((shift) => Math.floor(bits / 2 ** shift) % 256).join('.');
 }
 
 /** Taps and macvtaps come as descriptors, one for each queue; vhost-net moves their packets in the kernel. */

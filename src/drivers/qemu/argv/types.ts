@@ -81,6 +81,8 @@ export type FdNeed = {
   /** Queue `queue` of the tap for interface `interfaceIndex`, and its vhost-net descriptor. */
   | { readonly kind: 'tap' | 'vhost-net'; readonly interfaceIndex: number; readonly queue: number }
   | { readonly kind: 'vhost-vsock' }
+  /** Our end of the socket pair to the passt of that interface; comes from the helper that has the other end. */
+  | { readonly kind: 'passt'; readonly interfaceIndex: number }
 );
 
 /** FdNeed without its number, as a device builder asks for it. */
@@ -102,12 +104,15 @@ export type HelperNeed =
       /** cache, sandbox: words; xattr, flock, posixLock, readonly: boolean; threadPoolSize: number. */
       readonly options: Readonly<Record<string, string | number | boolean>>;
     }
-  /** passt --socket SOCKET ARGS: a user-mode network that QEMU reaches over a stream socket. */
+  /** passt: a user-mode network that QEMU reaches over one half of a socket pair, as descriptor `fd`. */
   | {
       readonly kind: 'passt';
-      readonly socket: string;
+      readonly fd: number;
       readonly args: readonly string[];
       readonly interfaceIndex: number;
+      readonly alias: string;
+      /** Where its messages go; without it to the guest's log. */
+      readonly logFile?: string;
     };
 
 /** Ports decided by the driver for one graphics device, by its place in `devices.graphics`. */

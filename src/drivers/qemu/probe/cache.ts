@@ -1,7 +1,6 @@
 /** Capabilities by binary, in memory and on disk, so that a probe happens once for each change of binary or host. */
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { type Stats, statSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { fileError, isVirtError, reasonOf } from '../../../base/errors.ts';
@@ -80,9 +79,7 @@ export class CapabilityCache {
   }
 
   private async fingerprintOf(path: string): Promise<Fingerprint> {
-    const file = await stat(path).catch((error: unknown) => {
-      throw fileError(error, 'look at the QEMU binary', path);
-    });
+    const file = statNow(path);
     return JSON.stringify({
       path,
       sizeBytes: file.size,
@@ -118,7 +115,15 @@ export class CapabilityCache {
   }
 }
 
-/** At once, as the module loader does it: these are directories of the system's own, and this runs at each define. */
+/** At once, as the module loader does it: these are files of the system's own, and this runs at each define and start. */
+function statNow(path: string): Stats {
+  try {
+    return statSync(path);
+  } catch (error) {
+    throw fileError(error, 'look at the QEMU binary', path);
+  }
+}
+
 function changeTime(directory: string): number {
   try {
     return statSync(directory).mtimeMs;

@@ -1,8 +1,8 @@
 /** Asks a QEMU binary what it can: one short run for everything, and one more for KVM where that can be used. */
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { fileError, isVirtError, reasonOf } from '../../../base/errors.ts';
 import { run } from '../../../base/exec.ts';
+import { mayUse } from '../../../base/files.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { QmpObject } from '../qmp/codec.ts';
 import type { QemuMachineInfo } from '../qmp/commands.ts';
@@ -30,10 +30,7 @@ const KVM_DEVICE = '/dev/kvm';
 
 /** True when this process may open KVM's device; whether it works is for QEMU to find out. */
 export async function isKvmAccessible(): Promise<boolean> {
-  return access(KVM_DEVICE, constants.R_OK | constants.W_OK).then(
-    () => true,
-    () => false,
-  );
+  return mayUse(KVM_DEVICE);
 }
 
 /**

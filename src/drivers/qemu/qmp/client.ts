@@ -17,6 +17,11 @@ export interface QmpOptions {
   /** For each command afterwards that says nothing else (default 30 s). */
   readonly commandMs?: number;
   readonly signal?: AbortSignal;
+  /**
+   * Sends commands right behind qmp_capabilities, without waiting for its answer: QEMU, still busy making its devices,
+   * then finds them all at once. What the commands answer is theirs; they fail with the handshake.
+   */
+  readonly early?: (client: QmpClient) => void;
   /** Gets what an event listener throws, and protocol violations. Default: nothing listens. */
   readonly onProblem?: (error: unknown) => void;
 }
@@ -101,9 +106,11 @@ export async function openQmp(socket: Socket, options: QmpOptions): Promise<QmpC
   try {
     if (options.signal?.aborted) abort();
     const version = await wire.greeting;
-    const answer = await wire.send('qmp_capabilities', undefined, Math.max(1, deadline - Date.now()));
-    if (!isObject(answer)) throw protocolError('the reply to qmp_capabilities is not an object');
-    return new QmpClient(wire, version, options.commandMs ?? DEFAULT_COMMAND_MS);
+    const client = new QmpClient(wire, version, options.commandMs ?? DEFAULT_COMMAND_MS);
+    const answered = wire.send('qmp_capabilities', undefined, Math.max(1, deadline - Date.now()));
+    options.early?.(client);
+    if (!isObject(await answered)) throw protocolError('the reply to qmp_capabilities is not an object');
+    return client;
   } catch (error) {
     if (error instanceof VirtError) wire.finish(error);
     throw error;

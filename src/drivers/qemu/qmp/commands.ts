@@ -52,6 +52,19 @@ const cpuModel = z.object({
   }),
 });
 
+const macText = z.string().regex(/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/);
+/** qapi/net.json, RxFilterInfo. Addresses are the guest's wishes. */
+export const rxFilter = z.looseObject({
+  name: z.string(),
+  promiscuous: z.boolean(),
+  multicast: z.enum(['normal', 'none', 'all']),
+  'multicast-overflow': z.boolean(),
+  'unicast-overflow': z.boolean(),
+  'main-mac': macText,
+  'unicast-table': z.array(macText),
+  'multicast-table': z.array(macText),
+});
+
 const vncInfo = z.looseObject({
   enabled: z.boolean(),
   host: z.string().optional(),
@@ -162,6 +175,8 @@ export const commands = {
     nothing,
   ),
   netdev_del: command<{ readonly id: string }>()(nothing),
+  /** Only cards that tell their filter (virtio) are listed. */
+  'query-rx-filter': command<{ readonly name: string }>()(z.array(rxFilter)),
   set_link: command<{ readonly name: string; readonly up: boolean }>()(nothing),
   'query-chardev': command()(
     z.array(z.looseObject({ label: z.string(), filename: z.string(), 'frontend-open': z.boolean() })),

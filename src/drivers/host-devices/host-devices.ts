@@ -1,0 +1,246 @@
+/** Devices of the host for guests: found, claimed, moved to VFIO, opened to the guest's user; and all of that undone. */
+import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
+import type { Hostdev } from '../../model/domain/devices/hostdev.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { HostDeviceProvider } from '../driver.ts';
+import { type Claim, ClaimStore } from './claims.ts';
+import { listUsb } from './list.ts';
+import { grantNode, revokeNode } from './node-access.ts';
+import { bindToVfio, linksBehind, mountsBehind, type PciGrant, planPci, returnToHost } from './pci.ts';
+import { kernelSysfs, type SysfsWriter } from './sysfs-writer.ts';
+import { findUsb, returnUsb } from './usb.ts';
+
+type TakeRequest = Parameters<HostDeviceProvider['take']>[0];
+
+interface HostDeviceParts {
+  /** Claims lie here. */
+  readonly directory: string;
+  readonly log: Logger;
+  readonly files?: HostFiles;
+  readonly sysfs?: SysfsWriter;
+  readonly nodes?: { grant(path: string, uid: number): void; revoke(path: string, uid: number): void };
+}
+
+export class HostDevices implements HostDeviceProvider {
+  private readonly files: HostFiles;
+  private readonly sysfs: SysfsWriter;
+  private readonly nodes: NonNullable<HostDeviceParts['nodes']>;
+  private readonly claims: ClaimStore;
+  private readonly log: Logger;
+  /** One guest at a time: groups are looked at and then changed. */
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: HostDeviceParts) {
+    this.files = parts.files ?? hostFiles();
+    this.sysfs = parts.sysfs ?? kernelSysfs;
+    this.nodes = parts.nodes ?? { grant: grantNode, revoke: revokeNode };
+    this.claims = new ClaimStore(parts);
+    this.log = parts.log;
+  }
+
+  take(request: TakeRequest): Promise<DomainDef> {
+    return this.inTurn(() => this.takeAll(request));
+  }
+
+  release(domainUuid: string): Promise<void> {
+    return this.inTurn(() => this.releaseWhere((claim) => claim.domainUuid === domainUuid));
+  }
+
+  releaseOthers(running: ReadonlySet<string>): Promise<void> {
+    return this.inTurn(() => this.releaseWhere((claim) => !running.has(claim.domainUuid)));
+  }
+
+  holders(): ReadonlyMap<string, { readonly uuid: string; readonly name: string }> {
+    const pairs = this.claims
+      .list()
+      .map(({ device, domainUuid, domainName }) => [device, { uuid: domainUuid, name: domainName }] as const);
+    return new Map(pairs);
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => undefined); // Its caller hears of the failure.
+    return done;
+  }
+
+  private async takeAll(request: TakeRequest): Promise<DomainDef> {
+    const { definition } = request;
+    try {
+      const hostdevs: Hostdev[] = [];
+      const grants = this.plan(request);
+      for (const [index, hostdev] of definition.devices.hostdevs.entries()) {
+        const kept = await this.takeOne(request, hostdev, index, grants);
+        if (kept !== undefined) hostdevs.push(kept);
+      }
+      return { ...definition, devices: { ...definition.devices, hostdevs } };
+    } catch (error) {
+      await this.releaseWhere((claim) => claim.domainUuid === request.domainUuid);
+      throw error;
+    }
+  }
+
+  /** All PCI devices at once: those of one group may go to a guest together. */
+  private plan(request: TakeRequest): Map<string, PciGrant> {
+    const { hostdevs } = request.definition.devices;
+    const requests = hostdevs.flatMap((hostdev, index) =>
+      hostdev.source.type === 'pci'
+        ? [
+            {
+              address: pciAddress(hostdev.source.address),
+              isManaged: hostdev.managed === true,
+              path: pathOf(index),
+            },
+          ]
+        : [],
+    );
+    const grants = planPci(this.files, wantedOf(request), requests);
+    return new Map(grants.map((grant) => [grant.address, grant]));
+  }
+
+  private async takeOne(
+    request: TakeRequest,
+    hostdev: Hostdev,
+    index: number,
+    grants: ReadonlyMap<string, PciGrant>,
+  ): Promise<Hostdev | undefined> {
+    const { source } = hostdev;
+    switch (source.type) {
+      case 'pci': {
+        const grant = grants.get(pciAddress(source.address));
+        if (grant !== undefined) await this.takePci(request, grant);
+        return hostdev;
+      }
+      case 'mdev':
+        await this.takeMdev(request, source.uuid, index);
+        return hostdev;
+      case 'usb':
+        return this.takeUsb(request, hostdev, index);
+      default:
+        return hostdev;
+    }
+  }
+
+  private async takePci(request: TakeRequest, { address, group, takeFrom }: PciGrant): Promise<void> {
+    this.refuseOwnDisk(request, address, takeFrom !== undefined);
+    const isMoved = takeFrom !== undefined;
+    await this.claim(request, { device: `pci ${address}`, isMoved, ...this.vfioNode(request, group) });
+    if (isMoved) {
+      await bindToVfio(this.files, this.sysfs, address);
+      this.log.info(
+        { domain: request.domainName, address, from: takeFrom.driver },
+        'moved a PCI device to vfio-pci',
+      );
+    }
+    this.openGroup(request, group);
+  }
+
+  /** A disk that the host has mounted stays; a network card that is up may be what was meant. */
+  private refuseOwnDisk(request: TakeRequest, address: string, isMoved: boolean): void {
+    if (!isMoved) return;
+    const [mount] = mountsBehind(this.files, address);
+    if (mount !== undefined)
+      throw new VirtError('host-device.unusable', {
+        wanted: wantedOf(request),
+        reason: `the host has a file system of PCI device ${address} mounted at ${mount}`,
+        hint: 'unmount it first',
+      });
+    for (const link of linksBehind(this.files, address))
+      this.log.warn(
+        { domain: request.domainName, address, link },
+        'the host loses a network interface that is up',
+      );
+  }
+
+  private async takeMdev(request: TakeRequest, uuid: string, index: number): Promise<void> {
+    const link = this.files.link(`/sys/bus/mdev/devices/${uuid}/iommu_group`);
+    const group = link?.split('/').at(-1);
+    if (group === undefined)
+      throw new VirtError('host-device.not-found', {
+        wanted: wantedOf(request),
+        reason: `${pathOf(index)}: the host has no mediated device ${uuid}`,
+        hint: "make it first, with 'mdevctl start' or through sysfs",
+      });
+    await this.claim(request, { device: `mdev ${uuid}`, isMoved: false, ...this.vfioNode(request, group) });
+    this.openGroup(request, group);
+  }
+
+  /** The definition then names the place on the bus, and the driver opens that node. */
+  private async takeUsb(request: TakeRequest, hostdev: Hostdev, index: number): Promise<Hostdev | undefined> {
+    if (hostdev.source.type !== 'usb') return hostdev;
+    const device = findUsb(listUsb(this.files), hostdev.source, wantedOf(request), pathOf(index));
+    if (device === undefined) {
+      const { vendorId, productId } = hostdev.source;
+      this.log.warn(
+        { domain: request.domainName, vendorId, productId },
+        'an optional USB device is missing; starting without it',
+      );
+      return undefined;
+    }
+    await this.claim(request, { device: `usb ${device.name}`, isMoved: false });
+    return { ...hostdev, source: { ...hostdev.source, address: { bus: device.bus, device: device.device } } };
+  }
+
+  private async claim(
+    request: TakeRequest,
+    claim: Omit<Claim, 'version' | 'domainUuid' | 'domainName'>,
+  ): Promise<void> {
+    const { domainUuid, domainName } = request;
+    await this.claims.add({ version: 1, domainUuid, domainName, ...claim }, wantedOf(request));
+  }
+
+  private vfioNode({ uid }: TakeRequest, group: string): Pick<Claim, 'group' | 'node' | 'uid'> {
+    return { group, ...(uid !== undefined && { node: `/dev/vfio/${group}`, uid }) };
+  }
+
+  private openGroup({ uid }: TakeRequest, group: string): void {
+    if (uid !== undefined) this.nodes.grant(`/dev/vfio/${group}`, uid);
+  }
+
+  /** In a session nobody may; then plugging it in again does it. */
+  private async returnUsb(name: string): Promise<void> {
+    try {
+      await returnUsb(this.files, this.sysfs, name);
+    } catch (error) {
+      if (!isVirtError(error, 'file.denied')) throw error;
+      this.log.debug({ name, reason: error.reason }, 'a USB device was not offered to drivers again');
+    }
+  }
+
+  /** Each is tried whatever becomes of the others; one that fails keeps its claim, so that it is tried again. */
+  private async releaseWhere(which: (claim: Claim) => boolean): Promise<void> {
+    for (const claim of this.claims.list().filter(which)) {
+      try {
+        if (claim.node !== undefined && claim.uid !== undefined) this.nodes.revoke(claim.node, claim.uid);
+        const [kind = '', name = ''] = claim.device.split(' ');
+        if (kind === 'pci' && claim.isMoved) await returnToHost(this.files, this.sysfs, name);
+        if (kind === 'usb') await this.returnUsb(name);
+        await this.claims.remove(claim);
+      } catch (error) {
+        this.log.error(
+          { domain: claim.domainName, device: claim.device, reason: reasonOf(error) },
+          'a device could not be given back to the host',
+        );
+      }
+    }
+  }
+}
+
+function wantedOf({ domainName }: TakeRequest): string {
+  return `start '${domainName}'`;
+}
+
+function pathOf(index: number): string {
+  return `devices.hostdev[${index}].source`;
+}
+
+function pciAddress(address: {
+  readonly domain: number;
+  readonly bus: number;
+  readonly slot: number;
+  readonly function: number;
+}): string {
+  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+  return `${hex(address.domain, 4)}:${hex(address.bus, 2)}:${hex(address.slot, 2)}.${address.function}`;
+}

@@ -1,0 +1,19 @@
+/** How much memory a guest's QEMU may lock: that of VFIO devices is pinned, since hardware writes to it. */
+import type { DomainDef } from '../../model/domain/domain.ts';
+
+/** Beside the guest's RAM: QEMU's own memory, and the registers of devices that are mapped (libvirt allows the same). */
+const EXTRA_BYTES = 1024 ** 3;
+
+/** RLIMIT_MEMLOCK in bytes; undefined where nothing is locked, and the user's own limit will do. */
+export function lockedBytes({ devices, memory, memoryBacking }: DomainDef): number | undefined {
+  const vfio = devices.hostdevs.filter(
+    ({ source }) => source.type === 'pci' || source.type === 'mdev',
+  ).length;
+  const locked = memoryBacking?.locked === true;
+  if (vfio === 0 && !locked) return undefined;
+  const plugged = devices.memories.reduce((sum, device) => sum + device.target.sizeKiB, 0);
+  const ramBytes = (memory.sizeKiB + plugged) * 1024;
+  // Behind an IOMMU of its own each device has a mapping of its own, and each is counted.
+  const times = devices.iommu === undefined ? 1 : Math.max(vfio, 1);
+  return ramBytes * times + EXTRA_BYTES;
+}
