@@ -16,6 +16,9 @@ const definitionErrors = [
   'qemu.missing',
   'qemu.lacks',
   'network.session',
+  'access.denied',
+  'link.failed',
+  'program.missing',
 ] as const;
 /** What can go wrong when a guest is started. */
 const startErrors = [
@@ -45,6 +48,9 @@ export const domainDefinitionMethods = [
     result: z.object({
       domain: domainSummary,
       dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+      warnings: z
+        .array(z.string())
+        .describe('What the definition names and nobody knows: networks and port groups.'),
     }),
     errors: [...definitionErrors, 'domain.exists', 'domain.busy', 'file.no-space', ...startErrors],
   }),

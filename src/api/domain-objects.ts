@@ -170,3 +170,34 @@ export const quarantined = z
     at: timestamp,
   })
   .meta({ id: 'QuarantinedDefinition', description: 'A stored definition that could not be read.' });
+
+export const addressSource = z
+  .enum(['lease', 'agent', 'arp', 'user'])
+  .meta({ id: 'AddressSource', description: 'Who told an address of a guest.' });
+
+export const guestInterface = z
+  .object({
+    alias: z
+      .string()
+      .nullable()
+      .describe('The interface in the definition; null for one that only the guest has.'),
+    device: z.string().nullable().describe('Its device on the host.'),
+    guestName: z.string().nullable().describe('Its name inside the guest, as the agent tells it.'),
+    mac: z.string().nullable(),
+    network: z.string().nullable().describe('The virtual network it is on.'),
+    addresses: z.array(
+      z.object({
+        address: z.string(),
+        prefix: z.int().nullable().describe('Null where no source tells it.'),
+        family: z.enum(['ipv4', 'ipv6']),
+        sources: z.array(addressSource),
+        confirmed: z
+          .boolean()
+          .describe(
+            'Told or seen since the guest was started; false for what may be left of an earlier run.',
+          ),
+        hostName: z.string().nullable().describe('The name the guest gave to DHCP.'),
+      }),
+    ),
+  })
+  .meta({ id: 'GuestInterface', description: 'An interface of a running guest with its addresses.' });

@@ -1,10 +1,12 @@
 /** Methods that look at domains. */
 import * as z from 'zod';
 import {
+  addressSource,
   domainDetails,
   domainRef,
   domainState,
   domainSummary,
+  guestInterface,
   job,
   portForward,
   quarantined,
@@ -49,7 +51,12 @@ export const domainQueries = [
       ...target,
       inactive: z.boolean().default(false).describe('The stored definition, not the running one.'),
       secure: z.boolean().default(false).describe('With passwords. Needs a read-write connection.'),
-      migratable: z.boolean().default(false).describe('In the form another host takes for a migration.'),
+      migratable: z
+        .boolean()
+        .default(false)
+        .describe(
+          'In the form another host takes for a migration: of a running domain the running definition, without ids, aliases, chosen ports and controllers that every host adds by itself.',
+        ),
     }),
     result: z.object({ xml: z.string() }),
     errors: ['domain.not-found', 'domain.quarantined', 'access.read-only'],
@@ -80,13 +87,17 @@ export const domainQueries = [
   method({
     name: 'domain.wait',
     since: '0.1.0',
-    summary: 'Waits until a domain is in a state.',
+    summary: 'Waits until a domain is in a state, or its guest shows a sign of life.',
     description:
-      'Returns at once when it is. A domain that disappears while waiting ends the wait with `domain.not-found`.',
+      '`address`: the guest has an address that was told or seen since it was started. `agent`: its guest agent answers. `ssh`: an SSH server shows its banner at the address of the guest, or behind a forward of the host to its port 22. Returns at once when it is so. A domain that is not running may be started meanwhile; one that disappears ends the wait with `domain.not-found`. `operation.timeout` tells what was still missing. The wait ends when the client goes away.',
     access: 'query',
+    // Both reach into the guest: CVE-2019-3886 was a read-only client that had the agent asked.
+    raises: { until: { values: ['agent', 'ssh'], access: 'modify' } },
     params: z.strictObject({
       ...target,
-      until: domainState.describe('The state waited for.'),
+      until: z
+        .enum([...domainState.options, 'address', 'agent', 'ssh'])
+        .describe('The state, or the sign of life, waited for.'),
       timeoutMs: z
         .int()
         .min(0)
@@ -94,8 +105,42 @@ export const domainQueries = [
         .default(60_000)
         .describe('How long at most, in milliseconds.'),
     }),
-    result: domainSummary,
-    errors: ['domain.not-found', 'operation.timeout'],
+    result: z.object({
+      ...domainSummary.shape,
+      reached: z
+        .object({ address: z.string(), port: z.int().nullable() })
+        .nullable()
+        .describe('The address that was found, or where its SSH server answers; null for other goals.'),
+    }),
+    errors: ['domain.not-found', 'operation.timeout', 'agent.missing', 'access.read-only'],
+  }),
+  method({
+    name: 'domain.addresses',
+    since: '0.1.0',
+    summary: 'Tells the addresses of a running guest, from everybody who knows one.',
+    description:
+      'Sources: `lease`, the DHCP server of its network; `agent`, the guest agent; `arp`, the neighbour table of the host (ARP and IPv6 neighbour discovery); `user`, connections that are open on a user network. A guest can claim any address: nothing vouches for what only it tells. A source that has nothing to say is named with the reason; when it is the only one that was asked for, that is the error. A read-only connection may not have the agent asked, and gets the other three. Takes up to ten seconds when the agent hangs.',
+    access: 'query',
+    raises: { sources: { values: ['agent'], access: 'modify' } },
+    params: z.strictObject({
+      ...target,
+      sources: z.array(addressSource).min(1).max(4).optional().describe('Only these; all when not given.'),
+    }),
+    result: z.object({
+      interfaces: z.array(guestInterface),
+      silent: z
+        .array(z.object({ source: addressSource, reason: z.string() }))
+        .describe('Sources that could not be asked.'),
+    }),
+    errors: [
+      'domain.not-found',
+      'domain.inactive',
+      'agent.missing',
+      'agent.unresponsive',
+      'operation.failed',
+      'link.failed',
+      'access.read-only',
+    ],
   }),
   method({
     name: 'domain.job',

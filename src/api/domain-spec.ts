@@ -52,6 +52,10 @@ const networkSpec = z
   .discriminatedUnion('type', [
     z.strictObject({
       type: z.literal('user'),
+      backend: z
+        .enum(['passt'])
+        .optional()
+        .describe("Who does it: `passt`, with the host's own addresses; QEMU itself (SLIRP) when not given."),
       model: line(64).optional(),
       portForwards: z.array(portForwardSpec).max(256).default([]),
     }),
@@ -65,10 +69,27 @@ const networkSpec = z
       source: line(15).describe('Bridge of the host.'),
       model: line(64).optional(),
     }),
+    z.strictObject({
+      type: z.literal('direct'),
+      source: line(15).describe('Interface of the host.'),
+      mode: z
+        .enum(['bridge', 'vepa', 'private', 'passthrough'])
+        .default('bridge')
+        .describe(
+          'How guests on one interface reach each other: at once, by the switch beyond it, not at all; or the interface is for this guest alone.',
+        ),
+      model: line(64).optional(),
+    }),
+    z.strictObject({
+      type: z.literal('segment'),
+      source: line(64).describe('Name of the segment: guests of one user with the same name are connected.'),
+      model: line(64).optional(),
+    }),
   ])
   .meta({
     id: 'NetworkSpec',
-    description: 'A network card: of QEMU itself (`user`), in a virtual network, or on a bridge.',
+    description:
+      'A network card: of QEMU itself or passt (`user`), in a virtual network, on a bridge, on an interface of the host by macvtap (`direct`; the host itself does not reach the guest there), or on a `segment`, an Ethernet between guests on this host that needs no rights.',
   });
 
 export const domainSpec = {

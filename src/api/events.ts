@@ -2,13 +2,13 @@
 import * as z from 'zod';
 import { errorTable } from '../base/errors.ts';
 import { domainIdentity, domainRef, timestamp } from './domain-objects.ts';
+import { jobMeasure, jobObject } from './jobs.ts';
 import { event, method } from './method.ts';
-import { networkIdentity, networkRef } from './network-objects.ts';
+import { lease, networkIdentity, networkRef } from './network-objects.ts';
 
 const since = '0.1.0';
 const domain = { domain: domainIdentity };
 const reason = z.string().describe("Why, in libvirt's words.");
-const jobName = z.string().describe('Name of the job: `start`, `destroy`, ...');
 
 const domainEvents = [
   event({
@@ -97,13 +97,29 @@ const domainEvents = [
     name: 'domain.rtc-changed',
     since,
     summary: 'The guest set its clock.',
-    payload: z.object({ ...domain, offsetSeconds: z.int() }),
+    payload: z.object({
+      ...domain,
+      offsetSeconds: z
+        .int()
+        .describe('How far it is ahead now of UTC, or of what its definition begins with.'),
+    }),
   }),
   event({
     name: 'domain.agent',
     since,
     summary: 'The guest opened or closed an agent channel.',
     payload: z.object({ ...domain, alias: z.string(), connected: z.boolean() }),
+  }),
+  event({
+    name: 'domain.helper-ended',
+    since,
+    summary:
+      'A process that serves a device (passt for a network card) has ended before the guest; the device is dead until the guest is started again.',
+    payload: z.object({
+      ...domain,
+      helper: z.string().describe('The program.'),
+      alias: z.string().describe('Alias of the device, or empty.'),
+    }),
   }),
   event({
     name: 'domain.device-removed',
@@ -126,32 +142,34 @@ const domainEvents = [
 
 const errorCodes = Object.keys(errorTable) as [keyof typeof errorTable, ...(keyof typeof errorTable)[]];
 
+/** What a job is and works on. A job on a domain or network carries that too, so that filters find it. */
+const about = {
+  id: z.string().describe('Names the job: the same in its events and in `job.list`.'),
+  job: z.string().describe('Name of the job: `start`, `destroy`, ...'),
+  object: jobObject,
+  domain: domainIdentity.optional().describe('The domain it works on.'),
+  network: networkIdentity.optional().describe('The network it works on.'),
+};
+
 const jobEvents = [
   event({
     name: 'job.started',
     since,
-    summary: 'A job took a domain.',
-    payload: z.object({ ...domain, job: jobName }),
+    summary: 'A job began to work on an object.',
+    payload: z.object(about),
   }),
   event({
     name: 'job.progress',
     since,
-    summary: 'A job came further.',
-    payload: z.object({
-      ...domain,
-      job: jobName,
-      step: z.string().describe('What it does now.'),
-      doneBytes: z.int().nullable(),
-      totalBytes: z.int().nullable(),
-    }),
+    summary: 'A job came further: told at each new step, and at most four times a second in between.',
+    payload: z.object({ ...about, ...jobMeasure }),
   }),
   event({
     name: 'job.ended',
     since,
-    summary: 'A job let go of a domain.',
+    summary: 'A job let go of its object.',
     payload: z.object({
-      ...domain,
-      job: jobName,
+      ...about,
       durationMs: z.int(),
       error: z
         .object({ code: z.enum(errorCodes), reason: z.string() })
@@ -207,8 +225,26 @@ const networkEvents = [
   event({
     name: 'network.leases-changed',
     since,
-    summary: 'A guest got an address, gave one back, or lost it.',
+    summary: 'The leases of a network changed in some way; what happened to each is told by the next three.',
     payload: z.object(network),
+  }),
+  event({
+    name: 'network.lease-added',
+    since,
+    summary: 'A guest got an address by DHCP.',
+    payload: z.object({ ...network, lease }),
+  }),
+  event({
+    name: 'network.lease-renewed',
+    since,
+    summary: 'A guest keeps its address for longer, or gave another name.',
+    payload: z.object({ ...network, lease }),
+  }),
+  event({
+    name: 'network.lease-removed',
+    since,
+    summary: 'A guest gave its address back, or its lease ran out.',
+    payload: z.object({ ...network, lease }),
   }),
   event({
     name: 'network.repaired',

@@ -5,6 +5,61 @@ import { method } from './method.ts';
 const none = z.strictObject({});
 const word = z.string().regex(/^[A-Za-z0-9_.+-]{1,64}$/, 'must be a single word');
 
+const hostInterface = z
+  .object({
+    name: z.string(),
+    index: z.int().describe("The kernel's number of it."),
+    type: z
+      .string()
+      .describe(
+        "`ethernet`, `bridge`, `bond`, `vlan`, `tap`, `tun`, `macvtap`, `loopback`, or the kernel's own word for others.",
+      ),
+    up: z.boolean().describe('Somebody has set it up.'),
+    state: z.string().describe('What the kernel makes of it: `up`, `down`, `lowerlayerdown`, `unknown`, ...'),
+    mac: z.string().nullable(),
+    mtu: z.int(),
+    master: z.string().nullable().describe('The bridge or bond it is a port of.'),
+    parent: z.string().nullable().describe('The interface below a VLAN or macvtap.'),
+    vlan: z.int().nullable().describe('VLAN id of an interface of type `vlan`.'),
+    speedMbps: z.int().nullable().describe('Null where the kernel tells none.'),
+    addresses: z.array(z.object({ address: z.string(), prefix: z.int(), family: z.enum(['ipv4', 'ipv6']) })),
+    owner: z
+      .object({ type: z.enum(['network', 'domain']), uuid: z.uuid(), name: z.string() })
+      .nullable()
+      .describe('The active network whose bridge it is, or the running domain it was made for.'),
+  })
+  .meta({ id: 'HostInterface', description: 'A network interface of the host.' });
+
+const heldBy = {
+  ids: z.string().describe('Vendor and product: `8086:100e`.'),
+  vendor: z.string().nullable().describe('Name of the vendor, where the host knows it.'),
+  product: z.string().nullable(),
+  usedBy: z.object({ uuid: z.string(), name: z.string() }).nullable().describe('The domain that has it.'),
+};
+
+const hostDevice = z
+  .discriminatedUnion('type', [
+    z.object({
+      type: z.literal('pci'),
+      ...heldBy,
+      address: z.string().describe('`0000:01:00.0`'),
+      class: z.string().describe('Six hexadecimal digits: `030000` is a VGA card.'),
+      driver: z.string().nullable().describe("The host's driver; `vfio-pci` for one that a guest can have."),
+      iommuGroup: z.int().nullable().describe('Devices of one group go to one guest together.'),
+      numaNode: z.int().nullable(),
+    }),
+    z.object({
+      type: z.literal('usb'),
+      ...heldBy,
+      name: z.string().describe('Its place: `1-2.4` is port 4 of the hub at port 2 of bus 1.'),
+      bus: z.int(),
+      device: z.int().describe('Changes each time it is plugged in.'),
+      serial: z.string().nullable(),
+      hub: z.boolean().describe('A hub, which cannot be given to a guest.'),
+    }),
+  ])
+  .meta({ id: 'HostDevice', description: 'A device of the host that <hostdev> can name.' });
+
 export const hostMethods = [
   method({
     name: 'host.info',
@@ -52,6 +107,29 @@ export const hostMethods = [
         }),
       ),
     }),
+    errors: [],
+  }),
+  method({
+    name: 'host.interfaces',
+    since: '0.1.0',
+    summary: 'Lists the network interfaces of the host, and what of ours uses them.',
+    description: 'Only looks, and needs no rights: a session daemon lists them, too.',
+    access: 'query',
+    params: z.strictObject({
+      type: word.optional().describe('Only interfaces of this type (`bridge`).'),
+    }),
+    result: z.object({ interfaces: z.array(hostInterface) }),
+    errors: ['link.failed'],
+  }),
+  method({
+    name: 'host.devices',
+    since: '0.1.0',
+    summary: 'Lists the PCI and USB devices of the host, and the domains that have them.',
+    access: 'query',
+    params: z.strictObject({
+      type: z.enum(['pci', 'usb']).optional().describe('Only devices of this type: `pci` or `usb`.'),
+    }),
+    result: z.object({ devices: z.array(hostDevice) }),
     errors: [],
   }),
   method({

@@ -2,10 +2,12 @@
 import type { z } from 'zod';
 import { daemonMethods } from './daemon.ts';
 import { domainDefinitionMethods } from './domain-definition.ts';
+import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainQueries } from './domain-queries.ts';
 import { eventDeclarations, eventMethods } from './events.ts';
 import { hostMethods } from './host.ts';
+import { jobMethods } from './jobs.ts';
 import { networkMethods } from './network.ts';
 
 /** Makes an object of declarations, keyed by name, without a prototype, so that `constructor` is no method. */
@@ -25,8 +27,10 @@ export const methods = byName([
   ...daemonMethods,
   ...hostMethods,
   ...eventMethods,
+  ...jobMethods,
   ...domainQueries,
   ...domainDefinitionMethods,
+  ...domainInterfaceMethods,
   ...domainLifecycleMethods,
   ...networkMethods,
 ]);

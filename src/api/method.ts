@@ -24,9 +24,12 @@ export interface MethodDeclaration<
   readonly access: AccessClass;
   /**
    * Params that raise the access class when they are given and not false: `{ secure: 'secret' }`. So that a method
-   * which mostly looks does not give a read-only connection more than that.
+   * which mostly looks does not give a read-only connection more than that. With `values` only these raise it, alone or
+   * as members of a list: `{ until: { values: ['agent'], access: 'modify' } }`.
    */
-  readonly raises?: Readonly<Record<string, AccessClass>>;
+  readonly raises?: Readonly<
+    Record<string, AccessClass | { readonly values: readonly string[]; readonly access: AccessClass }>
+  >;
   /** An object schema (z.strictObject): params by name. A client may leave params out when nothing is required. */
   readonly params: P;
   readonly result: R;

@@ -63,7 +63,12 @@ export const networkPortForward = z
     guest: z.string().nullable().describe('The guest it leads to, by name.'),
     guestAddress: z.string().nullable().describe('Where it leads now; null while the guest has no address.'),
     guestPort: z.int().min(1).max(65_535),
+    count: z.int().describe('How many ports in a row, beginning with these.'),
     active: z.boolean().describe('The network is active and the address is known.'),
+    trouble: z
+      .string()
+      .nullable()
+      .describe('Why it leads nowhere now, or which program of the host it cuts off; null when all is well.'),
   })
   .meta({ id: 'NetworkPortForward', description: 'A port of the host that leads into a network.' });
 

@@ -29,6 +29,7 @@ const definitionErrors = [
 const startErrors = [
   'network.active',
   'network.conflict',
+  'forward.conflict',
   'link.failed',
   'program.missing',
   'program.failed',
@@ -144,15 +145,26 @@ const networkDefinitionMethods = [
     params: z.strictObject({
       name: newNetworkName,
       mode: z
-        .enum(['nat', 'route', 'open', 'isolated'])
+        .enum(['nat', 'route', 'open', 'isolated', 'bridge', 'private', 'vepa', 'passthrough'])
         .default('nat')
         .describe(
-          'How guests reach others: by address translation, routed, without any firewall rule, or not at all.',
+          'How guests reach others: by address translation, routed, without any firewall rule, or not at all; or on what the host has: `bridge` on a bridge or on interfaces, `private`, `vepa` and `passthrough` on interfaces (macvtap).',
         ),
       subnet: z.string().max(18).optional().describe('IPv4 subnet, like `192.168.150.0/24`.'),
       domainName: z.string().max(253).optional().describe('DNS domain of the guests.'),
       dhcp: z.boolean().default(true).describe('Give addresses to guests.'),
-      bridge: z.string().max(15).optional().describe('Name of the bridge; a free one when not given.'),
+      bridge: z
+        .string()
+        .max(15)
+        .optional()
+        .describe(
+          'Name of the bridge; a free one when not given. With mode `bridge`: one that the host has.',
+        ),
+      interfaces: z
+        .array(z.string().max(15))
+        .max(256)
+        .optional()
+        .describe('Interfaces of the host for `bridge`, `private`, `vepa` and `passthrough`.'),
       start: z.boolean().default(false).describe('Start it at once.'),
       autostart: z.boolean().default(false).describe('Start it with the daemon.'),
     }),
@@ -264,7 +276,9 @@ const networkLifecycleMethods = [
     description: 'Running guests that were on it are connected again.',
     access: 'modify',
     params: z.strictObject(target),
-    result: networkSummary,
+    result: networkSummary.extend({
+      warnings: z.array(z.string()).describe('Programs of the host that a port forward cuts off.'),
+    }),
     errors: [...changeErrors, ...startErrors, 'definition.unsupported'],
   }),
   method({
@@ -288,6 +302,49 @@ const networkLifecycleMethods = [
     errors: [...changeErrors, 'network.inactive', 'link.failed', 'program.failed'],
   }),
   method({
+    name: 'network.test',
+    since,
+    summary:
+      'Tests an active network as a guest would use it: DHCP, DNS, gateway, the way out, ports in, IPv6.',
+    description:
+      'Takes some seconds; each step is told as progress of a job that can be called off. A tap of its own joins the bridge for that time, and one port of the host leads to it; guests notice nothing, and nothing stays.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      target: z
+        .ipv4()
+        .optional()
+        .describe("IPv4 address beyond the network to reach; the host's own gateway when not given."),
+      outsideName: z
+        .string()
+        .regex(/^(?=.{1,253}$)([A-Za-z0-9_-]{1,63})(\.[A-Za-z0-9_-]{1,63})*$/, 'must be a host name')
+        .optional()
+        .describe('Name to look up beyond the network; `example.com` when not given.'),
+    }),
+    result: z.object({
+      ok: z.boolean().describe('No step has failed.'),
+      steps: z.array(
+        z.object({
+          id: z.string().describe('`link`, `dhcp`, `gateway`, `dns-own`, `way-out` and so on.'),
+          title: z.string(),
+          status: z
+            .enum(['ok', 'failed', 'skipped'])
+            .describe('`skipped`: the network does not promise it, or it could not be tried.'),
+          detail: z.string().describe('What was seen.'),
+          repair: z.string().nullable().describe('What would mend it.'),
+        }),
+      ),
+    }),
+    errors: [
+      ...changeErrors,
+      'network.inactive',
+      'definition.unsupported',
+      'link.failed',
+      'program.failed',
+      'operation.aborted',
+    ],
+  }),
+  method({
     name: 'network.port-forward.add',
     since,
     summary: 'Leads a port of the host into a network.',
@@ -300,6 +357,12 @@ const networkLifecycleMethods = [
       guest: z.string().min(1).max(255).optional().describe('Name of the guest. This or `guestAddress`.'),
       guestAddress: z.union([z.ipv4(), z.ipv6()]).optional().describe('Address in the network.'),
       guestPort: z.int().min(1).max(65_535).describe('Port of the guest.'),
+      count: z
+        .int()
+        .min(1)
+        .max(1024)
+        .default(1)
+        .describe('How many ports in a row, beginning with these two.'),
     }),
     result: networkPortForward,
     errors: [...changeErrors, 'forward.conflict', 'xml.invalid', 'program.failed'],

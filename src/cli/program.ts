@@ -4,6 +4,7 @@ import type { Cli, GlobalOptions } from './cli.ts';
 import type { AddCommand } from './commands/command.ts';
 import { addComplete, addCompletion } from './commands/completion.ts';
 import { addCall, addDaemon } from './commands/daemon.ts';
+import { addAddresses } from './commands/domain-addresses.ts';
 import { addConsole } from './commands/domain-console.ts';
 import { addCreate } from './commands/domain-create.ts';
 import {
@@ -24,6 +25,7 @@ import {
   addSendKey,
   addWait,
 } from './commands/domain-inspect.ts';
+import { addNetStats, addSetBandwidth, addSetLink } from './commands/domain-interfaces.ts';
 import { addList, addShow } from './commands/domain-list.ts';
 import {
   addDestroy,
@@ -44,6 +46,7 @@ import {
 } from './commands/domain-settings.ts';
 import { addEvents } from './commands/events.ts';
 import { addHost } from './commands/host.ts';
+import { addJobs } from './commands/job.ts';
 import { addNetwork } from './commands/network.ts';
 import { addRun } from './commands/run.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
@@ -68,6 +71,7 @@ const shortVerbs: readonly AddCommand[] = [
   addEdit,
   addLog,
   addWait,
+  addAddresses,
   addForward,
   addAutostart,
   addRename,
@@ -83,6 +87,9 @@ const longVerbs: readonly AddCommand[] = [
   addTitle,
   addDescription,
   addMetadata,
+  addSetLink,
+  addSetBandwidth,
+  addNetStats,
   addCommandLine,
   addQmp,
   addJob,
@@ -127,6 +134,7 @@ function addNouns(program: Command, cli: Cli): void {
   for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
   addNetwork(program, cli);
   addHost(program, cli);
+  addJobs(program, cli);
   addDaemon(program, cli);
   addCall(program, cli);
   addCompletion(program, cli);

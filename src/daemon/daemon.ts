@@ -3,14 +3,18 @@ import { join } from 'node:path';
 import { isVirtError, reasonOf, VirtError } from '../base/errors.ts';
 import { MAX_UNIX_PATH } from '../base/ffi.ts';
 import { ensureDirectory } from '../base/files.ts';
-import { createLogger, type Logger, type LogLevel } from '../base/log.ts';
+import { createLogger, type Logger, type LogLevel, prettyStream } from '../base/log.ts';
 import { listenFds } from '../base/sd-notify.ts';
+import type { HostDeviceProvider, LinkProvider } from '../drivers/driver.ts';
+import { HostDevices } from '../drivers/host-devices/host-devices.ts';
 import { hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
 import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
 import { defaultTimeouts, type EmulatorSource, type QemuDriverOptions } from '../drivers/qemu/options.ts';
 import { CapabilityCache } from '../drivers/qemu/probe/cache.ts';
 import { emulatorFor } from '../drivers/qemu/probe/find.ts';
+import { LinuxLinks } from '../net/links/link-host.ts';
+import { listNeighbours } from '../net/links/neighbours.ts';
 import { readImageHeader } from '../storage/image-header/read.ts';
 import type { DaemonArguments } from './arguments.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
@@ -23,7 +27,11 @@ import { buildNetworking, type Networking } from './networks.ts';
 import { type DaemonPaths, daemonPaths } from './paths.ts';
 import { DomainService } from './services/domain-service.ts';
 import { EventBus } from './services/events.ts';
+import { listHostDevices } from './services/host-device-list.ts';
+import { hostInterfaces } from './services/host-interfaces.ts';
 import { HostService, stateDirectories } from './services/host-service.ts';
+import { createJobs } from './services/jobs.ts';
+import { SessionLinks } from './services/session-links.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { MemoryTidier } from './tidy-memory.ts';
@@ -55,16 +63,20 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   const paths = daemonPaths(args);
   checkSocketPath(paths);
   const config = await loadConfig(args.configFile ?? paths.configFile);
-  const log = daemonLogger(args, config);
+  const log = await daemonLogger(args, config);
   await openSharedDirectories(paths);
   for (const directory of stateDirectories(paths)) await ensureDirectory(directory.path, directory.mode);
   await ensureDirectory(paths.guests, paths.mode === 'system' ? 0o711 : 0o700);
   takeLock(paths.lock);
 
   const events = new EventBus(log);
+  const jobs = createJobs(events);
   const host = new HostService({ paths, config });
-  const networking = buildNetworking({ paths, config, log, events, domains: () => domains });
-  const driver = await buildDriver({ paths, config, log, host, networking });
+  const networking = buildNetworking({ paths, config, log, events, jobs, domains: () => domains });
+  const sessionLinks = networking === undefined ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
+  const links = networking?.links ?? sessionLinks;
+  const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
+  const driver = await buildDriver({ paths, config, log, host, links, hostDevices });
   const facts = await host.facts();
   const domains: DomainService = new DomainService({
     mode: paths.mode,
@@ -72,13 +84,21 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     definitions: new DefinitionStore({ directory: paths.definitions, quarantine: paths.quarantine, log }),
     runtime: new RuntimeStore({ directory: paths.status, log }),
     events,
+    jobs,
     log,
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
+    links: new LinuxLinks(),
+    addresses: {
+      leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],
+      neighbours: listNeighbours,
+    },
     host: { arch: facts.arch, logDirectory: paths.guestLogs, kvmProblem: () => kvmProblem(host) },
   });
   await networking?.open();
   await domains.open();
+  await hostDevices.releaseOthers(domains.runningUuids());
+  await networking?.sweepLinks(domains.runningUuids());
 
   const idle = new IdleExit({
     delayMs: idleDelayMs(args, config, paths),
@@ -92,13 +112,17 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     handlers: buildHandlers({
       domains,
       networks: networking?.service,
+      ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
+      jobs,
       driver,
       log,
       host: {
         facts: () => host.facts(),
         memory: () => host.memory(),
         kvm: () => host.kvmReport(),
-        check: ({ signal }) => host.check(guestUids(paths, config), signal),
+        interfaces: () => hostInterfaces(domains, networking?.service),
+        devices: () => listHostDevices(hostDevices),
+        check: ({ signal }) => host.check(guestUids(paths, config), networking?.checked() ?? [], signal),
       },
       daemon: {
         version,
@@ -141,7 +165,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       tidier.stop();
       await server.close();
       domains.detach();
-      networking?.service.detach();
+      networking?.detach();
       log.info('stopped; guests were left as they are');
     },
   };
@@ -175,11 +199,12 @@ function checkSocketPath(paths: DaemonPaths): void {
     });
 }
 
-function daemonLogger(args: DaemonArguments, config: DaemonConfig): Logger {
+async function daemonLogger(args: DaemonArguments, config: DaemonConfig): Promise<Logger> {
   const configured = config.daemon.log_format;
   const format =
     args.logFormat ?? (configured === 'auto' ? (process.stderr.isTTY ? 'pretty' : 'json') : configured);
-  return createLogger({ level: args.logLevel ?? config.daemon.log_level, format });
+  const level = args.logLevel ?? config.daemon.log_level;
+  return createLogger({ level, ...(format === 'pretty' && { stream: await prettyStream() }) });
 }
 
 function listenTarget(paths: DaemonPaths, config: DaemonConfig): ListenTarget {
@@ -202,9 +227,10 @@ async function buildDriver(parts: {
   readonly config: DaemonConfig;
   readonly log: Logger;
   readonly host: HostService;
-  readonly networking: Networking | undefined;
+  readonly links: LinkProvider | undefined;
+  readonly hostDevices: HostDeviceProvider;
 }): Promise<QemuDriver> {
-  const { paths, config, log, host, networking } = parts;
+  const { paths, config, log, host, links, hostDevices } = parts;
   const { qemu } = config;
   const probe = { timeoutMs: qemu.probe_timeout_seconds * 1000, runtimeDirectory: paths.runtime };
   const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
@@ -252,7 +278,8 @@ async function buildDriver(parts: {
     }),
     kvmReport: () => host.kvmReport(),
     images: { readHeader: readImageHeader },
-    ...(networking && { links: networking.links }),
+    hostDevices,
+    ...(links && { links }),
   };
   return new QemuDriver(options);
 }

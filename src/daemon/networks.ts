@@ -2,13 +2,24 @@
 import { join } from 'node:path';
 import type { Logger } from '../base/log.ts';
 import type { LinkProvider } from '../drivers/driver.ts';
-import { createNetworkHost } from '../net/host.ts';
+import { hasOwnBridge } from '../model/network/network.ts';
+import { needsDnsmasq } from '../net/dnsmasq/config.ts';
+import { dnsmasqFiles } from '../net/dnsmasq/files.ts';
+import { TapFilters } from '../net/filter/tap-filters.ts';
+import { createNetworkHost, networkRuntime } from '../net/host.ts';
+import { linkByName, listLinks } from '../net/links/rtnetlink.ts';
+import { planOf } from '../net/plan-from-definition.ts';
+import { resolverCommands } from '../net/resolved.ts';
 import type { DaemonConfig } from './config.ts';
+import type { CheckedNetwork } from './host-check/networks.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { DomainService } from './services/domain-service.ts';
 import type { EventBus } from './services/events.ts';
+import { GuestFilters } from './services/guest-filters.ts';
 import { GuestLinks } from './services/guest-links.ts';
-import { guestDirectory } from './services/network-guests.ts';
+import type { Jobs } from './services/jobs.ts';
+import type { Network } from './services/network.ts';
+import { filteredCards, guestDirectory } from './services/network-guests.ts';
 import { NetworkService } from './services/network-service.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { NetworkStatusStore } from './state/network-status.ts';
@@ -21,6 +32,12 @@ export interface Networking {
   open(): Promise<void>;
   /** Brings the host in order after a restart, and starts what is to be started. Failures are logged. */
   bringUp(): Promise<void>;
+  /** Deletes links of guests that ended while no daemon looked; told the uuids of those that run. Failures are logged. */
+  sweepLinks(running: ReadonlySet<string>): Promise<void>;
+  /** The active networks, for checks of the host. */
+  checked(): CheckedNetwork[];
+  /** Lets go of the host without touching it, when the daemon stops. */
+  detach(): void;
 }
 
 /** Undefined in a session, where networks need rights that nobody has. */
@@ -29,9 +46,10 @@ export function buildNetworking(parts: {
   readonly config: DaemonConfig;
   readonly log: Logger;
   readonly events: EventBus;
+  readonly jobs: Jobs;
   readonly domains: () => DomainService;
 }): Networking | undefined {
-  const { paths, config, log, events, domains } = parts;
+  const { paths, config, log, events, jobs, domains } = parts;
   if (paths.mode === 'session') return undefined;
   const host = createNetworkHost({
     dnsmasqDirectory: paths.dnsmasq,
@@ -51,13 +69,28 @@ export function buildNetworking(parts: {
     host,
     guests: guestDirectory(domains),
     events,
+    jobs,
     log,
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     allowDnsmasqOptions: config.network.allow_dnsmasq_options,
   });
+  const filters = new TapFilters({ log });
+  const guestLinks = new GuestLinks(service, host, paths.runtime);
+  const links = new GuestFilters({
+    links: guestLinks,
+    filters,
+    networks: service,
+    cards: () => filteredCards(domains()),
+    linkByName,
+    linkByIndex: (index) => listLinks().find((link) => link.index === index),
+    log,
+  });
+  host.subscribe((event) => {
+    if (event.kind === 'leases') void links.follow(event.network); // It tells its failures itself.
+  });
   return {
     service,
-    links: new GuestLinks(service, host),
+    links,
     async open() {
       service.open();
       if (!config.network.define_default || process.getuid?.() !== 0) return;
@@ -67,6 +100,41 @@ export function buildNetworking(parts: {
         log.error({ err: error }, "the network 'default' could not be defined");
       }
     },
-    bringUp: () => service.bringUp(join(paths.runtime, 'networks-autostarted')),
+    async bringUp() {
+      await Promise.all([service.bringUp(join(paths.runtime, 'networks-autostarted')), links.recover()]);
+    },
+    async sweepLinks(running) {
+      try {
+        const deleted = await guestLinks.sweep(running);
+        if (deleted.length > 0) log.warn({ devices: deleted }, 'links that guests left behind were deleted');
+      } catch (error) {
+        log.error({ err: error }, 'links that guests left behind could not be looked for');
+      }
+    },
+    checked: () => service.list({ active: true }).flatMap((network) => checkedNetwork(network, paths)),
+    detach() {
+      filters.detach();
+      service.detach();
+    },
   };
+}
+
+/** None for a network on a bridge or an interface of others. */
+function checkedNetwork({ live }: Network, paths: DaemonPaths): CheckedNetwork[] {
+  if (live === undefined || !hasOwnBridge(live.definition)) return [];
+  const plan = planOf(live.definition, { portForwards: [] });
+  const { name, bridge, forward, subnets, domain } = plan;
+  const pidFile = dnsmasqFiles(plan, paths.dnsmasq, networkRuntime(paths.runtime)).pid;
+  const [first] = subnets;
+  const isRegistered = resolverCommands(plan).length > 0;
+  return [
+    {
+      name,
+      bridge: bridge.name,
+      mode: forward.mode,
+      gateways: subnets.map(({ address }) => address),
+      ...(needsDnsmasq(plan) && { pidFile }),
+      ...(isRegistered && domain && first && { resolver: { domain: domain.name, server: first.address } }),
+    },
+  ];
 }

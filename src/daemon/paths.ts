@@ -36,6 +36,8 @@ export interface DaemonPaths {
   readonly quarantine: string;
   /** Runtime status of guests, UUID.json. */
   readonly status: string;
+  /** Which guest has which device of the host, one file each. */
+  readonly hostDevices: string;
   /** Private runtime directories of guests. */
   readonly guests: string;
   readonly nvram: string;
@@ -89,6 +91,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     dnsmasq: join(base.dataHome, 'libvirt/dnsmasq'),
     quarantine: join(base.config, 'quarantine'),
     status: join(base.runtime, 'status'),
+    hostDevices: join(base.runtime, 'host-devices'),
     guests: join(base.runtime, 'g'),
     nvram: join(base.data, 'nvram'),
     tpm: join(base.data, 'tpm'),

@@ -6,10 +6,12 @@ import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { stateSentence } from '../domains.ts';
 import { parseDisk } from '../options/disk.ts';
+import { parseDuration } from '../options/duration.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import { parseNetworks } from '../options/network.ts';
 import { type AddCommand, collect } from './command.ts';
 import { attachTo, startWithConsole } from './domain-console.ts';
+import { type WaitGoal, waitFor, waitText } from './domain-inspect.ts';
 
 type CreateParams = ParamsInput<'domain.create'>;
 
@@ -38,6 +40,8 @@ interface CreateOptions extends HardwareOptions {
   readonly autostart?: boolean;
   readonly transient?: boolean;
   readonly console?: boolean;
+  readonly wait?: WaitGoal;
+  readonly timeout: string;
 }
 
 /** Help of a param of domain.create. */
@@ -56,7 +60,7 @@ export function addHardwareOptions(command: Command, defaults: { readonly memory
     .option('--cdrom <file>', help('cdrom'))
     .option(
       '--network <network>',
-      'user[,forward=tcp:2222:22]..., network=NAME, bridge=NAME, each with [,model=virtio], or none. May be given several times. When not given: the network default where it is active, else user.',
+      'user[,forward=tcp:2222:22]..., passt[,forward=...], network=NAME, bridge=NAME, segment=NAME, each with [,model=virtio], or none. May be given several times. When not given: the network default where it is active, else user.',
       collect,
     )
     .option('--kernel <file>', help('kernel'))
@@ -124,6 +128,12 @@ export const addCreate: AddCommand = (parent, cli) => {
     .option('--autostart', help('autostart'))
     .option('--transient', help('transient'))
     .option('--console', 'Start it and attach to its console.')
+    .addOption(
+      new Option('--wait <sign>', 'Start it, and wait until it has an address or answers.')
+        .choices(['address', 'agent', 'ssh'])
+        .conflicts('console'),
+    )
+    .option('--timeout <time>', 'How long --wait waits at most.', '2m')
     .addHelpText('after', examples)
     .action((options: CreateOptions) => create(cli, options));
 };
@@ -143,10 +153,12 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
     autostart = false,
     transient = false,
     console: attaches = false,
+    wait,
   } = options;
+  const timeoutMs = parseDuration('--timeout', options.timeout);
   if (attaches && cli.out.isJson)
     throw badOption('--console', name, 'a console has no JSON form', 'leave --console or --json out');
-  const isStarted = options.start === true || transient;
+  const isStarted = options.start === true || transient || wait !== undefined;
   const params: CreateParams = {
     name,
     ...hardwareParams(cli, options),
@@ -161,10 +173,18 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
     const result = await client.call('domain.create', params);
     for (const warning of result.warnings) cli.out.warn(warning);
     const { domain } = result;
+    if (wait !== undefined && cli.out.isJson) {
+      // One document, of the domain as it is then.
+      cli.out.result({ ...result, domain: await waitFor(client, domain.uuid, wait, timeoutMs) }, () => '');
+      return;
+    }
     cli.out.result(
       result,
       () => `Domain '${domain.name}' is made (${domain.uuid}).\n${nextStep(result.domain)}`,
     );
+    if (wait !== undefined) {
+      cli.out.write(waitText(await waitFor(client, domain.uuid, wait, timeoutMs), wait));
+    }
     if (!attaches) return;
     if (domain.active) await attachTo(cli, domain.uuid, {});
     else await startWithConsole(cli, client, { domain: domain.uuid });

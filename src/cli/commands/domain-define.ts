@@ -53,8 +53,9 @@ export const addDefine: AddCommand = (parent, cli) => {
 };
 
 function reportDefined(cli: Cli, result: Result<'domain.define'>, what: string): void {
-  const { domain, dropped } = result;
+  const { domain, dropped, warnings } = result;
   warnDropped(cli, dropped);
+  for (const warning of warnings) cli.out.warn(warning);
   cli.out.result(result, () => `Domain '${domain.name}' is ${what} (${domain.uuid}).\n`);
 }
 

@@ -1,11 +1,13 @@
 /** `domain log|wait|job|command-line|qmp|screenshot|send-key`: looking into a domain, and touching its keyboard. */
 import { writeFile } from 'node:fs/promises';
 import { Option } from 'commander';
+import type { VireoClient } from '../../api/client.ts';
+import type { Result } from '../../api/index.ts';
 import { fileError } from '../../base/errors.ts';
 import { parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { stateSentence, withDomain } from '../domains.ts';
+import { type DomainRef, stateSentence, withDomain } from '../domains.ts';
 import { safeLines } from '../format/table.ts';
 import { parseDuration } from '../options/duration.ts';
 import { badOption, parseCount } from '../options/fields.ts';
@@ -36,31 +38,65 @@ export const addLog: AddCommand = (parent, cli) => {
     });
 };
 
-const waitStates = ['running', 'paused', 'shutoff', 'crashed', 'pmsuspended'] as const;
+export const waitGoals = [
+  'running',
+  'paused',
+  'shutoff',
+  'crashed',
+  'pmsuspended',
+  'address',
+  'agent',
+  'ssh',
+] as const;
+
+export type WaitGoal = (typeof waitGoals)[number];
 
 interface WaitOptions {
-  readonly for: (typeof waitStates)[number];
+  readonly for: WaitGoal;
   readonly timeout: string;
 }
 
 export const addWait: AddCommand = (parent, cli) => {
   parent
     .command('wait')
-    .summary('wait until a domain is in a state')
-    .description(methodSummary('domain.wait'))
+    .summary('wait until a domain is in a state, has an address, or answers')
+    .description(
+      `${methodSummary('domain.wait')} --for address: the guest has an address. --for agent: its guest agent answers. --for ssh: its SSH server does.`,
+    )
     .argument('<domain>', DOMAIN_HELP)
     .addOption(
-      new Option('--for <state>', paramHelp('domain.wait', 'until')).choices(waitStates).default('shutoff'),
+      new Option('--for <state>', paramHelp('domain.wait', 'until')).choices(waitGoals).default('shutoff'),
     )
     .option('--timeout <time>', 'How long at most.', '1m')
     .action(async (name: string, options: WaitOptions) => {
       const timeoutMs = parseDuration('--timeout', options.timeout);
       const result = await withDomain(cli, name, (client, domain) =>
-        client.call('domain.wait', { domain, until: options.for, timeoutMs }),
+        waitFor(client, domain, options.for, timeoutMs),
       );
-      cli.out.result(result, () => `${stateSentence(result)}\n`);
+      cli.out.result(result, () => waitText(result, options.for));
     });
 };
+
+/** Waits; the client's own patience ends a little after the daemon's, which has more to say. */
+export function waitFor(
+  client: VireoClient,
+  domain: DomainRef,
+  until: WaitGoal,
+  timeoutMs: number,
+): Promise<Result<'domain.wait'>> {
+  return client.call('domain.wait', { domain, until, timeoutMs });
+}
+
+/** What a wait came to, for people. */
+export function waitText(result: Result<'domain.wait'>, goal: WaitGoal): string {
+  const { name, reached } = result;
+  if (goal === 'agent') return `The guest agent of '${name}' answers.\n`;
+  if (reached === null) return `${stateSentence(result)}\n`;
+  const { address, port } = reached;
+  return port === null
+    ? `Domain '${name}' has the address ${address}.\n`
+    : `SSH of '${name}' answers at ${address} port ${port}.\n`;
+}
 
 export const addJob: AddCommand = (parent, cli) => {
   parent

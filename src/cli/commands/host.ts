@@ -1,16 +1,19 @@
-/** `host info|check|capabilities|domain-capabilities`. */
+/** `host info|check|interfaces|devices|capabilities|domain-capabilities`. */
 import { Option } from 'commander';
 import type { Result } from '../../api/index.ts';
 import { formatBytes } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { Tone } from '../format/colour.ts';
+import { findingsText } from '../format/findings.ts';
 import type { Output } from '../format/output.ts';
 import { safeLines } from '../format/table.ts';
-import { counted, wrapText } from '../format/wrap.ts';
+import { counted } from '../format/wrap.ts';
 import type { AddCommand } from './command.ts';
 
 type HostInfo = Result<'host.info'>;
+type HostInterface = Result<'host.interfaces'>['interfaces'][number];
+type HostDevice = Result<'host.devices'>['devices'][number];
 type Check = Result<'host.check'>['checks'][number];
 
 export const addHost: AddCommand = (parent, cli) => {
@@ -20,6 +23,8 @@ export const addHost: AddCommand = (parent, cli) => {
     .description('Looks at the host.');
   addInfo(host, cli);
   addCheck(host, cli);
+  addInterfaces(host, cli);
+  addDevices(host, cli);
   addCapabilities(host, cli);
   addDomainCapabilities(host, cli);
 };
@@ -78,27 +83,84 @@ const addCheck: AddCommand = (host, cli) => {
     });
 };
 
-/** One check a paragraph: its status in a column of its own, then title and finding, then the repair. */
 function checkReport(out: Output, checks: readonly Check[]): string {
-  const indent = ' '.repeat(STATUS_COLUMNS);
-  const width = out.width === undefined ? undefined : Math.max(out.width - STATUS_COLUMNS, NARROWEST);
-  const paragraph = (check: Check) => {
-    const tone = checkTones[check.status];
-    const lines = wrapText(`${check.title}: ${check.detail}`, width);
-    if (check.repair !== null && check.status !== 'ok')
-      lines.push(...wrapText(`repair: ${check.repair}`, width));
-    const status = out.paint(tone, check.status) + ' '.repeat(STATUS_COLUMNS - check.status.length);
-    return `${status}${lines.join(`\n${indent}`)}\n`;
-  };
   const count = (status: Check['status']) => checks.filter((check) => check.status === status).length;
   const verdict = `${count('ok')} ok, ${counted(count('warning'), 'warning')}, ${counted(count('problem'), 'problem')}`;
-  return `${checks.map(paragraph).join('')}\n${out.paint('strong', verdict)}\n`;
+  return `${findingsText(out, checks, checkTones)}\n${out.paint('strong', verdict)}\n`;
 }
 
-/** The longest status and two blanks. */
-const STATUS_COLUMNS = 'warning'.length + 2;
-/** Text is never broken into less than this. */
-const NARROWEST = 30;
+const addInterfaces: AddCommand = (host, cli) => {
+  host
+    .command('interfaces')
+    .summary('list the network interfaces')
+    .description(methodSummary('host.interfaces'))
+    .option('--type <type>', paramHelp('host.interfaces', 'type'))
+    .action(async ({ type }: { readonly type?: string }) => {
+      const params = type === undefined ? {} : { type };
+      const result = await cli.withClient((client) => client.call('host.interfaces', params));
+      cli.out.result(result, () => interfaceTable(cli.out, result.interfaces));
+    });
+};
+
+function interfaceTable(out: Output, interfaces: readonly HostInterface[]): string {
+  if (interfaces.length === 0) return 'There are none.\n';
+  return out.table(interfaces, [
+    { title: 'NAME', value: ({ name }) => name },
+    { title: 'TYPE', value: ({ type, vlan }) => (vlan === null ? type : `${type} ${vlan}`) },
+    { title: 'STATE', value: stateOfInterface },
+    { title: 'MAC', value: ({ mac }) => mac ?? '' },
+    { title: 'MTU', value: ({ mtu }) => String(mtu) },
+    { title: 'ON', value: ({ master, parent }) => master ?? parent ?? '' },
+    {
+      title: 'ADDRESSES',
+      value: ({ addresses }) => addresses.map(({ address, prefix }) => `${address}/${prefix}`).join(' '),
+      shrinks: true,
+    },
+    { title: 'USED BY', value: ({ owner }) => (owner === null ? '' : `${owner.type} ${owner.name}`) },
+  ]);
+}
+
+/** `up 1000 Mbit/s`; an interface whose driver tells no state is what it was set to. */
+function stateOfInterface({ up, state, speedMbps }: HostInterface): string {
+  if (!up) return 'down';
+  const word = state === 'unknown' ? 'up' : state === 'up' ? 'up' : `no link (${state})`;
+  return speedMbps === null || word !== 'up' ? word : `${word} ${speedMbps} Mbit/s`;
+}
+
+const addDevices: AddCommand = (host, cli) => {
+  host
+    .command('devices')
+    .summary('list the PCI and USB devices')
+    .description(methodSummary('host.devices'))
+    .addOption(new Option('--type <type>', paramHelp('host.devices', 'type')).choices(['pci', 'usb']))
+    .action(async ({ type }: { readonly type?: 'pci' | 'usb' }) => {
+      const params = type === undefined ? {} : { type };
+      const result = await cli.withClient((client) => client.call('host.devices', params));
+      cli.out.result(result, () => deviceTable(cli.out, result.devices));
+    });
+};
+
+function deviceTable(out: Output, devices: readonly HostDevice[]): string {
+  if (devices.length === 0) return 'There are none.\n';
+  return out.table(devices, [
+    { title: 'TYPE', value: ({ type }) => type },
+    { title: 'ADDRESS', value: addressOf },
+    { title: 'IDS', value: ({ ids }) => ids },
+    { title: 'DRIVER', value: (one) => (one.type === 'pci' ? (one.driver ?? '') : '') },
+    { title: 'GROUP', value: (one) => (one.type === 'pci' ? String(one.iommuGroup ?? '') : '') },
+    { title: 'USED BY', value: ({ usedBy }) => usedBy?.name ?? '' },
+    {
+      title: 'NAME',
+      value: ({ vendor, product }) => [vendor, product].filter((word) => word !== null).join(' '),
+      shrinks: true,
+    },
+  ]);
+}
+
+/** As <address> has it for USB: bus and device. */
+function addressOf(one: HostDevice): string {
+  return one.type === 'pci' ? one.address : `bus ${one.bus} device ${one.device}`;
+}
 
 const addCapabilities: AddCommand = (host, cli) => {
   host

@@ -1,6 +1,6 @@
 /** `network define|undefine|create|create-xml|xml|edit|update`: definitions of networks. */
 import { Option } from 'commander';
-import type { Result } from '../../api/index.ts';
+import type { ParamsInput, Result } from '../../api/index.ts';
 import { updateCommands, updateSections } from '../../model/network/update.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
@@ -8,7 +8,7 @@ import { editDefinition } from '../edit-definition.ts';
 import { safeLines } from '../format/table.ts';
 import { forEachNetwork, NETWORK_HELP } from '../networks.ts';
 import { badOption, parseCount } from '../options/fields.ts';
-import type { AddCommand } from './command.ts';
+import { type AddCommand, collect } from './command.ts';
 import { lenientHelp, readDocument, warnDropped } from './domain-define.ts';
 
 const FILE_HELP = 'File with network XML; - is standard input.';
@@ -54,10 +54,11 @@ export const addNetworkUndefine: AddCommand = (parent, cli) => {
 };
 
 interface CreateOptions {
-  readonly mode: 'nat' | 'route' | 'open' | 'isolated';
+  readonly mode: NonNullable<ParamsInput<'network.create'>['mode']>;
   readonly subnet?: string;
   readonly domainName?: string;
   readonly bridge?: string;
+  readonly interface?: readonly string[];
   readonly dhcp: boolean;
   readonly start?: boolean;
   readonly autostart?: boolean;
@@ -71,12 +72,17 @@ export const addNetworkCreate: AddCommand = (parent, cli) => {
     .argument('<name>', 'Its name.')
     .addOption(
       new Option('--mode <mode>', paramHelp('network.create', 'mode'))
-        .choices(['nat', 'route', 'open', 'isolated'])
+        .choices(['nat', 'route', 'open', 'isolated', 'bridge', 'private', 'vepa', 'passthrough'])
         .default('nat'),
     )
     .option('--subnet <subnet>', paramHelp('network.create', 'subnet'))
     .option('--domain-name <name>', paramHelp('network.create', 'domainName'))
     .option('--bridge <name>', paramHelp('network.create', 'bridge'))
+    .option(
+      '--interface <name>',
+      `${paramHelp('network.create', 'interfaces')} May be given several times.`,
+      collect,
+    )
     .option('--no-dhcp', 'Give no addresses to guests.')
     .option('--start', paramHelp('network.create', 'start'))
     .option('--autostart', paramHelp('network.create', 'autostart'))
@@ -84,14 +90,23 @@ export const addNetworkCreate: AddCommand = (parent, cli) => {
 };
 
 async function create(cli: Cli, name: string, options: CreateOptions): Promise<void> {
-  const result = await cli.withClient((client) => client.call('network.create', { name, ...options }));
+  const { interface: interfaces, ...wish } = options;
+  const result = await cli.withClient((client) =>
+    client.call('network.create', { name, ...wish, ...(interfaces && { interfaces: [...interfaces] }) }),
+  );
   const { network, warnings } = result;
   for (const warning of warnings) cli.out.warn(warning);
   const state = network.active ? 'active' : 'stored';
-  cli.out.result(
-    result,
-    () => `Network '${network.name}' is ${state}: ${network.subnets.join(', ')} on ${network.bridge}.\n`,
-  );
+  cli.out.result(result, () => `Network '${network.name}' is ${state}: ${placeText(network, interfaces)}.\n`);
+}
+
+/** Where it is: subnets on a bridge, a bridge of the host, or its interfaces. */
+function placeText(
+  { subnets, bridge }: Result<'network.create'>['network'],
+  interfaces: readonly string[] = [],
+): string {
+  const place = `on ${bridge ?? interfaces.join(', ')}`;
+  return subnets.length > 0 ? `${subnets.join(', ')} ${place}` : place;
 }
 
 export const addNetworkCreateXml: AddCommand = (parent, cli) => {

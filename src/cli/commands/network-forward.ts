@@ -6,7 +6,7 @@ import type { Cli } from '../cli.ts';
 import type { Output } from '../format/output.ts';
 import { NETWORK_HELP } from '../networks.ts';
 import { badOption } from '../options/fields.ts';
-import { formatEndpoint, parseForward, parseHostEnd } from '../options/forward.ts';
+import { formatEndpoint, parseForward, parseHostEnd, splitRange } from '../options/forward.ts';
 import type { AddCommand } from './command.ts';
 
 type Forward = Result<'network.port-forward.add'>;
@@ -30,7 +30,10 @@ export const addNetworkForward: AddCommand = (parent, cli) => {
     .description(methodSummary('network.port-forward.add'))
     .argument('<network>', NETWORK_HELP)
     .argument('<guest>', TO_HELP)
-    .argument('<forward>', '[tcp|udp:][HOST-ADDRESS:]HOST-PORT:GUEST-PORT, like 8080:80.')
+    .argument(
+      '<forward>',
+      '[tcp|udp:][HOST-ADDRESS:]HOST-PORT[-LAST]:GUEST-PORT, like 8080:80 or 8000-8009:8000.',
+    )
     .action((network: string, guest: string, text: string) => add(cli, { network, guest, text }));
   forward
     .command('remove')
@@ -53,11 +56,18 @@ export function forwardTable(out: Output, forwards: readonly Forward[]): string 
       value: (forward) => (forward.active ? 'active' : 'waiting'),
       tone: (forward) => (forward.active ? 'good' : 'warning'),
     },
+    { title: 'TROUBLE', value: (forward) => forward.trouble ?? '', shrinks: true },
   ]);
 }
 
-const hostEnd = (forward: Forward) => formatEndpoint(forward.hostAddress ?? undefined, forward.hostPort);
-const guestEnd = (forward: Forward) => formatEndpoint(forward.guestAddress ?? undefined, forward.guestPort);
+const hostEnd = ({ hostAddress, hostPort, count }: Forward) => portsAt(hostAddress, hostPort, count);
+const guestEnd = ({ guestAddress, guestPort, count }: Forward) => portsAt(guestAddress, guestPort, count);
+
+/** `192.0.2.1:8000-8009`, `ports 8000-8009`, `port 80`. */
+function portsAt(address: string | null, port: number, count: number): string {
+  const first = formatEndpoint(address ?? undefined, port);
+  return count === 1 ? first : `${first.replace(/^port /, 'ports ')}-${port + count - 1}`;
+}
 
 async function list(cli: Cli, network: string): Promise<void> {
   const result = await cli.withClient((client) => client.call('network.port-forward.list', { network }));
@@ -75,7 +85,8 @@ interface Wish {
 }
 
 async function add(cli: Cli, { network, guest, text }: Wish): Promise<void> {
-  const { guestAddress, ...end } = parseForward('the forward', text);
+  const { text: single, count } = splitRange('the forward', text);
+  const { guestAddress, ...end } = parseForward('the forward', single);
   if (guestAddress !== undefined)
     throw badOption(
       'the forward',
@@ -85,18 +96,18 @@ async function add(cli: Cli, { network, guest, text }: Wish): Promise<void> {
     );
   const to = isIP(guest) === 0 ? { guest } : { guestAddress: guest };
   const result = await cli.withClient((client) =>
-    client.call('network.port-forward.add', { network, ...end, ...to }),
+    client.call('network.port-forward.add', { network, ...end, ...to, count }),
   );
   const waits = result.active ? '' : ', as soon as it is there';
   cli.out.result(
     result,
     () =>
-      `${result.protocol} ${hostEnd(result)} leads to ${result.guest === null ? guestEnd(result) : `port ${result.guestPort} of '${result.guest}'`}${waits}.\n`,
+      `${result.protocol} ${hostEnd(result)} leads to ${result.guest === null ? guestEnd(result) : `${portsAt(null, result.guestPort, result.count)} of '${result.guest}'`}${waits}.\n`,
   );
 }
 
 async function remove(cli: Cli, network: string, text: string): Promise<void> {
-  const { protocol, hostAddress, hostPort } = parseHostEnd(text);
+  const { protocol, hostAddress, hostPort } = parseHostEnd(splitRange('the forward', text).text);
   await cli.withClient((client) =>
     client.call('network.port-forward.remove', {
       network,

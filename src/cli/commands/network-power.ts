@@ -14,6 +14,7 @@ export const addNetworkStart: AddCommand = (parent, cli) => {
     .action((names: string[]) =>
       forEachNetwork(cli, names, async (client, network) => {
         const document = await client.call('network.start', { network });
+        for (const warning of document.warnings) cli.out.warn(warning);
         return { document, said: `Network '${document.name}' is active.` };
       }),
     );

@@ -12,6 +12,13 @@ import {
 import { addNetworkForward } from './network-forward.ts';
 import { addNetworkLeases, addNetworkList, addNetworkShow } from './network-list.ts';
 import { addNetworkAutostart, addNetworkReload, addNetworkStart, addNetworkStop } from './network-power.ts';
+import {
+  addNetworkDescription,
+  addNetworkMetadata,
+  addNetworkPorts,
+  addNetworkTitle,
+} from './network-settings.ts';
+import { addNetworkTest } from './network-test.ts';
 
 const verbs: readonly AddCommand[] = [
   addNetworkList,
@@ -21,13 +28,18 @@ const verbs: readonly AddCommand[] = [
   addNetworkStart,
   addNetworkStop,
   addNetworkReload,
+  addNetworkTest,
   addNetworkUndefine,
   addNetworkXml,
   addNetworkEdit,
   addNetworkUpdate,
   addNetworkLeases,
+  addNetworkPorts,
   addNetworkForward,
   addNetworkAutostart,
+  addNetworkTitle,
+  addNetworkDescription,
+  addNetworkMetadata,
   addNetworkCreateXml,
 ];
 

@@ -1,35 +1,16 @@
 /** The completion script for bash (4.0 or newer). */
-import { kindWord, quote, steps, valueOptions } from './shell.ts';
+import { kindWord, lookupFunctions, quote, walkOverWords } from './shell.ts';
 import { allCommands, type CommandNode, pathKey } from './tree.ts';
+
+const answers = { at: 'REPLY', kind: 'REPLY' };
 
 /** Formats the whole script. `source <(vireo completion bash)` switches it on. */
 export function bashCompletion(root: CommandNode): string {
   const topFlags = flagsOf(root);
-  const walks = steps(root).map(
-    ({ from, word, to }) => `    ${quote(`${from}/${word}`)}) REPLY=${quote(to)} ;;`,
-  );
-  const values = valueOptions(root).map(
-    ({ at, flag, kind }) =>
-      `    ${at === '' ? `*${quote(`/${flag}`)}` : quote(`${at}/${flag}`)}) REPLY=${quote(kind)} ;;`,
-  );
   const nodes = allCommands(root).map((node) => nodeCase(node, topFlags));
   return `# Completion of vireo for bash. Made by: vireo completion bash
 
-# Where the word $2 leads from the command $1.
-_vireo_step() {
-  case "$1/$2" in
-${walks.join('\n')}
-    *) REPLY='' ; return 1 ;;
-  esac
-}
-
-# What the option $2 of the command $1 takes; fails for a switch.
-_vireo_value() {
-  case "$1/$2" in
-${values.join('\n')}
-    *) REPLY='' ; return 1 ;;
-  esac
-}
+${lookupFunctions(root, answers)}
 
 # Subcommands, options and arguments of the command $1.
 _vireo_command() {
@@ -60,25 +41,7 @@ _vireo() {
   local subcommands options arguments repeats
   local -a globals=()
   COMPREPLY=()
-  for ((index = 1; index < COMP_CWORD; index++)); do
-    word=\${COMP_WORDS[index]}
-    if [[ -n $pending ]]; then
-      case $pending in -c | --connect | --root) globals+=("$pending" "$word") ;; esac
-      pending=''
-    elif [[ $word == -* ]]; then
-      if [[ $word != *=* ]] && _vireo_value "$at" "$word"; then pending=$word; fi
-    elif _vireo_step "$at" "$word"; then
-      at=$REPLY
-    else
-      position=$((position + 1))
-    fi
-  done
-  if [[ -n $pending ]]; then
-    _vireo_value "$at" "$pending"
-    _vireo_complete_kind "$REPLY"
-    return
-  fi
-  _vireo_command "$at"
+${walkOverWords(answers, { from: 1, to: 'COMP_CWORD', word: '${COMP_WORDS[index]}' })}
   if [[ $current == -* ]]; then
     _vireo_offer "\${options// /$'\\n'}"
   elif [[ -n $subcommands ]]; then

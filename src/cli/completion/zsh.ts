@@ -1,35 +1,16 @@
 /** The completion script for zsh, with descriptions. */
-import { kindWord, quote, steps, valueOptions } from './shell.ts';
+import { kindWord, lookupFunctions, quote, walkOverWords } from './shell.ts';
 import { allCommands, type CommandNode, type OptionNode, pathKey } from './tree.ts';
+
+const answers = { at: 'reply_at', kind: 'reply_kind' };
 
 /** Formats the whole script. It works sourced, and as a file `_vireo` in a directory of $fpath. */
 export function zshCompletion(root: CommandNode): string {
-  const walks = steps(root).map(
-    ({ from, word, to }) => `    ${quote(`${from}/${word}`)}) reply_at=${quote(to)} ;;`,
-  );
-  const values = valueOptions(root).map(
-    ({ at, flag, kind }) =>
-      `    ${at === '' ? `*${quote(`/${flag}`)}` : quote(`${at}/${flag}`)}) reply_kind=${quote(kind)} ;;`,
-  );
   const nodes = allCommands(root).map((node) => nodeCase(node, root.options));
   return `#compdef vireo
 # Completion of vireo for zsh. Made by: vireo completion zsh
 
-# Where the word $2 leads from the command $1.
-_vireo_step() {
-  case "$1/$2" in
-${walks.join('\n')}
-    *) reply_at='' ; return 1 ;;
-  esac
-}
-
-# What the option $2 of the command $1 takes; fails for a switch.
-_vireo_value() {
-  case "$1/$2" in
-${values.join('\n')}
-    *) reply_kind='' ; return 1 ;;
-  esac
-}
+${lookupFunctions(root, answers)}
 
 # Subcommands, options and arguments of the command $1, described as NAME:TEXT.
 _vireo_command() {
@@ -52,25 +33,7 @@ _vireo() {
   local at='' word pending='' reply_at reply_kind repeats
   local -i position=0 index
   local -a subcommands options arguments globals
-  for ((index = 2; index < CURRENT; index++)); do
-    word=\${(Q)words[index]}
-    if [[ -n $pending ]]; then
-      case $pending in -c | --connect | --root) globals+=("$pending" "$word") ;; esac
-      pending=''
-    elif [[ $word == -* ]]; then
-      if [[ $word != *=* ]] && _vireo_value "$at" "$word"; then pending=$word; fi
-    elif _vireo_step "$at" "$word"; then
-      at=$reply_at
-    else
-      position+=1
-    fi
-  done
-  if [[ -n $pending ]]; then
-    _vireo_value "$at" "$pending"
-    _vireo_complete_kind "$reply_kind"
-    return
-  fi
-  _vireo_command "$at"
+${walkOverWords(answers, { from: 2, to: 'CURRENT', word: '${(Q)words[index]}' })}
   if [[ \${words[CURRENT]} == -* ]]; then
     _describe option options
   elif (( \${#subcommands} )); then

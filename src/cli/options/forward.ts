@@ -38,6 +38,25 @@ export function parseForward(what: string, text: string): ForwardOption {
   };
 }
 
+/**
+ * Ranges as networks take them, `8000-8009:8000` or `8000-8009:80-89`: the text with the first port of each, and how many
+ * there are.
+ * @throws VirtError request.invalid
+ */
+export function splitRange(what: string, text: string): { readonly text: string; readonly count: number } {
+  const range = /(?<![\w.])(\d{1,5})-(\d{1,5})(?![\w.])/g;
+  const counts = [...text.matchAll(range)].map(([, first, last]) => Number(last) - Number(first) + 1);
+  const [count = 1, second = count] = counts;
+  if (count < 1 || second !== count)
+    throw badOption(
+      what,
+      text,
+      'its ranges do not fit',
+      'write it like 8000-8009:8000, the lower port first',
+    );
+  return { text: text.replace(range, '$1'), count };
+}
+
 /** Takes an address off the front when one is there; host names are refused, since they can change their meaning. */
 function takeAddress(what: string, text: string, parts: string[]): string | undefined {
   const first = parts[0];

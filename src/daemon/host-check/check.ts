@@ -7,6 +7,7 @@ import { close, FfiError, open } from '../../base/ffi.ts';
 import { currentIdentity, type ProcessIdentity } from '../../kvm/access.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import type { KvmReport } from '../../kvm/report.ts';
+import type { CheckedNetwork } from './networks.ts';
 
 /** `absent`: not there, and guests work without it; `warning`: works, with a drawback; `problem`: something won't work. */
 export type CheckStatus = 'ok' | 'warning' | 'problem' | 'absent';
@@ -49,6 +50,8 @@ export interface CheckContext {
   readonly kvm: KvmReport;
   readonly directories: readonly StateDirectory[];
   readonly guestUids: UidRange | undefined;
+  /** Active networks with a bridge of their own. */
+  readonly networks: readonly CheckedNetwork[];
   findProgram(name: string): Promise<string | undefined>;
   /** Runs a program within the time limit; never throws for a program's failure. */
   ask(program: string, args: readonly string[]): Promise<ProgramAnswer>;

@@ -52,30 +52,61 @@ export async function checkForwardPolicy(context: CheckContext): Promise<HostChe
     context.ask('nft', ['-j', 'list', 'chains']),
   ]);
   const rules = iptables.ok ? iptables.stdout : '';
-  const hasDocker = /^-N DOCKER-USER$/m.test(rules);
-  const dropping = [
-    ...(/^-P FORWARD DROP$/m.test(rules) ? ['iptables chain FORWARD'] : []),
-    ...(nft.ok ? droppingChains(nft.stdout) : []),
-  ];
+  const chains = nft.ok ? parseChains(nft.stdout) : [];
+  const isIptablesDropping = /^-P FORWARD DROP$/m.test(rules);
+  const others = droppingChains(chains);
+  const dropping = [...(isIptablesDropping ? ['iptables chain FORWARD'] : []), ...others];
+  const owner = ownerOf(rules, chains);
   if (!iptables.ok && !nft.ok) {
     return { ...base, status: 'absent', detail: 'the rules cannot be read here' };
   }
-  if (dropping.length === 0) {
-    return { ...base, status: 'ok', detail: hasDocker ? 'accepting; Docker is here' : 'accepting' };
-  }
+  const here = owner === undefined ? '' : `; ${owner.name} is here`;
+  if (dropping.length === 0) return { ...base, status: 'ok', detail: `accepting${here}` };
+  // Rules in iptables' own chains come before its policy; no accept of ours overrules another nft chain's drop.
+  const whose =
+    others.length > 0
+      ? 'guests on any bridge may be cut off'
+      : "Vireo's own networks have their rules in the same chain; guests on other bridges may be cut off";
   return {
     ...base,
     status: 'warning',
-    detail: `forwarded packets are dropped by default (${dropping.join(', ')})${hasDocker ? '; Docker set this up' : ''}: guests on bridges may be cut off`,
-    repair: hasDocker
-      ? 'iptables -I DOCKER-USER -i BRIDGE -j ACCEPT; iptables -I DOCKER-USER -o BRIDGE -j ACCEPT'
-      : 'iptables -I FORWARD -i BRIDGE -j ACCEPT; iptables -I FORWARD -o BRIDGE -j ACCEPT, or the like in your firewall',
+    detail: `forwarded packets are dropped by default (${dropping.join(', ')})${here}: ${whose}`,
+    repair:
+      owner?.repair ?? [...(isIptablesDropping ? [plainRepair] : []), ...others.map(nftRepair)].join('; '),
   };
 }
 
-/** Base chains at hook forward with policy drop, from `nft -j list chains` (libnftables-json(5)). */
-function droppingChains(json: string): string[] {
-  const chains = parseChains(json).filter((chain) => chain.hook === 'forward' && chain.policy === 'drop');
+const plainRepair =
+  'iptables -I FORWARD -i BRIDGE -j ACCEPT; iptables -I FORWARD -o BRIDGE -j ACCEPT, or the like in your firewall';
+
+const nftRepair = (chain: string): string =>
+  ['iifname', 'oifname']
+    .map((key) => `nft insert rule ${chain.replace('nft chain ', '')} ${key} BRIDGE accept`)
+    .join('; ');
+
+/** Who rules over the host's packets, and what to tell them; the first that is there. */
+const owners: readonly { readonly name: string; readonly sign: RegExp; readonly repair: string }[] = [
+  {
+    name: 'Docker',
+    sign: /^-N DOCKER-USER$/m,
+    repair: 'iptables -I DOCKER-USER -i BRIDGE -j ACCEPT; iptables -I DOCKER-USER -o BRIDGE -j ACCEPT',
+  },
+  {
+    name: 'ufw',
+    sign: /^-N ufw-user-forward$/m,
+    repair: 'ufw route allow in on BRIDGE; ufw route allow out on BRIDGE',
+  },
+];
+
+function ownerOf(rules: string, chains: readonly Chain[]): { name: string; repair: string } | undefined {
+  const found = owners.find(({ sign }) => sign.test(rules));
+  if (found !== undefined || !chains.some(({ table }) => table === 'firewalld')) return found;
+  return { name: 'firewalld', repair: 'firewall-cmd --zone=libvirt --change-interface=BRIDGE' };
+}
+
+/** Base chains at hook forward with policy drop, as nft prints them (libnftables-json(5)). */
+function droppingChains(all: readonly Chain[]): string[] {
+  const chains = all.filter((chain) => chain.hook === 'forward' && chain.policy === 'drop');
   // iptables' own chain shows up here a second time.
   return chains
     .filter((chain) => !(chain.table === 'filter' && chain.name === 'FORWARD'))
@@ -117,7 +148,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-export function checkIpForward({ files, mode }: CheckContext): HostCheck {
+export function checkIpForward({ files, mode, networks }: CheckContext): HostCheck {
   const base = { id: 'ip-forward', title: 'IP forwarding' };
   const value = files.read('/proc/sys/net/ipv4/ip_forward')?.trim();
   if (value === '1') return { ...base, status: 'ok', detail: 'on' };
@@ -125,6 +156,14 @@ export function checkIpForward({ files, mode }: CheckContext): HostCheck {
   if (mode === 'session') {
     return { ...base, status: 'absent', detail: 'off; user-mode networking does not need it' };
   }
+  const cut = networks.filter((network) => network.mode === 'nat' || network.mode === 'route');
+  if (cut.length > 0)
+    return {
+      ...base,
+      status: 'problem',
+      detail: `off: somebody has switched it off, and guests on ${cut.map(({ name }) => `'${name}'`).join(', ')} reach nobody`,
+      repair: cut.map(({ name }) => `vireo network reload ${name}`).join('; '),
+    };
   return {
     ...base,
     status: 'warning',

@@ -9,6 +9,7 @@ import {
 } from './check.ts';
 import { checkDevices } from './devices.ts';
 import { checkFirewallBackend, checkForwardPolicy, checkIpForward } from './firewall.ts';
+import { type CheckedNetwork, checkNetworks } from './networks.ts';
 import { checkEfiFirmware, checkPrograms, checkQemu } from './programs.ts';
 import {
   checkCgroups,
@@ -26,6 +27,7 @@ interface HostCheckOptions {
   readonly directories: readonly StateDirectory[];
   /** User ids of guests in system mode; undefined when guests run under the daemon's user. */
   readonly guestUids?: UidRange;
+  readonly networks?: readonly CheckedNetwork[];
   /** For each program that is run. Slow hosts (emulated ones) need more. */
   readonly programTimeoutMs: number;
   /** A report at hand; probed anew when left out. */
@@ -47,16 +49,18 @@ export async function checkHost(options: HostCheckOptions): Promise<HostCheck[]>
     kvm,
     directories: options.directories,
     guestUids: options.guestUids,
+    networks: options.networks ?? [],
   });
 }
 
 /** All checks, in the order in which they are shown. */
 export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
-  const [qemu, programs, firewall, forward] = await Promise.all([
+  const [qemu, programs, firewall, forward, networks] = await Promise.all([
     checkQemu(context),
     checkPrograms(context),
     checkFirewallBackend(context),
     checkForwardPolicy(context),
+    context.mode === 'system' ? checkNetworks(context) : [],
   ]);
   return [
     checkKvm(context),
@@ -69,6 +73,7 @@ export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
     firewall,
     forward,
     checkIpForward(context),
+    ...networks,
     checkCgroups(context),
     checkSystemd(context),
     checkGuestUids(context),

@@ -1,10 +1,9 @@
-/** Touching a running domain: keys, screen, consoles, port forwards, raw monitor; and waiting for a state. */
+/** Touching a running domain: keys, screen, consoles, port forwards, raw monitor. */
 import type { Duplex } from 'node:stream';
 import { VirtError } from '../../base/errors.ts';
 import type { LiveGuest, PortForward, Screenshot } from '../../drivers/driver.ts';
 import type { Interface, InterfacePortForward } from '../../model/domain/devices/interface.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { DomainStateName } from '../../model/domain/state.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
@@ -112,6 +111,7 @@ export class DomainControls {
       const taken = portForwardsOf(definition).find((other) => isSameHostEnd(other, forward));
       if (taken) throw conflict(domain, forward);
       const alias = aliasOf(definition, index);
+      refusePasst(domain, definition, index);
       await domain.live?.guest.addPortForward(alias, forward);
       await this.changeForwards(domain, index, (list) => [...list, toXmlForward(forward)]);
       return { ...forward, interface: alias };
@@ -136,8 +136,9 @@ export class DomainControls {
           reason: `${hostEnd.protocol} ${hostEnd.hostAddress}:${hostEnd.hostPort} is not forwarded`,
           hint: `'vireo domain forward list ${domain.name}' shows them`,
         });
-      await domain.live?.guest.removePortForward(found.interface, found);
       const index = userInterface(domain, definition, found.interface);
+      refusePasst(domain, definition, index);
+      await domain.live?.guest.removePortForward(found.interface, found);
       await this.changeForwards(domain, index, (list) => withoutForward(list, found));
     });
   }
@@ -156,38 +157,15 @@ export class DomainControls {
     await saveStatus(this.world, domain);
   }
 
-  /**
-   * Waits until the domain is in that state; returns at once when it is.
-   * @throws VirtError operation.timeout, domain.not-found when it disappears, operation.aborted
-   */
-  async wait(
-    domain: Domain,
-    until: DomainStateName,
-    options: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<void> {
-    if (domain.state.state === until) return;
-    await new Promise<void>((resolve, reject) => {
-      const wanted = `wait for domain '${domain.name}' to be ${until}`;
-      const settle = (error?: VirtError) => {
-        clearTimeout(timer);
-        stop();
-        options.signal?.removeEventListener('abort', onAbort);
-        if (error) reject(error);
-        else resolve();
-      };
-      const onAbort = () => settle(new VirtError('operation.aborted', { wanted, reason: 'cancelled' }));
-      const timer = setTimeout(() => {
-        const reason = `it is still ${domain.state.state} after ${options.timeoutMs} ms`;
-        settle(new VirtError('operation.timeout', { wanted, reason }));
-      }, options.timeoutMs);
-      const stop = this.world.events.subscribe((event) => {
-        if (!('domain' in event) || event.domain.uuid !== domain.uuid) return;
-        if (domain.state.state === until) settle();
-        else if (this.world.registry.withUuid(domain.uuid) !== domain)
-          settle(new VirtError('domain.not-found', { wanted, reason: 'the domain is gone' }));
-      });
-      options.signal?.addEventListener('abort', onAbort, { once: true });
-    });
+  /** Where on this host that TCP port of the guest is reached. */
+  forwardsTo(domain: Domain, guestPort: number): { readonly address: string; readonly port: number }[] {
+    const anywhere = new Set(['', '0.0.0.0', '::']);
+    return this.portForwards(domain)
+      .filter((forward) => forward.protocol === 'tcp' && forward.guestPort === guestPort)
+      .map(({ hostAddress, hostPort }) => ({
+        address: anywhere.has(hostAddress) ? '127.0.0.1' : hostAddress,
+        port: hostPort,
+      }));
   }
 }
 
@@ -258,6 +236,16 @@ function userInterface(domain: Domain, definition: DomainDef, name: string | und
     reason:
       name === undefined ? 'it has no interface of type user' : `'${name}' is no interface of type user`,
     hint: "port forwards need <interface type='user'>",
+  });
+}
+
+/** passt takes its ports when it starts, and can be told of no others. */
+function refusePasst(domain: Domain, definition: DomainDef, index: number): void {
+  if (domain.live === undefined || definition.devices.interfaces[index]?.backend?.type !== 'passt') return;
+  throw new VirtError('request.unsupported', {
+    wanted: `change port forwards of domain '${domain.name}'`,
+    reason: `interface ${aliasOf(definition, index)} is served by passt, which takes its ports when it starts`,
+    hint: 'shut the guest down first, or use user networking without passt',
   });
 }
 

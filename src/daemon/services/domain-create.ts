@@ -75,7 +75,7 @@ export class DomainCreation {
     const made: string[] = [];
     try {
       const disks = await Promise.all(request.disks.map((disk) => this.prepareDisk(disk, made)));
-      const facts: SpecFacts = { hostArch: this.host.arch };
+      const facts: SpecFacts = { hostArch: this.host.arch, uid: process.getuid?.() ?? 0 };
       // What the guest prints is kept, so that it can be read when nobody was looking.
       const serialLogPath = join(this.host.logDirectory, `${name}-console.log`);
       const definition = buildDomain({ ...request.spec, virtType, disks, serialLogPath }, facts);

@@ -7,11 +7,11 @@ import { parseXml } from '../../base/xml/parse.ts';
 import { formatXml } from '../../base/xml/tree.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
-import { sessionProblems } from '../../model/domain/validate/session.ts';
+import { migratableForm } from '../../model/domain/migratable.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
-import { type DomainWorld, factsOf, parseTrusted, runJob, storedXml } from './world.ts';
+import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 /** How a domain's XML is asked for. */
 export interface XmlOptions {
@@ -19,6 +19,8 @@ export interface XmlOptions {
   readonly inactive?: boolean;
   /** With passwords. */
   readonly secure?: boolean;
+  /** In the form another host takes: of a running domain, as it runs, without what belongs to this run only. */
+  readonly migratable?: boolean;
 }
 
 export interface DefineOptions {
@@ -51,10 +53,11 @@ export class DomainDefinitions {
 
   /** As define, for a definition that is parsed already. */
   async store(definition: DomainDef, options: DefineOptions): Promise<{ domain: Domain; isNew: boolean }> {
-    const prepared = await this.prepare(definition, options);
-    const { domain, isNew } = this.reserve(prepared);
+    const complete = await this.complete(definition, options);
+    const { domain, isNew } = this.reserve(complete);
+    const check = (): Promise<void> => this.world.driver.check(complete);
     await this.world.registry.claim(domain, () =>
-      runJob(this.world, domain, 'define', () => this.write(domain, prepared), options),
+      runJob(this.world, domain, 'define', () => this.write(domain, complete, check), options),
     );
     this.world.events.emit('domain.defined', domain.identity, { isNew });
     return { domain, isNew };
@@ -65,32 +68,26 @@ export class DomainDefinitions {
    * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.*
    */
   async prepare(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
-    this.refuseSessionNetworks(definition);
+    const complete = await this.complete(definition, options);
+    await this.world.driver.check(complete);
+    return complete;
+  }
+
+  /** The complete definition, before it is checked against the emulator. */
+  private async complete(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
     const known = this.known(definition, options.mode);
     const turns = new Turns();
     const previous = known?.xml === undefined ? undefined : this.definition(known, { inactive: true });
     await turns.share();
     const withUuid =
       known && definition.uuid === undefined ? { ...definition, uuid: known.uuid } : definition;
-    return this.world.driver.prepare(withUuid, previous);
+    return this.world.driver.complete(withUuid, previous);
   }
 
   /** The domain that this definition would replace. */
   private known(definition: DomainDef, mode: ParseMode): Domain | undefined {
     if (definition.uuid !== undefined) return this.world.registry.withUuid(definition.uuid);
     return mode === 'strict' ? this.world.registry.withName(definition.name) : undefined;
-  }
-
-  private refuseSessionNetworks(definition: DomainDef): void {
-    if (this.world.mode !== 'session') return;
-    const problems = sessionProblems(definition);
-    const first = problems[0];
-    if (first)
-      throw new VirtError('network.session', {
-        wanted: `use domain '${definition.name}' in a session`,
-        reason: `${first.path}: ${first.message}`,
-        details: { problems },
-      });
   }
 
   /** Takes name and uuid in the registry before the first wait, so that two clients can't both get them. */
@@ -119,11 +116,11 @@ export class DomainDefinitions {
     return { domain, isNew: true };
   }
 
-  /** Writes the file, then changes what is served. */
-  private async write(domain: Domain, definition: DomainDef): Promise<void> {
+  /** Writes the file, then changes what is served; neither when `check` throws. */
+  private async write(domain: Domain, definition: DomainDef, check?: () => Promise<void>): Promise<void> {
     const xml = storedXml(definition);
     const facts = factsOf(definition);
-    await this.world.definitions.save(this.stored(domain, { xml, facts: { ...facts } }));
+    await this.world.definitions.save(this.stored(domain, { xml, facts: { ...facts } }), check);
     domain.xml = xml;
     domain.facts = facts;
     domain.isEdited = false;
@@ -186,13 +183,15 @@ export class DomainDefinitions {
   definition(domain: Domain, options: XmlOptions = {}): DomainDef {
     if (domain.live && !(options.inactive && domain.isPersistent)) return domain.live.guest.definition;
     if (domain.xml === undefined) throw this.transient(domain, 'show');
-    return parseTrusted(domain.xml);
+    return storedDefinition(domain, domain.xml);
   }
 
   /** The definition as XML. The stored text is handed out as it is when it holds no secret. */
   xml(domain: Domain, options: XmlOptions = {}): string {
     const isLive = domain.live !== undefined && !(options.inactive && domain.isPersistent);
     const secure = options.secure ?? false;
+    if (options.migratable)
+      return formatDomain(migratableForm(this.definition(domain, options)), { secure, inactive: true });
     if (
       !isLive &&
       domain.xml !== undefined &&
@@ -304,6 +303,11 @@ export class DomainDefinitions {
       metadata: withMetadata(definition.metadata, uri, replacement),
     }));
     this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'metadata', uri });
+  }
+
+  /** Replaces the stored definition by one that was made from it. */
+  async replaceStored(domain: Domain, definition: DomainDef): Promise<void> {
+    await this.write(domain, definition);
   }
 
   /** Replaces parts of the stored and running definitions, for verbs that changed the guest already. */

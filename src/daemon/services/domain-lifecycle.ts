@@ -1,5 +1,6 @@
 /** Lifecycle: what a client asks for: start, shut down, reboot, reset, suspend, resume, destroy. */
 import { VirtError } from '../../base/errors.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
 import { isSameProcess } from '../../base/spawn.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
@@ -7,14 +8,7 @@ import { Domain, type LiveDomain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
 import { GuestWatch } from './guest-watch.ts';
-import {
-  type DomainWorld,
-  describeFailure,
-  factsOf,
-  type JobFailure,
-  parseTrusted,
-  runJob,
-} from './world.ts';
+import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 export interface StartRequest {
   readonly paused: boolean;
@@ -61,13 +55,14 @@ export class DomainLifecycle {
       this.world,
       domain,
       'start',
-      async () => {
+      async (job) => {
         if (domain.isActive) throw alreadyRunning(domain);
         if (domain.xml === undefined)
           throw new VirtError('domain.not-found', { reason: `domain '${domain.name}' is gone` });
-        await this.launch(domain, parseTrusted(domain.xml), request);
+        const { xml } = domain;
+        await this.launch(domain, { definition: storedDefinition(domain, xml), xml }, request, job);
       },
-      request.signal ? { signal: request.signal } : {},
+      { isCancellable: true, ...(request.signal && { signal: request.signal }) },
     );
   }
 
@@ -92,25 +87,41 @@ export class DomainLifecycle {
     const domain = known ?? new Domain(uuid, prepared.name);
     if (!known) registry.add(domain);
     await registry.claim(domain, () =>
-      runJob(this.world, domain, 'start', async () => {
-        if (domain.isActive) throw alreadyRunning(domain);
-        await this.launch(domain, prepared, request);
-      }),
+      runJob(
+        this.world,
+        domain,
+        'start',
+        async (job) => {
+          if (domain.isActive) throw alreadyRunning(domain);
+          await this.launch(domain, { definition: prepared, xml: storedXml(prepared) }, request, job);
+        },
+        { isCancellable: true },
+      ),
     );
     return domain;
   }
 
-  private async launch(domain: Domain, definition: DomainDef, request: StartRequest): Promise<void> {
+  private async launch(
+    domain: Domain,
+    { definition, xml }: { readonly definition: DomainDef; readonly xml: string },
+    request: StartRequest,
+    job: RunningJob,
+  ): Promise<void> {
     this.refuseSecondQemu(domain);
     const id = this.takeId();
     let isAdopted = false;
     const abort = new AbortController();
     domain.startAbort = abort;
-    // A client that goes away doesn't stop a start it asked for; `destroy` does.
+    // A client that goes away doesn't stop a start it asked for; `destroy` and `job.cancel` do.
+    job.signal.addEventListener('abort', () => abort.abort(), { once: true });
     try {
       await domain.finishing; // the run before this one may still be cleaned up after
-      await saveIntent(this.world, domain, { id, definition });
-      const options = { paused: request.paused, signal: abort.signal };
+      await saveIntent(this.world, domain, { id, xml });
+      const options = {
+        paused: request.paused,
+        signal: abort.signal,
+        onStep: (step: string) => job.progress({ step }),
+      };
       const guest = await this.world.driver.start(definition, id, options);
       const owner = request.autodestroyOwner;
       this.watch.adopt(domain, guest, { id, ...(owner && { autodestroyOwner: owner }) });
@@ -242,21 +253,16 @@ export class DomainLifecycle {
     }
     const live = domain.requireLive('destroy');
     live.stopReason ??= 'destroyed';
-    const startedAt = performance.now();
-    this.world.events.emit('job.started', domain.identity, { job: 'destroy' });
-    const identity = domain.identity;
-    let error: JobFailure | null = null;
-    try {
-      const exit = await live.guest.kill({ force: !options.graceful, graceMs: this.world.stopGraceMs });
-      await this.watch.finish(domain, live, exit);
-    } catch (caught) {
-      delete live.stopReason;
-      error = describeFailure(caught);
-      throw caught;
-    } finally {
-      const durationMs = Math.round(performance.now() - startedAt);
-      this.world.events.emit('job.ended', identity, { job: 'destroy', durationMs, error });
-    }
+    const object = { type: 'domain', ...domain.identity } as const;
+    await this.world.jobs.run({ kind: 'destroy', object }, async () => {
+      try {
+        const exit = await live.guest.kill({ force: !options.graceful, graceMs: this.world.stopGraceMs });
+        await this.watch.finish(domain, live, exit);
+      } catch (error) {
+        delete live.stopReason;
+        throw error;
+      }
+    });
   }
 
   /** Destroys the guests that a closed connection owned. */

@@ -1,10 +1,10 @@
 /** Start-up: finds the guests of the daemon before again, and starts what is to be started. */
-import { statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors.ts';
 import type { GuestRecord, StrayGuest, StrayProcess } from '../../drivers/driver.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import { stateReasons } from '../../model/domain/state.ts';
+import { AutostartMarker } from '../state/autostart-marker.ts';
 import type { RuntimeStatus } from '../state/runtime.ts';
 import { Domain } from './domain.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
@@ -153,18 +153,24 @@ export class DomainRecovery {
 
   /**
    * Starts the domains marked so, once in the life of the runtime directory: not again when the daemon restarts.
-   * One that fails is logged and the others go on.
+   * One that fails is logged and the others go on. When a daemon dies in the middle, the next one starts the rest.
    */
   async autostart(marker: string): Promise<void> {
-    if (statSync(marker, { throwIfNoEntry: false }) !== undefined) return;
-    writeFileSync(marker, '', { mode: 0o600 });
+    const attempts = new AutostartMarker(marker);
+    if (attempts.isDone) return;
     for (const domain of [...this.world.registry.all]) {
-      if (!domain.autostart || domain.isActive) continue;
-      try {
-        await this.lifecycle.start(domain, { paused: false });
-      } catch (error) {
-        this.world.log.error({ err: error, domain: domain.name }, 'autostart failed');
-      }
+      if (!domain.autostart || attempts.has(domain.uuid)) continue;
+      if (!domain.isActive) await this.autostartOne(domain);
+      attempts.note(domain.uuid);
+    }
+    attempts.finish();
+  }
+
+  private async autostartOne(domain: Domain): Promise<void> {
+    try {
+      await this.lifecycle.start(domain, { paused: false });
+    } catch (error) {
+      this.world.log.error({ err: error, domain: domain.name }, 'autostart failed');
     }
   }
 }

@@ -10,10 +10,14 @@ import { type Domain, type DomainRef, DomainRegistry } from './domain.ts';
 import { DomainControls } from './domain-controls.ts';
 import { DomainCreation, type HostForCreation } from './domain-create.ts';
 import { DomainDefinitions } from './domain-definitions.ts';
+import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainRecovery } from './domain-recovery.ts';
+import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
-import type { DomainFacts, DomainWorld } from './world.ts';
+import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
+import type { Jobs } from './jobs.ts';
+import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
 export interface DomainServiceOptions {
   readonly mode: DaemonMode;
@@ -21,10 +25,15 @@ export interface DomainServiceOptions {
   readonly definitions: DefinitionStore;
   readonly runtime: RuntimeStore;
   readonly events: EventBus;
+  readonly jobs: Jobs;
   readonly log: Logger;
   readonly jobWaitMs: number;
   readonly stopGraceMs: number;
   readonly host: HostForCreation;
+  /** Devices of the host that running guests are plugged into. */
+  readonly links: GuestLinkControl;
+  /** Who knows addresses of guests on the host's side. */
+  readonly addresses: Omit<AddressKnowledge, 'log'>;
 }
 
 /** Every filter that is given must hold. */
@@ -40,22 +49,33 @@ export class DomainService {
   readonly definitions: DomainDefinitions;
   /** Start, shut down, reboot, reset, suspend, resume, destroy. */
   readonly lifecycle: DomainLifecycle;
-  /** Keys, screen, consoles, log, port forwards, raw monitor, wait. */
+  /** Keys, screen, consoles, log, port forwards, raw monitor. */
   readonly controls: DomainControls;
   /** From a short description to a domain. */
   readonly creation: DomainCreation;
   readonly recovery: DomainRecovery;
   readonly files: DefinitionFiles;
+  /** Which addresses guests have, and who says so. */
+  readonly addresses: GuestAddresses;
+  readonly waiting: DomainWait;
+  /** Network cards: the cable, limits, counters. */
+  readonly interfaces: DomainInterfaces;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
     this.world = { ...options, registry: new DomainRegistry(), strangers: new Map() };
     this.definitions = new DomainDefinitions(this.world);
+    this.interfaces = new DomainInterfaces(this.world, this.definitions);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
     this.controls = new DomainControls(this.world, this.definitions);
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
     this.recovery = new DomainRecovery(this.world, this.lifecycle);
     this.files = new DefinitionFiles(this.world);
+    this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
+    this.waiting = new DomainWait(this.world, {
+      addresses: this.addresses,
+      forwardsTo: (domain, port) => this.controls.forwardsTo(domain, port),
+    });
   }
 
   /** Reads the stored definitions and finds the running guests again. */
@@ -83,6 +103,11 @@ export class DomainService {
       this.files.refuseQuarantined(text);
       throw error;
     }
+  }
+
+  /** All whose QEMU runs, those that could not be taken over included. */
+  runningUuids(): ReadonlySet<string> {
+    return new Set([...this.list({ active: true }).map(({ uuid }) => uuid), ...this.world.strangers.keys()]);
   }
 
   /** The domains that fit, by name. */

@@ -1,15 +1,15 @@
 /** Runtime status of running domains: written before a start, after it, and whenever the running side changes. */
 import type { GuestRecord } from '../../drivers/driver.ts';
-import { type DomainDef, formatDomain } from '../../model/domain/domain.ts';
+import { formatDomain } from '../../model/domain/domain.ts';
 import type { NewRuntimeStatus, RuntimeStatus } from '../state/runtime.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainWorld } from './world.ts';
 
-/** The intent of a start: a new daemon that finds it knows that a QEMU without a record may be about. */
+/** The intent of a start (`xml`: what is started): a new daemon that finds it knows that a QEMU without a record may be about. */
 export async function saveIntent(
   world: DomainWorld,
   domain: Domain,
-  intent: { readonly id: number; readonly definition: DomainDef },
+  intent: { readonly id: number; readonly xml: string },
 ): Promise<void> {
   await world.runtime.save({
     format: 1,
@@ -19,7 +19,7 @@ export async function saveIntent(
     phase: 'starting',
     persistent: domain.isPersistent,
     autodestroy: false,
-    xml: formatDomain(intent.definition, { secure: true }),
+    xml: intent.xml,
     state: 'shutoff',
     reason: 'unknown',
   });

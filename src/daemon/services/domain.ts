@@ -2,6 +2,7 @@
 import { VirtError } from '../../base/errors.ts';
 import { JobQueue } from '../../base/jobs.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import type { EventDomain } from './events.ts';
 import type { DomainFacts } from './world.ts';
@@ -40,6 +41,8 @@ export class Domain {
   autostart = false;
   /** The stored definition (inactive, secure form); undefined for a transient domain. */
   xml: string | undefined;
+  /** The text that was parsed last, and what came out; given up whenever memory is collected. */
+  parsed: WeakRef<{ readonly xml: string; readonly definition: DomainDef }> | undefined;
   /** Facts of the stored definition, as lists show them. */
   facts: DomainFacts | undefined;
   /** Header facts of the stored file that this version doesn't know. */

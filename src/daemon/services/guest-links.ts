@@ -1,110 +1,157 @@
-/** Taps for guests: from the interface of a domain, through the network it names, to a bridge of the host. */
+/** Links for guests: from the interface of a domain, through the network it names, to a tap or macvtap of the host. */
+import { createHash, randomUUID } from 'node:crypto';
 import { VirtError } from '../../base/errors.ts';
-import type { GuestLink, LinkProvider } from '../../drivers/driver.ts';
+import type { ActualInterface, GuestLink, LinkProvider } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
-import { forwardModeOf, hasOwnBridge, type NetworkDef } from '../../model/network/network.ts';
-import type { NetworkHost, TapRequest } from '../../net/plan.ts';
+import type { LinkHost } from '../../net/links/requests.ts';
+import type { BandwidthPlan, NetworkHost, Tap } from '../../net/plan.ts';
+import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
+import { hostEndOf } from './link-addresses.ts';
+import { type MacvtapPlace, type Place, placeOf, portOf } from './link-places.ts';
 import type { NetworkService } from './network-service.ts';
 
 type LinkRequest = Parameters<LinkProvider['open']>[0];
 
-/** Where a tap goes, and how. */
-type Place = Pick<TapRequest, 'bridge' | 'mtu' | 'isolated' | 'macTable'>;
+/** What every kind of link is asked for with. */
+interface Wish {
+  readonly mac: string;
+  readonly queues: number;
+  readonly name?: string;
+  readonly mtu?: number;
+  readonly bandwidth?: BandwidthPlan;
+}
+
+/** A name that libvirt made up is nobody's wish (its documentation: "target dev"). */
+const generatedName = /^(vnet|vif|macvtap|macvlan)\d+$/;
 
 export class GuestLinks implements LinkProvider {
   private readonly networks: NetworkService;
-  private readonly host: NetworkHost;
+  private readonly host: LinkHost;
+  private readonly owner: string;
 
-  constructor(networks: NetworkService, host: NetworkHost) {
+  /** @param installation tells the macvtaps of this daemon from those of others on the host */
+  constructor(networks: NetworkService, host: NetworkHost, installation: string) {
     this.networks = networks;
     this.host = host;
+    this.owner = `vireo:${createHash('sha256').update(installation).digest('hex').slice(0, 12)}`;
   }
 
   async open(request: LinkRequest): Promise<GuestLink> {
-    const { definition: nic, queues } = request;
-    const wanted = `connect devices.interface[${request.interfaceIndex}] of domain '${request.domainName}'`;
+    const { definition: nic, interfaceIndex } = request;
+    const path = `devices.interface[${interfaceIndex}]`;
+    const wanted = `connect ${path} of domain '${request.domainName}'`;
     await this.networks.whenUp();
-    const place = this.placeOf(nic, wanted);
-    const mac = nic.mac?.address;
-    if (mac === undefined) throw new Error(`${wanted}: the interface has no MAC address`);
-    const name = nic.target?.dev;
-    const tap = await this.host.openTap({
-      mac,
-      queues,
-      ...place,
-      ...(nic.mtu !== undefined && { mtu: nic.mtu }),
-      ...(nic.portIsolated === true && { isolated: true }),
-      // A name that libvirt made up is nobody's wish (its documentation: "target dev").
-      ...(name !== undefined && !/^(vnet|vif|macvtap|macvlan)\d+$/.test(name) && { name }),
-    });
-    return { tapFds: tap.fds, vhostFds: tap.vhostFds, deviceName: tap.name };
+    const place = placeOf(nic, path, wanted, { live: (name) => this.networks.liveDefinition(name, wanted) });
+    const { tap, lower } = await this.make(place, request, wanted);
+    return {
+      tapFds: tap.fds,
+      vhostFds: tap.vhostFds,
+      deviceName: tap.name,
+      isKept: place.kind === 'existing',
+      actual: actualOf(nic, place, lower),
+    };
   }
 
-  async close({ deviceName }: { readonly deviceName: string }): Promise<void> {
-    await this.host.deleteTap(deviceName);
+  async close({ deviceName, isKept }: Parameters<LinkProvider['close']>[0]): Promise<void> {
+    if (isKept !== true) await this.host.deleteTap(deviceName);
   }
 
-  private placeOf(nic: Interface, wanted: string): Place {
-    const { source } = nic;
-    switch (source.type) {
-      case 'network':
-        return this.onNetwork(source.network, source.portgroup, wanted);
+  /** The MTU of the network: the guest is to know it. What is wrong with the network is told when it is connected. */
+  async mtuOf({ source }: Interface): Promise<number | undefined> {
+    if (source.type !== 'network') return undefined;
+    await this.networks.whenUp();
+    return this.networks.list({ active: true }).find(({ name }) => name === source.network)?.live?.definition
+      .mtu;
+  }
+
+  /** Deletes macvtaps of this installation but those of the domains with these uuids; the names of the deleted. */
+  sweep(running: ReadonlySet<string>): Promise<string[]> {
+    return this.host.sweep(this.owner, running);
+  }
+
+  private async make(
+    place: Place,
+    request: LinkRequest,
+    wanted: string,
+  ): Promise<{ readonly tap: Tap; readonly lower?: string }> {
+    const { definition: nic, domainUuid } = request;
+    const wish = wishOf(request, place, wanted);
+    switch (place.kind) {
       case 'bridge':
-        return { bridge: source.bridge };
-      default:
-        throw new VirtError('definition.unsupported', {
-          wanted,
-          reason: `interfaces of type '${source.type}' are not supported yet`,
-          hint: "use an interface of type 'network', 'bridge' or 'user'",
-        });
+        return { tap: await this.host.openTap({ ...wish, ...portOf(place, wish.mac) }) };
+      case 'macvtap': {
+        const lower = this.leastUsed(place, wanted);
+        const owner = `${this.owner}:${domainUuid}`;
+        return { tap: await this.host.openMacvtap({ ...wish, lower, mode: place.mode, owner }), lower };
+      }
+      case 'loose':
+        return { tap: await this.host.openLooseTap({ ...wish, ...hostEndOf(nic, wanted) }) };
+      case 'existing':
+        return { tap: await this.host.openExisting({ ...wish, name: keptName(nic, wanted) }) };
     }
   }
 
-  /** @throws VirtError network.not-found, network.inactive, definition.unsupported */
-  private onNetwork(name: string, portgroup: string | undefined, wanted: string): Place {
-    const network = this.networks.list().find((one) => one.name === name);
-    if (network === undefined)
-      throw new VirtError('network.not-found', {
-        wanted,
-        reason: `there is no network '${name}'`,
-        hint: `'vireo network list' shows all; 'vireo network create ${name}' makes one`,
-      });
-    const { definition } = network.requireLive(wanted);
-    refusePortgroup(definition, portgroup, wanted);
-    const bridge = definition.bridge?.name;
-    if (bridge === undefined)
-      throw new VirtError('definition.unsupported', {
-        wanted,
-        reason: `network '${name}' has mode '${forwardModeOf(definition)}' on interfaces of the host, which is not supported yet`,
-        hint: 'make a bridge on that interface, and a network of mode bridge with the name of the bridge',
-      });
-    return {
-      bridge,
-      ...(definition.mtu !== undefined && { mtu: definition.mtu }),
-      ...(definition.portIsolated === true && { isolated: true }),
-      ...(hasOwnBridge(definition) &&
-        definition.bridge?.macTableManager && { macTable: definition.bridge.macTableManager }),
-    };
+  /** Of a network's interfaces the one that carries the fewest devices, whoever made them. */
+  private leastUsed({ candidates, mode, network }: MacvtapPlace, wanted: string): string {
+    const [first = ''] = candidates;
+    if (candidates.length === 1) return first;
+    const used = candidates.map((dev) => ({ dev, users: this.host.usersOf(dev) }));
+    const best = used.reduce((least, one) => (one.users < least.users ? one : least));
+    if (mode !== 'passthrough' || best.users === 0) return best.dev;
+    throw new VirtError('link.failed', {
+      wanted,
+      reason: `all ${candidates.length} interfaces of network '${network}' are in use, each by one guest`,
+      hint: 'stop a guest on that network, or give it more interfaces',
+    });
   }
 }
 
-/** Settings of a port group that nobody carries out yet are refused, not passed over. */
-function refusePortgroup({ portgroups, name }: NetworkDef, wish: string | undefined, wanted: string): void {
-  const group = portgroups.find((one) => (wish === undefined ? one.default === true : one.name === wish));
-  if (group === undefined) {
-    if (wish === undefined) return;
-    throw new VirtError('definition.unsupported', {
-      wanted,
-      reason: `network '${name}' has no port group '${wish}'`,
-      hint: `'vireo network xml ${name}' shows those it has`,
-    });
-  }
-  const { bandwidth, vlan, virtualport, trustGuestRxFilters } = group;
-  const parts = { bandwidth, vlan, virtualport, trustGuestRxFilters: trustGuestRxFilters || undefined };
-  const part = Object.entries(parts).find(([, value]) => value !== undefined)?.[0];
-  if (part === undefined) return;
+function wishOf({ definition: nic, queues }: LinkRequest, { connection }: Place, wanted: string): Wish {
+  const mac = nic.mac?.address;
+  if (mac === undefined) throw new Error(`${wanted}: the interface has no MAC address`);
+  const name = nic.target?.dev;
+  const bandwidth = bandwidthPlanOf(connection.bandwidth);
+  return {
+    mac,
+    queues,
+    ...(connection.mtu !== undefined && { mtu: connection.mtu }),
+    ...(name !== undefined && !generatedName.test(name) && { name }),
+    ...(bandwidth && { bandwidth }),
+  };
+}
+
+function keptName(nic: Interface, wanted: string): string {
+  const name = nic.target?.dev;
+  if (name !== undefined) return name;
   throw new VirtError('definition.unsupported', {
     wanted,
-    reason: `port group '${group.name}' of network '${name}' has <${part}>, which is not supported yet`,
+    reason: "a device that is not managed has to be named with <target dev='...' managed='no'/>",
   });
+}
+
+/** What the running definition says of the interface: where it is now, with what. */
+function actualOf(nic: Interface, place: Place, lower: string | undefined): ActualInterface {
+  const { connection } = place;
+  return {
+    source: actualSource(nic, place, lower),
+    ...(connection.vlan && { vlan: connection.vlan }),
+    ...(connection.bandwidth && { bandwidth: connection.bandwidth }),
+    ...(connection.isTrusted && { trustGuestRxFilters: true }),
+    ...(connection.isIsolated && { portIsolated: true }),
+  };
+}
+
+function actualSource(nic: Interface, place: Place, lower: string | undefined): Interface['source'] {
+  const { source } = nic;
+  if (source.type !== 'network' || (place.kind !== 'bridge' && place.kind !== 'macvtap')) return source;
+  const portgroup = place.connection.portgroup;
+  const member = {
+    network: source.network,
+    portid: randomUUID(),
+    ...(portgroup !== undefined && { portgroup }),
+  };
+  if (place.kind === 'macvtap') return { type: 'direct', ...member, dev: lower ?? '', mode: place.mode };
+  if (!place.isOwnBridge) return { type: 'bridge', ...member, bridge: place.bridge };
+  const { macTable } = place.connection;
+  return { ...source, ...member, bridge: place.bridge, ...(macTable && { macTableManager: macTable }) };
 }

@@ -4,6 +4,7 @@ import type { GuestEvent, GuestExit, LiveGuest } from '../../drivers/driver.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
+import { followReceiveFilter, followReceiveFilters } from './receive-filters.ts';
 import type { DomainWorld } from './world.ts';
 
 export class GuestWatch {
@@ -24,6 +25,7 @@ export class GuestWatch {
     domain.state = guest.state;
     domain.lastExit = undefined;
     guest.onEvent((event) => this.onGuestEvent(domain, live, event));
+    this.background(domain, 'receive filters', () => followReceiveFilters(this.world, domain, guest));
     guest.exited
       .then(
         (exit) => this.finish(domain, live, exit),
@@ -55,6 +57,8 @@ export class GuestWatch {
         events.emit('domain.watchdog', identity, { action: event.action });
         break;
       case 'rtc-change':
+        // As libvirt: the running definition knows it, the stored one stays as it is.
+        this.background(domain, 'clock', () => saveStatus(this.world, domain));
         events.emit('domain.rtc-changed', identity, { offsetSeconds: event.offsetSeconds });
         break;
       case 'io-error':
@@ -64,12 +68,26 @@ export class GuestWatch {
           reason: event.reason,
         });
         break;
+      case 'receive-filter':
+        this.background(domain, 'receive filter', () =>
+          followReceiveFilter(this.world, domain, live.guest, event.alias),
+        );
+        break;
       case 'device-deleted':
         events.emit('domain.device-removed', identity, { alias: event.alias });
         break;
       case 'agent-channel':
         events.emit('domain.agent', identity, { alias: event.alias, connected: event.connected });
         break;
+      case 'helper-ended': {
+        const { helper, alias } = event;
+        this.world.log.warn(
+          { domain: domain.name, helper, alias },
+          'a helper of a guest has ended before it',
+        );
+        events.emit('domain.helper-ended', identity, { helper, alias });
+        break;
+      }
       case 'balloon':
       case 'tray':
       case 'other':

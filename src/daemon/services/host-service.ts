@@ -4,6 +4,7 @@ import { type KvmReport, probeKvm } from '../../kvm/report.ts';
 import type { DaemonConfig } from '../config.ts';
 import type { HostCheck, UidRange } from '../host-check/check.ts';
 import { checkHost } from '../host-check/host-check.ts';
+import type { CheckedNetwork } from '../host-check/networks.ts';
 import type { DaemonPaths } from '../paths.ts';
 
 /** A KVM report is that old at most: modules get loaded, permissions change, and asking costs under a millisecond. */
@@ -47,11 +48,16 @@ export class HostService {
   }
 
   /** Looks at everything that guests need of a host. */
-  async check(guestUids: UidRange | undefined, signal?: AbortSignal): Promise<HostCheck[]> {
+  async check(
+    guestUids: UidRange | undefined,
+    networks: readonly CheckedNetwork[],
+    signal?: AbortSignal,
+  ): Promise<HostCheck[]> {
     return checkHost({
       mode: this.paths.mode,
       directories: stateDirectories(this.paths),
       ...(guestUids && { guestUids }),
+      networks,
       programTimeoutMs: this.config.qemu.probe_timeout_seconds * 1000,
       kvm: await this.kvmReport(),
       ...(signal && { signal }),

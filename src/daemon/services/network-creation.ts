@@ -5,14 +5,23 @@ import { writeDurable } from '../../base/files.ts';
 import { formatSubnet, parseSubnet, type Subnet } from '../../base/ip.ts';
 import { freeSubnet } from '../../model/network/free-subnet.ts';
 import { formatNetwork, type NetworkDef, parseNetwork } from '../../model/network/network.ts';
-import { type NetworkWish, networkOf } from '../../model/network/short-form.ts';
+import {
+  type ForeignNetworkWish,
+  foreignModes,
+  foreignNetworkOf,
+  type NetworkWish,
+  networkOf,
+} from '../../model/network/short-form.ts';
 import type { Network } from './network.ts';
 import type { NetworkDefinitions } from './network-definitions.ts';
 import { hostSubnets, type NetworkWorld, shownFacts } from './network-world.ts';
 
 /** What a client asks for; the subnet as text. */
-export type NetworkRequest = Omit<NetworkWish, 'subnet'> & {
+export type NetworkRequest = Omit<NetworkWish, 'subnet' | 'mode'> & {
+  readonly mode: NetworkWish['mode'] | ForeignNetworkWish['mode'];
   readonly subnet?: string | undefined;
+  /** Interfaces of the host, for modes that are on them. */
+  readonly interfaces?: readonly string[] | undefined;
   readonly autostart: boolean;
 };
 
@@ -30,14 +39,21 @@ export class NetworkCreation {
 
   /** @throws VirtError request.invalid, xml.invalid, network.exists, network.conflict when every range is taken */
   async create(request: NetworkRequest): Promise<{ network: Network; warnings: readonly string[] }> {
-    const { subnet: text, autostart, ...wish } = request;
-    const wanted = `create network '${wish.name}'`;
-    if (this.world.registry.withName(wish.name))
-      throw new VirtError('network.exists', { wanted, reason: `network '${wish.name}' exists already` });
-    const subnet = text === undefined ? await this.freeSubnet(wanted) : readSubnet(text, wanted);
+    const { name, autostart } = request;
+    const wanted = `create network '${name}'`;
+    if (this.world.registry.withName(name))
+      throw new VirtError('network.exists', { wanted, reason: `network '${name}' exists already` });
     // A new uuid: nothing that is there is replaced, whoever was faster.
-    const definition = checked(networkOf({ ...wish, subnet }));
+    const definition = checked(await this.described(request, wanted));
     return this.definitions.store(definition, 'lenient', { autostart });
+  }
+
+  private async described(request: NetworkRequest, wanted: string): Promise<NetworkDef> {
+    const { mode, subnet: text, interfaces, autostart: _autostart, ...wish } = request;
+    if (isForeign(mode)) return foreignNetwork({ ...request, mode }, wanted);
+    if (interfaces !== undefined) throw misplaced(wanted, 'interfaces', mode);
+    const subnet = text === undefined ? await this.freeSubnet(wanted) : readSubnet(text, wanted);
+    return networkOf({ ...wish, mode, subnet });
   }
 
   private async freeSubnet(wanted: string): Promise<Subnet> {
@@ -85,6 +101,36 @@ export class NetworkCreation {
 /** Names that a client gave pass the same rules as those in a document. @throws VirtError xml.invalid */
 function checked(definition: NetworkDef): NetworkDef {
   return parseNetwork(formatNetwork(definition), { mode: 'strict' }).definition;
+}
+
+function isForeign(mode: NetworkRequest['mode']): mode is ForeignNetworkWish['mode'] {
+  return foreignModes.some((one) => one === mode);
+}
+
+/** A network on what the host has: there is nothing to give it but the names of that. */
+function foreignNetwork(
+  request: NetworkRequest & { readonly mode: ForeignNetworkWish['mode'] },
+  wanted: string,
+): NetworkDef {
+  const { name, mode, bridge, interfaces = [], subnet, domain } = request;
+  for (const [path, value] of Object.entries({ subnet, domainName: domain }))
+    if (value !== undefined) throw misplaced(wanted, path, mode);
+  if (bridge === undefined && interfaces.length === 0)
+    throw new VirtError('request.invalid', {
+      wanted,
+      reason: `mode '${mode}' needs ${mode === 'bridge' ? 'a bridge or an interface' : 'an interface'} of the host`,
+      hint: "'vireo host interfaces' shows those it has",
+      details: { problems: [{ path: 'interfaces', message: 'is missing' }] },
+    });
+  return foreignNetworkOf({ name, mode, bridge, interfaces });
+}
+
+function misplaced(wanted: string, path: string, mode: string): VirtError {
+  return new VirtError('request.invalid', {
+    wanted,
+    reason: `'${path}' does not go with mode '${mode === 'none' ? 'isolated' : mode}'`,
+    details: { problems: [{ path, message: 'does not go with the mode' }] },
+  });
 }
 
 function readSubnet(text: string, wanted: string): Subnet {

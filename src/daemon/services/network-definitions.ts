@@ -7,22 +7,24 @@ import { applyNetworkDefaults } from '../../model/network/defaults.ts';
 import { freeBridgeName } from '../../model/network/free-subnet.ts';
 import {
   type CompleteNetworkDef,
+  type Connections,
   formatNetwork,
   hasOwnBridge,
   type NetworkDef,
   parseNetwork,
 } from '../../model/network/network.ts';
+import { portForwardsOf } from '../../model/network/port-forwards.ts';
 import { type NetworkUpdate, updateNetwork } from '../../model/network/update.ts';
 import { validateNetwork } from '../../model/network/validate/validate.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
-import { Network } from './network.ts';
+import { Network, type NetworkFacts } from './network.ts';
+import { activeDefinitions, allDefinitions, refuseForwardsOfOthers } from './network-forward-conflicts.ts';
 import type { NetworkPlans } from './network-plans.ts';
 import {
   factsOf,
   type NetworkWorld,
   runNetworkJob,
   saveNetworkStatus,
-  shownFacts,
   storedDefinition,
   storedXml,
   transient,
@@ -83,7 +85,7 @@ export class NetworkDefinitions {
 
   /**
    * Completes and checks a definition without storing it.
-   * @throws VirtError xml.invalid, definition.unsupported, network.exists
+   * @throws VirtError xml.invalid, definition.unsupported, network.exists, forward.conflict
    */
   async prepare(definition: NetworkDef, mode: ParseMode): Promise<CompleteNetworkDef> {
     const known = this.known(definition, mode);
@@ -95,6 +97,11 @@ export class NetworkDefinitions {
     });
     this.check(complete, `define network '${definition.name}'`);
     this.refuseTaken(complete);
+    refuseForwardsOfOthers(
+      this.world,
+      { network: complete, forwards: portForwardsOf(complete) },
+      allDefinitions,
+    );
     return complete;
   }
 
@@ -110,7 +117,8 @@ export class NetworkDefinitions {
     const isNamed = (definition.bridge?.name ?? previous?.bridge?.name) !== undefined;
     const links = isNamed || !hasOwnBridge(definition) ? [] : (await this.world.host.probe()).links;
     const taken = new Set(links.map(({ name }) => name));
-    for (const network of this.world.registry.all) taken.add(shownFacts(network).bridge ?? '');
+    for (const network of this.world.registry.all)
+      for (const { bridge } of bridgeUses(network)) taken.add(bridge ?? '');
     return () => freeBridgeName(taken);
   }
 
@@ -147,9 +155,10 @@ export class NetworkDefinitions {
     const bridge = definition.bridge?.name;
     if (bridge === undefined) return;
     for (const other of registry.all) {
-      const facts = shownFacts(other);
-      const isShared = !hasOwnBridge(definition) && facts.mode === 'bridge';
-      if (other.uuid === uuid || facts.bridge !== bridge || isShared) continue;
+      const isTaken = bridgeUses(other).some(
+        (facts) => facts.bridge === bridge && (hasOwnBridge(definition) || facts.mode !== 'bridge'),
+      );
+      if (other.uuid === uuid || !isTaken) continue;
       throw new VirtError('network.exists', {
         wanted,
         reason: `bridge '${bridge}' belongs to network '${other.name}'`,
@@ -240,8 +249,19 @@ export class NetworkDefinitions {
 
   xml(network: Network, options: { readonly inactive: boolean }): string {
     const isLive = network.live !== undefined && !(options.inactive && network.isPersistent);
-    const connections = this.world.guests.ports().filter((port) => port.network === network.name).length;
-    return formatNetwork(this.definition(network, options), isLive ? { connections } : {});
+    return formatNetwork(this.definition(network, options), isLive ? this.connections(network) : {});
+  }
+
+  /** How many guests are connected, and where a network has interfaces of the host, by which. */
+  private connections(network: Network): Connections {
+    const mine = this.world.guests.ports().filter((port) => port.network === network.name);
+    const interfaceConnections = new Map<string, number>();
+    for (const { definition } of mine) {
+      if (definition.source.type !== 'direct') continue;
+      const { dev } = definition.source;
+      interfaceConnections.set(dev, (interfaceConnections.get(dev) ?? 0) + 1);
+    }
+    return { connections: mine.length, interfaceConnections };
   }
 
   /**
@@ -309,6 +329,12 @@ export class NetworkDefinitions {
     live.definition = definition;
     await saveNetworkStatus(this.world, network, 'active', definition);
   }
+}
+
+/** An active network that was redefined has two bridges: the one it runs on, and the one of its next start. */
+function bridgeUses(network: Network): NetworkFacts[] {
+  const running = activeDefinitions(network).map((definition) => factsOf(definition));
+  return [...running, ...(network.facts ? [network.facts] : [])];
 }
 
 /** A redefinition that leaves bridge or address open keeps those it had: a network is never renumbered. */

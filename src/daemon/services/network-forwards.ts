@@ -1,6 +1,7 @@
 /** Port forwards of networks as clients see them: list, add, remove. */
 import { VirtError } from '../../base/errors.ts';
 import {
+  describeHostEnd,
   isSameHostEnd,
   type NetworkPortForward,
   portForwardsOf,
@@ -8,6 +9,12 @@ import {
 } from '../../model/network/port-forwards.ts';
 import type { Network } from './network.ts';
 import type { NetworkDefinitions } from './network-definitions.ts';
+import {
+  allDefinitions,
+  listenerInTheWay,
+  refuseForwardsOfOthers,
+  takenBy,
+} from './network-forward-conflicts.ts';
 import type { NetworkPlans, ResolvedForward } from './network-plans.ts';
 import type { NetworkWorld } from './network-world.ts';
 
@@ -32,28 +39,21 @@ export class NetworkForwards {
 
   /**
    * Adds a forward to the active network and to the stored definition.
-   * @throws VirtError forward.conflict, xml.invalid when it does not fit the network
+   * @throws VirtError forward.conflict when a network or a program of the host has the port; xml.invalid when it does not
+   * fit the network
    */
   async add(network: Network, forward: NetworkPortForward): Promise<ResolvedForward> {
-    this.refuseTaken(network, forward);
+    refuseForwardsOfOthers(this.world, { network, forwards: [forward] }, allDefinitions);
+    const listener = listenerInTheWay(this.world, forward);
+    if (listener !== undefined) throw takenBy(network.name, forward, listener);
     await this.definitions.change(network, 'add port forward', (definition) => {
       const forwards = portForwardsOf(definition);
       if (forwards.some((other) => isSameHostEnd(other, forward)))
-        throw taken(network, forward, 'this network');
+        throw takenBy(network.name, forward, 'this network forwards it already');
       return withPortForwards(definition, [...forwards, forward]);
     });
     const found = (await this.list(network)).find((one) => isSameHostEnd(one.forward, forward));
-    return found ?? { forward, address: undefined };
-  }
-
-  /** Another network may lead the same port elsewhere. */
-  private refuseTaken(network: Network, forward: NetworkPortForward): void {
-    for (const other of this.world.registry.all) {
-      if (other === network) continue;
-      const forwards = portForwardsOf(this.definitions.definition(other));
-      if (forwards.some((one) => isSameHostEnd(one, forward)))
-        throw taken(network, forward, `network '${other.name}'`);
-    }
+    return found ?? { forward, address: undefined, trouble: undefined };
   }
 
   /** @throws VirtError forward.not-found */
@@ -68,18 +68,10 @@ export class NetworkForwards {
       if (kept.length === forwards.length)
         throw new VirtError('forward.not-found', {
           wanted: `remove a port forward of network '${network.name}'`,
-          reason: `${end.protocol} port ${end.hostPort} is not forwarded`,
+          reason: `${describeHostEnd(end)} is not forwarded`,
           hint: `'vireo network forward list ${network.name}' shows them`,
         });
       return withPortForwards(definition, kept);
     });
   }
-}
-
-function taken(network: Network, forward: NetworkPortForward, by: string): VirtError {
-  return new VirtError('forward.conflict', {
-    wanted: `forward a port into network '${network.name}'`,
-    reason: `${forward.protocol} port ${forward.hostPort} is forwarded by ${by} already`,
-    hint: 'take another port, or remove the other forward',
-  });
 }

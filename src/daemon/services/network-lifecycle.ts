@@ -1,16 +1,19 @@
 /** Lifecycle of networks: start, stop, and finding the active ones again after a restart of the daemon. */
-import { statSync, writeFileSync } from 'node:fs';
 import { reasonOf, VirtError } from '../../base/errors.ts';
-import { formatSubnet, overlaps } from '../../base/ip.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
 import { overlapOf, subnetsOf } from '../../model/network/addresses.ts';
 import { type CompleteNetworkDef, hasOwnBridge, parseNetwork } from '../../model/network/network.ts';
+import { portForwardsOf } from '../../model/network/port-forwards.ts';
+import { AutostartMarker } from '../state/autostart-marker.ts';
 import type { NetworkStatus } from '../state/network-status.ts';
+import { portAgain } from './link-places.ts';
 import { Network } from './network.ts';
 import type { NetworkDefinitions } from './network-definitions.ts';
+import { activeDefinitions, listenerInTheWay, refuseForwardsOfOthers } from './network-forward-conflicts.ts';
+import { hostConflict } from './network-host-conflict.ts';
 import type { NetworkPlans } from './network-plans.ts';
 import {
-  hostSubnets,
   type NetworkWorld,
   parseTrusted,
   runNetworkJob,
@@ -30,17 +33,35 @@ export class NetworkLifecycle {
   }
 
   /**
-   * Starts a stored network; guests that run and were on it are connected again.
-   * @throws VirtError network.active, network.conflict, link.failed, program.*
+   * Starts a stored network; guests that run and were on it are connected again. Returns what the caller should know.
+   * @throws VirtError network.active, network.conflict, forward.conflict, link.failed, program.*
    */
-  async start(network: Network): Promise<void> {
-    await runNetworkJob(this.world, network, 'start', async () => {
+  async start(network: Network): Promise<readonly string[]> {
+    return runNetworkJob(this.world, network, 'start', async (job) => {
       if (network.isActive) throw alreadyActive(network);
       const definition = storedDefinition(network, 'start');
       // The file may have been edited by hand since it was checked.
       this.definitions.check(definition, `start network '${network.name}'`);
-      await this.launch(network, definition);
+      await this.launch(network, definition, job);
+      return this.cutOff(network, definition);
     });
+  }
+
+  /**
+   * A program that has taken a port since the forward was made: the forward counts, since it was asked for first and the
+   * order at boot is chance; but it is told.
+   */
+  private cutOff(network: Network, definition: CompleteNetworkDef): string[] {
+    const found = portForwardsOf(definition).flatMap((forward) => {
+      const listener = listenerInTheWay(this.world, forward);
+      return listener === undefined ? [] : [`${listener} and is cut off: the port leads into the network`];
+    });
+    for (const reason of found)
+      this.world.log.warn(
+        { network: network.name, reason },
+        'a port forward is before a program of the host',
+      );
+    return found;
   }
 
   /** Starts a network that has no stored definition and is gone when it stops. */
@@ -49,9 +70,10 @@ export class NetworkLifecycle {
     const prepared = await this.definitions.prepare(definition, mode === 'strict' ? 'lenient' : mode);
     const { network } = this.definitions.take(prepared);
     try {
-      await runNetworkJob(this.world, network, 'start', async () => {
+      await runNetworkJob(this.world, network, 'start', async (job) => {
         if (network.isActive) throw alreadyActive(network);
-        await this.launch(network, prepared);
+        await this.launch(network, prepared, job);
+        this.cutOff(network, prepared);
       });
     } finally {
       this.world.registry.forgetIfGone(network);
@@ -59,11 +81,14 @@ export class NetworkLifecycle {
     return { network, dropped };
   }
 
-  private async launch(network: Network, definition: CompleteNetworkDef): Promise<void> {
+  private async launch(network: Network, definition: CompleteNetworkDef, job: RunningJob): Promise<void> {
+    this.refuseBridge(network, definition);
     this.refuseOverlap(network, definition);
+    const forwards = portForwardsOf(definition);
+    refuseForwardsOfOthers(this.world, { network, forwards }, activeDefinitions);
     network.starting = definition;
     try {
-      if (hasOwnBridge(definition)) await this.launchBridge(network, definition);
+      if (hasOwnBridge(definition)) await this.launchBridge(network, definition, job);
       network.live = { definition, startedAtMs: Date.now() };
     } finally {
       network.starting = undefined;
@@ -78,9 +103,14 @@ export class NetworkLifecycle {
     this.world.events.publish({ event: 'network.started', network: network.identity });
   }
 
-  private async launchBridge(network: Network, definition: CompleteNetworkDef): Promise<void> {
+  private async launchBridge(
+    network: Network,
+    definition: CompleteNetworkDef,
+    job: RunningJob,
+  ): Promise<void> {
     await this.refuseHostOverlap(definition);
     await saveNetworkStatus(this.world, network, 'starting', definition);
+    job.progress({ step: 'making the bridge, its rules and its server' });
     try {
       await this.world.host.start(await this.plans.plan(network, definition));
     } catch (error) {
@@ -88,6 +118,24 @@ export class NetworkLifecycle {
       throw error;
     }
     await this.reconnect(network, definition);
+  }
+
+  /**
+   * Define sees to it that bridges differ, but files can be edited by hand.
+   * @throws VirtError network.conflict when an active network has the bridge
+   */
+  private refuseBridge(network: Network, definition: CompleteNetworkDef): void {
+    const bridge = definition.bridge?.name;
+    if (bridge === undefined || !hasOwnBridge(definition)) return;
+    const other = this.world.registry.all.find(
+      (one) => one !== network && activeDefinitions(one).some((active) => active.bridge?.name === bridge),
+    );
+    if (other === undefined) return;
+    throw new VirtError('network.conflict', {
+      wanted: `start network '${network.name}'`,
+      reason: `bridge '${bridge}' is that of network '${other.name}', which is active`,
+      hint: `stop '${other.name}', or give one of them another bridge with 'vireo network edit'`,
+    });
   }
 
   /** @throws VirtError network.conflict when an active network has addresses of this one */
@@ -108,22 +156,15 @@ export class NetworkLifecycle {
 
   /** The host itself may be on a network with these addresses: guests and host would lose it. */
   private async refuseHostOverlap(definition: CompleteNetworkDef): Promise<void> {
-    const mine = subnetsOf(definition);
-    if (mine.length === 0) return;
+    if (definition.ips.length + definition.routes.length === 0) return;
     const facts = await this.world.host.probe();
-    const taken = hostSubnets(facts, new Set([definition.bridge?.name ?? '']));
-    for (const subnet of mine) {
-      // A wider route, as a company's 10.0.0.0/8 by VPN, loses these addresses only: libvirt allows that too.
-      const found = taken.find(
-        (other) => overlaps(other.subnet, subnet) && other.subnet.prefix >= subnet.prefix,
-      );
-      if (found === undefined) continue;
-      throw new VirtError('network.conflict', {
-        wanted: `start network '${definition.name}'`,
-        reason: `${formatSubnet(subnet)} overlaps with ${formatSubnet(found.subnet)} on the host's interface '${found.link}'`,
-        hint: `give the network another subnet with 'vireo network edit ${definition.name}'`,
-      });
-    }
+    const reason = hostConflict(definition, facts);
+    if (reason === undefined) return;
+    throw new VirtError('network.conflict', {
+      wanted: `start network '${definition.name}'`,
+      reason,
+      hint: `give the network another subnet with 'vireo network edit ${definition.name}'`,
+    });
   }
 
   /** Puts the taps of running guests on the bridge again. One that fails is logged, and the others go on. */
@@ -133,12 +174,19 @@ export class NetworkLifecycle {
     const mine = this.world.guests.ports().filter((port) => port.network === network.name);
     await Promise.all(
       mine.map((port) =>
-        this.world.host.attachTap(port.device, bridge).catch((error: unknown) => {
-          this.world.log.error(
-            { network: network.name, domain: port.domain.name, device: port.device, reason: reasonOf(error) },
-            'a running guest could not be connected again',
-          );
-        }),
+        this.world.host
+          .attachTap(port.device, bridge, portAgain(port.definition, port.mac, definition))
+          .catch((error: unknown) => {
+            this.world.log.error(
+              {
+                network: network.name,
+                domain: port.domain.name,
+                device: port.device,
+                reason: reasonOf(error),
+              },
+              'a running guest could not be connected again',
+            );
+          }),
       ),
     );
   }
@@ -222,19 +270,29 @@ export class NetworkLifecycle {
 
   /**
    * Starts the networks marked so, once in the life of the runtime directory: not again when the daemon restarts.
-   * One that fails is logged and the others go on.
+   * One that fails is logged and the others go on. When a daemon dies in the middle, the next one starts the rest.
    */
   async autostart(marker: string): Promise<void> {
-    if (statSync(marker, { throwIfNoEntry: false }) !== undefined) return;
-    writeFileSync(marker, '', { mode: 0o600 });
-    const wanted = this.world.registry.all.filter((network) => network.autostart && !network.isActive);
-    await Promise.all(
-      wanted.map((network) =>
-        this.start(network).catch((error: unknown) =>
-          this.world.log.error({ err: error, network: network.name }, 'autostart of a network failed'),
-        ),
-      ),
+    const attempts = new AutostartMarker(marker);
+    if (attempts.isDone) return;
+    const wanted = this.world.registry.all.filter(
+      (network) => network.autostart && !attempts.has(network.uuid),
     );
+    await Promise.all(
+      wanted.map(async (network) => {
+        if (!network.isActive) await this.autostartOne(network);
+        attempts.note(network.uuid);
+      }),
+    );
+    attempts.finish();
+  }
+
+  private async autostartOne(network: Network): Promise<void> {
+    try {
+      await this.start(network);
+    } catch (error) {
+      this.world.log.error({ err: error, network: network.name }, 'autostart of a network failed');
+    }
   }
 }
 

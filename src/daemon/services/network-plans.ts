@@ -2,16 +2,27 @@
 import { isVirtError, reasonOf } from '../../base/errors.ts';
 import { familyOf } from '../../model/network/addresses.ts';
 import { type CompleteNetworkDef, hasOwnBridge } from '../../model/network/network.ts';
-import { type NetworkPortForward, portForwardsOf } from '../../model/network/port-forwards.ts';
+import {
+  forwardFamilyOf,
+  listenAddressOf,
+  type NetworkPortForward,
+  portForwardsOf,
+} from '../../model/network/port-forwards.ts';
 import type { Lease, NetworkPlan, PortForward } from '../../net/plan.ts';
 import { planOf } from '../../net/plan-from-definition.ts';
 import type { Network } from './network.ts';
+import { listenerInTheWay } from './network-forward-conflicts.ts';
 import { type NetworkWorld, runNetworkJob } from './network-world.ts';
 
-/** A forward as it is now: with the guest's address where it is known. */
-export interface ResolvedForward {
+interface AddressedForward {
   readonly forward: NetworkPortForward;
   readonly address: string | undefined;
+}
+
+/** A forward as it is now: with the guest's address where it is known. */
+export interface ResolvedForward extends AddressedForward {
+  /** Why it leads nowhere, or whom it cuts off; undefined when all is well. */
+  readonly trouble: string | undefined;
 }
 
 export class NetworkPlans {
@@ -25,13 +36,18 @@ export class NetworkPlans {
 
   /** What the host needs for the network as it is now, forwards included. */
   async plan(network: Network, definition: CompleteNetworkDef): Promise<NetworkPlan> {
-    const portForwards = (await this.resolve(network, definition)).flatMap((one) => planned(one));
+    const portForwards = (await this.addresses(network, definition)).flatMap((one) => planned(one));
     this.told.set(network.uuid, JSON.stringify(portForwards));
     return planOf(definition, { portForwards });
   }
 
-  /** All forwards; of an active network with the addresses of the guests. */
+  /** All forwards; of an active network with the addresses of the guests, and with what is wrong. */
   async resolve(network: Network, definition: CompleteNetworkDef): Promise<ResolvedForward[]> {
+    const forwards = await this.addresses(network, definition);
+    return forwards.map((one) => ({ ...one, trouble: this.troubleOf(network, one) }));
+  }
+
+  private async addresses(network: Network, definition: CompleteNetworkDef): Promise<AddressedForward[]> {
     const forwards = portForwardsOf(definition);
     if (forwards.length === 0) return [];
     const needsLeases = forwards.some(({ guest }) => guest !== undefined);
@@ -42,13 +58,25 @@ export class NetworkPlans {
     }));
   }
 
+  private troubleOf(network: Network, { forward, address }: AddressedForward): string | undefined {
+    const listener = listenerInTheWay(this.world, forward);
+    if (listener !== undefined) return `${listener} and is cut off`;
+    if (!network.isActive) return 'the network is not active';
+    if (address !== undefined) return undefined;
+    const macs = this.world.guests.macsOf(forward.guest ?? '', network.name);
+    return macs.length === 0
+      ? `no domain '${forward.guest}' is on this network, and no guest has a lease by that name`
+      : 'the guest has no address yet';
+  }
+
   /** A reservation counts before a lease: it is what the guest will have. */
   private addressOf(
-    { guest = '', hostAddress }: NetworkPortForward,
+    forward: NetworkPortForward,
     definition: CompleteNetworkDef,
     leases: readonly Lease[],
   ): string | undefined {
-    const family = hostAddress === undefined ? 4 : familyOf(hostAddress);
+    const { guest = '' } = forward;
+    const family = forwardFamilyOf(forward);
     const macs = new Set(this.world.guests.macsOf(guest, definition.name));
     const fits = (mac: string | undefined, name: string | undefined) =>
       macs.size > 0 ? mac !== undefined && macs.has(mac) : name !== undefined && name === guest;
@@ -62,11 +90,11 @@ export class NetworkPlans {
 
   /** Leases changed: rules follow the guests. Nobody waits for it, so a failure goes to the log. */
   async follow(network: Network): Promise<void> {
+    if (!followsLeases(network)) return;
     try {
       await runNetworkJob(this.world, network, 'follow leases', async () => {
         const { live } = network;
-        if (live === undefined || !portForwardsOf(live.definition).some(({ guest }) => guest !== undefined))
-          return;
+        if (live === undefined || !followsLeases(network)) return;
         const before = this.told.get(network.uuid);
         const plan = await this.plan(network, live.definition);
         if (JSON.stringify(plan.portForwards) !== before) await this.world.host.reload(plan);
@@ -99,15 +127,21 @@ export class NetworkPlans {
   }
 }
 
-function planned({ forward, address }: ResolvedForward): PortForward[] {
+/** True when a forward leads to a guest by its name. */
+function followsLeases({ live }: Network): boolean {
+  return live !== undefined && portForwardsOf(live.definition).some(({ guest }) => guest !== undefined);
+}
+
+function planned({ forward, address }: AddressedForward): PortForward[] {
   if (address === undefined) return [];
+  const hostAddress = listenAddressOf(forward);
   return [
     {
       protocol: forward.protocol,
       family: familyOf(address),
-      ...(forward.hostAddress !== undefined && { hostAddress: forward.hostAddress }),
+      ...(hostAddress !== undefined && { hostAddress }),
       hostPort: forward.hostPort,
-      count: 1,
+      count: forward.count ?? 1,
       guestAddress: address,
       guestPort: forward.guestPort,
     },

@@ -1,16 +1,21 @@
 /** The engine's network side as the front ends use it: one object that holds the registry and the verbs. */
+import type { PublishedEvent } from '../../api/index.ts';
 import { VirtError } from '../../base/errors.ts';
 import { JobQueue } from '../../base/jobs.ts';
+import type { NetworkDef } from '../../model/network/network.ts';
 import type { Lease, NetworkHostEvent } from '../../net/plan.ts';
 import type { QuarantinedFile } from '../state/definitions.ts';
+import type { DatedLease } from './guest-addresses.ts';
 import { type Network, NetworkRegistry } from './network.ts';
 import { NetworkCreation } from './network-creation.ts';
 import { NetworkDefinitions } from './network-definitions.ts';
 import { NetworkFiles } from './network-files.ts';
 import { NetworkForwards } from './network-forwards.ts';
+import { NetworkLeaseWatch } from './network-lease-watch.ts';
 import { NetworkLifecycle } from './network-lifecycle.ts';
 import { NetworkMetadata } from './network-metadata.ts';
 import { NetworkPlans } from './network-plans.ts';
+import { NetworkTests } from './network-tests.ts';
 import type { NetworkPort, NetworkWorld } from './network-world.ts';
 
 export type NetworkServiceOptions = Omit<NetworkWorld, 'registry' | 'defining'>;
@@ -31,8 +36,11 @@ export class NetworkService {
   readonly forwards: NetworkForwards;
   /** Title, description, foreign metadata. */
   readonly metadata: NetworkMetadata;
+  /** Proofs that a network does what it promises. */
+  readonly tests: NetworkTests;
   private readonly world: NetworkWorld;
   private readonly plans: NetworkPlans;
+  private readonly leaseWatch: NetworkLeaseWatch;
   private readonly files: NetworkFiles;
   private unsubscribe: () => void = () => undefined;
   private settled: Promise<void> = Promise.resolve();
@@ -44,11 +52,13 @@ export class NetworkService {
       defining: new JobQueue('the list of networks', 'network.busy'),
     };
     this.plans = new NetworkPlans(this.world);
+    this.leaseWatch = new NetworkLeaseWatch(this.world, this.plans);
     this.definitions = new NetworkDefinitions(this.world, this.plans);
     this.lifecycle = new NetworkLifecycle(this.world, this.definitions, this.plans);
     this.creation = new NetworkCreation(this.world, this.definitions);
     this.forwards = new NetworkForwards(this.world, this.definitions, this.plans);
     this.metadata = new NetworkMetadata(this.world, this.definitions);
+    this.tests = new NetworkTests(this.world, this.plans);
     this.files = new NetworkFiles(this.world);
   }
 
@@ -56,7 +66,13 @@ export class NetworkService {
   open(): void {
     this.files.load();
     this.lifecycle.adopt();
-    this.unsubscribe = this.world.host.subscribe((event) => this.onHostEvent(event));
+    const stopHost = this.world.host.subscribe((event) => this.onHostEvent(event));
+    const stopEvents = this.world.events.subscribe((event) => this.onEvent(event));
+    this.unsubscribe = () => {
+      stopHost();
+      stopEvents();
+    };
+    for (const network of this.world.registry.all) if (network.isActive) void this.leaseWatch.begin(network);
   }
 
   /** Brings the host in order after a restart and starts what is to be started. Failures are logged. */
@@ -78,6 +94,20 @@ export class NetworkService {
     throw new VirtError('network.not-found', {
       reason: `no network with matching name or uuid '${text}'`,
       hint: "'vireo network list' shows all networks",
+    });
+  }
+
+  /**
+   * The definition of an active network as it runs, for whoever connects a guest to it.
+   * @throws VirtError network.not-found, network.inactive
+   */
+  liveDefinition(name: string, wanted: string): NetworkDef {
+    const network = this.world.registry.withName(name);
+    if (network !== undefined) return network.requireLive(wanted).definition;
+    throw new VirtError('network.not-found', {
+      wanted,
+      reason: `there is no network '${name}'`,
+      hint: `'vireo network list' shows all; 'vireo network create ${name}' makes one`,
     });
   }
 
@@ -112,6 +142,22 @@ export class NetworkService {
     return this.plans.leases(network);
   }
 
+  /** Leases of the active network of that name, each with when it was last given or renewed, if that was seen. */
+  async datedLeases(name: string): Promise<DatedLease[]> {
+    const network = this.world.registry.withName(name);
+    if (network === undefined) return [];
+    const leases = await this.plans.leases(network);
+    return leases.map((lease) => ({ ...lease, changedAtMs: this.leaseWatch.changedAtMs(network, lease) }));
+  }
+
+  /** What is there when a network starts is no news; what its guests do from then on is. */
+  private onEvent(event: PublishedEvent): void {
+    if (event.event === 'network.stopped') this.leaseWatch.end(event.network.uuid);
+    if (event.event !== 'network.started') return;
+    const network = this.world.registry.withUuid(event.network.uuid);
+    if (network !== undefined) void this.leaseWatch.begin(network); // It tells its failures itself.
+  }
+
   private onHostEvent(event: NetworkHostEvent): void {
     // The host names a network by the uuid or the name of its plan.
     const network = this.world.registry.find(event.network);
@@ -121,7 +167,9 @@ export class NetworkService {
     switch (event.kind) {
       case 'leases':
         events.publish({ event: 'network.leases-changed', network: identity });
-        void this.plans.follow(network); // It tells its failures itself.
+        // Both tell their failures themselves.
+        void this.leaseWatch.look(network);
+        void this.plans.follow(network);
         break;
       case 'dnsmasq-restarted':
         events.publish({

@@ -1,8 +1,10 @@
 /** What the network services share: registry, host, stores, events, and how a definition becomes facts and text. */
 import { VirtError } from '../../base/errors.ts';
 import { formatSubnet, parseSubnet, type Subnet } from '../../base/ip.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
 import type { JobQueue } from '../../base/jobs.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Interface } from '../../model/domain/devices/interface.ts';
 import { subnetsOf } from '../../model/network/addresses.ts';
 import {
   type CompleteNetworkDef,
@@ -15,6 +17,7 @@ import type { HostNetworkFacts, NetworkHost } from '../../net/plan.ts';
 import type { DefinitionStore } from '../state/definitions.ts';
 import type { NetworkStatusStore } from '../state/network-status.ts';
 import type { EventBus } from './events.ts';
+import type { Jobs } from './jobs.ts';
 import type { Network, NetworkFacts, NetworkRegistry } from './network.ts';
 
 /** An interface of a running guest that is on a network. */
@@ -22,8 +25,10 @@ export interface NetworkPort {
   readonly network: string;
   readonly domain: { readonly uuid: string; readonly name: string };
   readonly mac: string;
-  /** The tap on the host. */
+  /** The tap or macvtap on the host. */
   readonly device: string;
+  /** The interface as it runs. */
+  readonly definition: Interface;
 }
 
 /** What the network side asks of the domain side. */
@@ -41,6 +46,8 @@ export interface NetworkWorld {
   readonly host: NetworkHost;
   readonly guests: GuestDirectory;
   readonly events: EventBus;
+  /** What goes on, for clients to see. */
+  readonly jobs: Jobs;
   readonly log: Logger;
   /** How long a call waits for another job on the same network. */
   readonly jobWaitMs: number;
@@ -92,12 +99,12 @@ export function transient(network: Network, verb: string): VirtError {
   });
 }
 
-/** Runs a named job on a network. */
+/** Runs a named job on a network; start, progress and end are told as events. */
 export function runNetworkJob<T>(
   world: NetworkWorld,
   network: Network,
   name: string,
-  work: () => Promise<T>,
+  work: (job: RunningJob) => Promise<T>,
 ): Promise<T> {
   return network.jobs.run(
     name,
@@ -108,7 +115,7 @@ export function runNetworkJob<T>(
           wanted: `${name} network '${network.name}'`,
           reason: 'the network is gone',
         });
-      return work();
+      return world.jobs.run({ kind: name, object: { type: 'network', ...network.identity } }, work);
     },
     { waitMs: world.jobWaitMs },
   );

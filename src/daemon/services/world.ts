@@ -1,13 +1,19 @@
 /** What the domain services share: registry, driver, stores, events, and how a definition becomes facts and text. */
-import { type ErrorCode, isVirtError, VirtError } from '../../base/errors.ts';
+import { VirtError } from '../../base/errors.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
+import type { LinkHost } from '../../net/links/requests.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
 import type { Domain, DomainRegistry } from './domain.ts';
 import type { EventBus } from './events.ts';
+import type { JobObject, Jobs } from './jobs.ts';
+
+/** What is done to links of guests that run. */
+export type GuestLinkControl = Pick<LinkHost, 'statistics' | 'setBandwidth' | 'setReceiveFilter'>;
 
 export interface DomainWorld {
   readonly mode: DaemonMode;
@@ -18,6 +24,10 @@ export interface DomainWorld {
   readonly definitions: DefinitionStore;
   readonly runtime: RuntimeStore;
   readonly events: EventBus;
+  /** Devices of the host that running guests are plugged into. */
+  readonly links: GuestLinkControl;
+  /** What goes on, for clients to see and to call off. */
+  readonly jobs: Jobs;
   readonly log: Logger;
   /** How long a call waits for another job on the same domain. */
   readonly jobWaitMs: number;
@@ -55,49 +65,47 @@ export function parseTrusted(xml: string): DomainDef {
   return parseDomain(xml, { mode: 'lenient' }).definition;
 }
 
-/** Runs a named job on a domain; start and end are told as events. */
+/** What a domain's stored text says. Definitions are never changed in place, so several callers may share one. */
+export function storedDefinition(domain: Domain, xml: string): DomainDef {
+  const known = domain.parsed?.deref();
+  if (known?.xml === xml) return known.definition;
+  const definition = parseTrusted(xml);
+  domain.parsed = new WeakRef({ xml, definition });
+  return definition;
+}
+
+export interface DomainJobOptions {
+  /** Gives up waiting in line. */
+  readonly signal?: AbortSignal;
+  readonly waitMs?: number;
+  /** The work obeys the signal of its job. */
+  readonly isCancellable?: boolean;
+}
+
+/** Runs a named job on a domain; start, progress and end are told as events. */
 export async function runJob<T>(
   world: DomainWorld,
   domain: Domain,
   name: string,
-  work: () => Promise<T>,
-  options: { readonly signal?: AbortSignal; readonly waitMs?: number } = {},
+  work: (job: RunningJob) => Promise<T>,
+  options: DomainJobOptions = {},
 ): Promise<T> {
-  const waitMs = options.waitMs ?? world.jobWaitMs;
+  const { signal, waitMs = world.jobWaitMs, isCancellable = false } = options;
   return domain.jobs.run(
     name,
-    async () => {
-      const startedAt = performance.now();
+    () => {
       // The job before this one may have taken it away.
       if (world.registry.withUuid(domain.uuid) !== domain)
         throw new VirtError('domain.not-found', {
           wanted: `${name} domain '${domain.name}'`,
           reason: 'the domain is gone',
         });
-      world.events.emit('job.started', domain.identity, { job: name });
-      let error: JobFailure | null = null;
-      try {
-        return await work();
-      } catch (caught) {
-        error = describeFailure(caught);
-        throw caught;
-      } finally {
-        const durationMs = Math.round(performance.now() - startedAt);
-        world.events.emit('job.ended', domain.identity, { job: name, durationMs, error });
-      }
+      return world.jobs.run({ kind: name, object: () => objectOf(domain), isCancellable }, work);
     },
-    { waitMs, ...(options.signal && { signal: options.signal }) },
+    { waitMs, ...(signal && { signal }) },
   );
 }
 
-/** How a job failed, as its event tells it. */
-export interface JobFailure {
-  readonly code: ErrorCode;
-  readonly reason: string;
-}
-
-export function describeFailure(error: unknown): JobFailure {
-  return isVirtError(error)
-    ? { code: error.code, reason: error.reason }
-    : { code: 'internal.error', reason: 'the daemon has a bug; its log has more' };
+function objectOf(domain: Domain): JobObject {
+  return { type: 'domain', ...domain.identity };
 }

@@ -176,17 +176,21 @@ export class DefinitionStore {
     return found;
   }
 
-  /** Stores a definition for good; the old one stays whole until the new one is in place. */
-  async save(definition: StoredDefinition): Promise<void> {
+  /**
+   * Stores a definition for good; the old one stays whole until the new one is in place. `check` is done while the disk
+   * writes; when it throws, nothing has changed.
+   */
+  async save(definition: StoredDefinition, check?: () => Promise<void>): Promise<void> {
     const path = this.pathOf(definition.uuid);
     const text = formatStored(definition);
+    const options = { mode: 0o600, ...(check && { meanwhile: check }) };
     try {
-      await writeDurable(path, text, { mode: 0o600 });
+      await writeDurable(path, text, options);
     } catch (error) {
       if (!isVirtError(error, 'file.not-found')) throw error;
       // The directory, made when the daemon started, was taken away.
       await ensureDirectory(this.directory, 0o700);
-      await writeDurable(path, text, { mode: 0o600 });
+      await writeDurable(path, text, options);
     }
   }
 

@@ -22,11 +22,20 @@ const recordSchema = z.looseObject({
     .array(z.object({ port: port.optional(), tlsPort: port.optional(), websocket: port.optional() }))
     .default([]),
   helpers: z
-    .array(z.object({ kind: z.string(), pid: z.int().positive(), startTimeTicks: z.string() }))
+    .array(
+      z.object({
+        kind: z.string(),
+        alias: z.string().optional(),
+        pid: z.int().positive(),
+        startTimeTicks: z.string(),
+      }),
+    )
     .default([]),
   links: z.record(z.string(), z.string()).default({}),
+  keptLinks: z.array(z.string()).optional(),
   foreignSockets: z.array(z.string()).default([]),
   vsockCid: z.int().optional(),
+  rtcAdjustmentSeconds: z.int().optional(),
 });
 
 const statusSchema = z.looseObject({

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } fr
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as z from 'zod';
-import { errnoOf, fileError, reasonOf } from '../../base/errors.ts';
+import { errnoOf, fileError, isVirtError, reasonOf } from '../../base/errors.ts';
 import { ensureDirectory, temporarySuffix, writeAtomic } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
 
@@ -70,8 +70,14 @@ export class StatusFiles<
     return this.inTurn(uuid, async () => {
       const status = current();
       if (status === undefined) return;
-      await ensureDirectory(this.directory, 0o700);
-      await writeAtomic(this.pathOf(uuid), JSON.stringify(status), { mode: 0o600 });
+      const write = (): Promise<void> =>
+        writeAtomic(this.pathOf(uuid), JSON.stringify(status), { mode: 0o600 });
+      await write().catch(async (error: unknown) => {
+        if (!isVirtError(error, 'file.not-found')) throw error;
+        // The directory, made when the daemon started, was taken away.
+        await ensureDirectory(this.directory, 0o700);
+        await write();
+      });
     });
   }
 

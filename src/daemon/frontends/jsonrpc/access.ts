@@ -6,8 +6,12 @@ import { VirtError } from '../../../base/errors.ts';
 export function accessOf(declaration: MethodDeclaration, params: unknown): AccessClass {
   if (declaration.access !== 'query' || declaration.raises === undefined) return declaration.access;
   const given = params as Readonly<Record<string, unknown>>;
-  for (const [name, access] of Object.entries(declaration.raises)) {
-    if (given[name] !== undefined && given[name] !== false) return access;
+  for (const [name, raise] of Object.entries(declaration.raises)) {
+    const value = given[name];
+    if (value === undefined || value === false) continue;
+    if (typeof raise === 'string') return raise;
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (raise.values.some((one) => values.includes(one))) return raise.access;
   }
   return declaration.access;
 }

@@ -4,10 +4,13 @@ import type { Params, Result } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import { parseDomain } from '../../../model/domain/domain.ts';
+import { connectionWarnings } from '../../services/connection-warnings.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { addressSources, hostSideSources } from '../../services/guest-addresses.ts';
 import type { NetworkService } from '../../services/network-service.ts';
-import { detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
+import { bindInterfaces } from './bind-interface.ts';
+import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
 
@@ -26,6 +29,7 @@ export function bindDomains(
     ...bindChanges(domains),
     ...bindLifecycle(domains, log),
     ...bindControls(domains),
+    ...bindInterfaces(domains),
   };
 }
 
@@ -61,16 +65,24 @@ function bindQueries(domains: DomainService, networks: NetworkService | undefine
       return { ...details, interfaces: await Promise.all(interfaces) };
     },
     'domain.xml': async ({ domain, inactive, secure, migratable }) => ({
-      // What another host takes is the definition without what lives here only: ids, aliases, chosen ports.
-      xml: domains.definitions.xml(find(domains, domain), { inactive: inactive || migratable, secure }),
+      xml: domains.definitions.xml(find(domains, domain), { inactive, secure, migratable }),
     }),
     'domain.log': async ({ domain, source, maxBytes }) => ({
       text: await domains.controls.log(find(domains, domain), source, maxBytes),
     }),
-    'domain.wait': async ({ domain, until, timeoutMs }, { signal }) => {
+    'domain.wait': async ({ domain, until, timeoutMs }, { signal, readOnly }) => {
       const found = find(domains, domain);
-      await domains.controls.wait(found, until, { timeoutMs, signal });
-      return summaryOf(domains, found);
+      const { address, port } = await domains.waiting.wait(found, until, {
+        timeoutMs,
+        signal,
+        mayAskGuest: !readOnly,
+      });
+      const reached = address === undefined ? null : { address, port: port ?? null };
+      return { ...summaryOf(domains, found), reached };
+    },
+    'domain.addresses': async ({ domain, sources }, { readOnly }) => {
+      const wanted = sources ?? (readOnly ? hostSideSources : addressSources);
+      return addressesOf(await domains.addresses.find(find(domains, domain), wanted));
     },
     'domain.job': async ({ domain }) => ({ job: jobOf(find(domains, domain)) }),
     'domain.get-metadata': async ({ domain, uri, inactive }) => ({
@@ -105,8 +117,10 @@ function bindDefinitions(domains: DomainService, networks: NetworkService | unde
     // A client that leaves does not stop what it asked for: it may not have seen the answer, and asks again.
     'domain.define': async ({ xml, strict, startAfter }) => {
       const { domain, dropped } = await domains.definitions.define(xml, { mode: parseMode(strict) });
+      const definition = domains.definitions.definition(domain, { inactive: true });
+      const warnings = networks === undefined ? [] : connectionWarnings(definition, networks);
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
-      return { domain: summaryOf(domains, domain), dropped: [...dropped] };
+      return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
     },
     'domain.undefine': async ({ domain, nvram }) => {
       await domains.definitions.undefine(find(domains, domain), nvram === undefined ? {} : { nvram });
@@ -215,7 +229,7 @@ function bindLifecycle(domains: DomainService, log: Logger) {
     'domain.shutdown': async ({ domain, mode, timeoutMs }, { signal }) => {
       const found = find(domains, domain);
       await domains.lifecycle.shutdown(found, mode);
-      if (timeoutMs !== undefined) await domains.controls.wait(found, 'shutoff', { timeoutMs, signal });
+      if (timeoutMs !== undefined) await domains.waiting.wait(found, 'shutoff', { timeoutMs, signal });
       return summaryOf(domains, found);
     },
     'domain.reboot': async ({ domain, mode }) => {

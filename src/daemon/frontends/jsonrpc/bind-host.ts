@@ -4,6 +4,8 @@ import type { HypervisorDriver } from '../../../drivers/driver.ts';
 import type { HostFacts, HostMemory } from '../../../kvm/host-facts.ts';
 import type { KvmReport } from '../../../kvm/report.ts';
 import type { HostCheck } from '../../host-check/check.ts';
+import type { ListedDevice } from '../../services/host-device-list.ts';
+import type { OwnedInterface } from '../../services/host-interfaces.ts';
 import type { Handlers } from './handlers.ts';
 
 /** What the host methods ask; `daemon/main.ts` wires it. */
@@ -13,6 +15,8 @@ export interface HostSource {
   memory(): HostMemory;
   kvm(): Promise<KvmReport>;
   check(options: { readonly signal: AbortSignal }): Promise<readonly HostCheck[]>;
+  interfaces(): readonly OwnedInterface[];
+  devices(): readonly ListedDevice[];
 }
 
 type HostHandlers = Pick<Handlers, Extract<keyof Handlers, `host.${string}`>>;
@@ -30,6 +34,18 @@ export function bindHost(
       const checks = await host.check({ signal });
       return { checks: checks.map((check) => ({ ...check, repair: check.repair ?? null })) };
     },
+    'host.interfaces': async ({ type }) => ({
+      interfaces: host
+        .interfaces()
+        .filter((one) => type === undefined || one.type === type)
+        .map(interfaceOf),
+    }),
+    'host.devices': async ({ type }) => ({
+      devices: host
+        .devices()
+        .filter((one) => type === undefined || one.type === type)
+        .map(deviceOf),
+    }),
     'host.capabilities': async () => ({ xml: await driver.capabilitiesXml() }),
     'host.domain-capabilities': async ({ emulator, arch, machine, virtType }) => ({
       xml: await driver.domainCapabilitiesXml({
@@ -66,4 +82,49 @@ function memoryOf(memory: HostMemory) {
 
 function kvmOf({ usable, problem }: KvmReport): Result<'host.info'>['kvm'] {
   return { usable, reason: problem?.reason ?? null, hint: problem?.repair ?? null };
+}
+
+function deviceOf(one: ListedDevice): Result<'host.devices'>['devices'][number] {
+  const { ids } = one;
+  const shared = {
+    ids,
+    vendor: one.vendorName ?? null,
+    product: one.productName ?? null,
+    usedBy: one.usedBy ?? null,
+  };
+  if (one.type === 'usb') {
+    const { name, bus, device, serial, isHub } = one;
+    return { type: 'usb', ...shared, name, bus, device, serial: serial ?? null, hub: isHub };
+  }
+  return {
+    type: 'pci',
+    ...shared,
+    address: one.address,
+    class: one.class.toString(16).padStart(6, '0'),
+    driver: one.driver ?? null,
+    iommuGroup: one.group === undefined ? null : Number(one.group),
+    numaNode: one.numaNode ?? null,
+  };
+}
+
+function interfaceOf(one: OwnedInterface): Result<'host.interfaces'>['interfaces'][number] {
+  return {
+    name: one.name,
+    index: one.index,
+    type: one.type,
+    up: one.isUp,
+    state: one.state,
+    mac: one.mac ?? null,
+    mtu: one.mtu,
+    master: one.master ?? null,
+    parent: one.parent ?? null,
+    vlan: one.vlanId ?? null,
+    speedMbps: one.speedMbps ?? null,
+    addresses: one.addresses.map(({ address, prefix, family }) => ({
+      address,
+      prefix,
+      family: `ipv${family}`,
+    })),
+    owner: one.owner ?? null,
+  };
 }

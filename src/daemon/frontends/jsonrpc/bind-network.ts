@@ -2,6 +2,7 @@
 import type { Params } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { NetworkPortForward } from '../../../model/network/port-forwards.ts';
+import type { NetworkTestOptions } from '../../../net/test/step.ts';
 import type { Network } from '../../services/network.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import { quarantinedOf } from './domain-shapes.ts';
@@ -11,22 +12,34 @@ import { leaseOf, networkDetailsOf, networkForwardOf, networkSummaryOf } from '.
 type NetworkMethod = Extract<keyof Handlers, `network.${string}`>;
 type NetworkHandlers = Pick<Handlers, NetworkMethod>;
 
-/** Without a service this is a session daemon: every method says what works there instead. */
-export function bindNetworks(service: NetworkService | undefined): NetworkHandlers {
+/**
+ * Without a service this is a session daemon: every method says what works there instead, which `waysOut` tells.
+ */
+export function bindNetworks(
+  service: NetworkService | undefined,
+  waysOut: () => Promise<string>,
+): NetworkHandlers {
   const networks = (): NetworkService => {
-    if (service === undefined) throw needsSystem();
+    if (service === undefined) throw new Error('a session has no network service');
     return service;
   };
-  return { ...bindQueries(networks), ...bindDefinitions(networks), ...bindLifecycle(networks) };
+  const handlers = { ...bindQueries(networks), ...bindDefinitions(networks), ...bindLifecycle(networks) };
+  if (service !== undefined) return handlers;
+  const refuse = async (): Promise<never> => {
+    throw needsSystem(await waysOut());
+  };
+  return Object.fromEntries(
+    Object.keys(handlers).map((name) => [name, refuse]),
+  ) as unknown as NetworkHandlers;
 }
 
 type Networks = () => NetworkService;
 
-function needsSystem(): VirtError {
+function needsSystem(hint: string): VirtError {
   return new VirtError('network.session', {
     wanted: 'use virtual networks',
     reason: 'bridges, DHCP and firewall rules need the system connection (qemu:///system)',
-    hint: "what works in a session: user networking with port forwards ('--network user,forward=tcp:2222:22'), with passt where it is installed",
+    hint,
   });
 }
 
@@ -114,8 +127,8 @@ function bindLifecycle(networks: Networks) {
   return {
     'network.start': async ({ network }) => {
       const found = networks().find(network);
-      await networks().lifecycle.start(found);
-      return networkSummaryOf(networks(), found);
+      const warnings = await networks().lifecycle.start(found);
+      return { ...networkSummaryOf(networks(), found), warnings: [...warnings] };
     },
     'network.stop': async ({ network }) => {
       const found = networks().find(network);
@@ -126,6 +139,13 @@ function bindLifecycle(networks: Networks) {
     'network.reload': async ({ network }) => {
       await networks().lifecycle.reload(networks().find(network));
       return {};
+    },
+    'network.test': async ({ network, ...options }, { signal }) => {
+      const steps = await networks().tests.run(networks().find(network), testOptionsOf(options), signal);
+      return {
+        ok: steps.every(({ status }) => status !== 'failed'),
+        steps: steps.map((step) => ({ ...step, repair: step.repair ?? null })),
+      };
     },
     'network.port-forward.add': async ({ network, ...forward }) => {
       const found = networks().find(network);
@@ -140,4 +160,8 @@ function bindLifecycle(networks: Networks) {
 
 function forwardOf(wish: Omit<Params<'network.port-forward.add'>, 'network'>): NetworkPortForward {
   return wish;
+}
+
+function testOptionsOf({ target, outsideName }: Omit<Params<'network.test'>, 'network'>): NetworkTestOptions {
+  return { ...(target !== undefined && { target }), ...(outsideName !== undefined && { outsideName }) };
 }

@@ -2,10 +2,12 @@
 import type { Logger } from '../../../base/log.ts';
 import type { HypervisorDriver } from '../../../drivers/driver.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import type { Jobs } from '../../services/jobs.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
 import { bindDomains } from './bind-domain.ts';
 import { bindHost, type HostSource } from './bind-host.ts';
+import { bindJobs } from './bind-job.ts';
 import { bindNetworks } from './bind-network.ts';
 import type { Handlers } from './handlers.ts';
 
@@ -13,6 +15,9 @@ export interface JsonRpcServices {
   readonly domains: DomainService;
   /** Undefined in a session. */
   readonly networks?: NetworkService | undefined;
+  /** In a session: what works there instead of networks. */
+  readonly waysOut?: () => Promise<string>;
+  readonly jobs: Jobs;
   readonly host: HostSource;
   readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
   readonly daemon: DaemonSource;
@@ -24,6 +29,7 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ...bindDaemon(services.daemon, services.domains),
     ...bindHost(services.host, services.driver),
     ...bindDomains(services.domains, services.networks, services.log),
-    ...bindNetworks(services.networks),
+    ...bindNetworks(services.networks, services.waysOut ?? (async () => 'use the system connection')),
+    ...bindJobs(services.jobs),
   };
 }

@@ -6,6 +6,7 @@ import type { Interface } from '../../../model/domain/devices/interface.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import type { FoundAddresses } from '../../services/guest-addresses.ts';
 import type { QuarantinedFile } from '../../state/definitions.ts';
 
 export type DomainSummary = Result<'domain.list'>['domains'][number];
@@ -200,5 +201,26 @@ export function quarantinedOf(file: QuarantinedFile): Result<'domain.list'>['qua
     uuid: file.uuid ?? null,
     reason: file.reason,
     at: new Date(file.atMs).toISOString(),
+  };
+}
+
+export function addressesOf({ interfaces, silent }: FoundAddresses): Result<'domain.addresses'> {
+  return {
+    interfaces: interfaces.map((nic) => ({
+      alias: nic.alias ?? null,
+      device: nic.hostDevice ?? null,
+      guestName: nic.guestName ?? null,
+      mac: nic.mac ?? null,
+      network: nic.network ?? null,
+      addresses: nic.addresses.map(({ address, prefix, family, sources, isConfirmed, hostName }) => ({
+        address,
+        prefix: prefix ?? null,
+        family: `ipv${family}`,
+        sources: [...sources],
+        confirmed: isConfirmed,
+        hostName: hostName ?? null,
+      })),
+    })),
+    silent: [...silent],
   };
 }

@@ -4,6 +4,7 @@ import { familyOf, prefixOf } from '../../../model/network/addresses.ts';
 import type { NetworkDef } from '../../../model/network/network.ts';
 import type { Lease } from '../../../net/plan.ts';
 import type { Network } from '../../services/network.ts';
+import { leaseInfoOf } from '../../services/network-lease-watch.ts';
 import type { ResolvedForward } from '../../services/network-plans.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import { type NetworkPort, shownFacts } from '../../services/network-world.ts';
@@ -65,7 +66,7 @@ function addressOf(ip: NetworkDef['ips'][number]): Result<'network.get'>['addres
 
 export function networkForwardOf(
   network: Network,
-  { forward, address }: ResolvedForward,
+  { forward, address, trouble }: ResolvedForward,
 ): Result<'network.port-forward.add'> {
   return {
     protocol: forward.protocol,
@@ -74,7 +75,9 @@ export function networkForwardOf(
     guest: forward.guest ?? null,
     guestAddress: address ?? null,
     guestPort: forward.guestPort,
+    count: forward.count ?? 1,
     active: network.isActive && address !== undefined,
+    trouble: trouble ?? null,
   };
 }
 
@@ -82,14 +85,5 @@ export function leaseOf(
   lease: Lease,
   ports: readonly NetworkPort[],
 ): Result<'network.leases'>['leases'][number] {
-  return {
-    address: lease.address,
-    prefix: lease.prefix,
-    family: `ipv${lease.family}`,
-    mac: lease.mac ?? null,
-    clientId: lease.clientId ?? null,
-    hostName: lease.hostName ?? null,
-    domain: ports.find((port) => port.mac === lease.mac)?.domain.name ?? null,
-    expiresAt: lease.expiresAt === undefined ? null : new Date(lease.expiresAt * 1000).toISOString(),
-  };
+  return leaseInfoOf(lease, ports.find((port) => port.mac === lease.mac)?.domain.name);
 }

@@ -32,16 +32,16 @@ function matchesObject(event: PublishedEvent, { domains, networks }: EventFilter
 function matchesNetwork(event: PublishedEvent, networks: readonly string[]): boolean {
   if (event.event === 'network.quarantined')
     return networks.some((ref) => isText(ref, event.name) || isUuid(ref, event.uuid));
-  if (!('network' in event)) return false;
-  const { network } = event;
+  const network = 'network' in event ? event.network : undefined;
+  if (network === undefined) return false;
   return networks.some((ref) => isUuid(ref, network.uuid) || isText(ref, network.name));
 }
 
 function matchesDomain(event: PublishedEvent, domains: readonly DomainRef[]): boolean {
   if (event.event === 'domain.quarantined')
     return domains.some((ref) => isText(ref, event.name) || isUuid(ref, event.uuid));
-  if (!('domain' in event)) return false;
-  const { domain } = event;
+  const domain = 'domain' in event ? event.domain : undefined;
+  if (domain === undefined) return false;
   const previousName = event.event === 'domain.renamed' ? event.previousName : null;
   return domains.some(
     (ref) =>

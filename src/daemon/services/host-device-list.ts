@@ -1,0 +1,60 @@
+/** The host's PCI and USB devices with their names and the guests that have them. Only looks; a session may, too. */
+import type { HostDeviceProvider } from '../../drivers/driver.ts';
+import { listPci, listUsb, type PciDevice, type UsbDevice } from '../../drivers/host-devices/list.ts';
+import { findNames, idsOf } from '../../drivers/host-devices/names.ts';
+import { hostFiles } from '../../kvm/host-files.ts';
+
+interface Holder {
+  readonly uuid: string;
+  readonly name: string;
+}
+
+interface Described {
+  readonly vendorName: string | undefined;
+  readonly productName: string | undefined;
+  readonly usedBy: Holder | undefined;
+}
+
+/** One device; `ids` is `vendor:product` in hexadecimal digits. */
+export type ListedDevice = Described & { readonly ids: string } & (
+    | ({ readonly type: 'pci' } & Omit<PciDevice, 'vendor' | 'device'>)
+    | ({ readonly type: 'usb' } & Omit<UsbDevice, 'vendor' | 'product' | keyof Described>)
+  );
+
+export function listHostDevices(
+  provider: Pick<HostDeviceProvider, 'holders'>,
+  files = hostFiles(),
+): ListedDevice[] {
+  const holders = provider.holders();
+  const pci = listPci(files).map((one) => ({ ...one, product: one.device }));
+  const pciNames = findNames(files, 'pci', pci);
+  const usb = listUsb(files);
+  const usbNames = findNames(files, 'usb', usb);
+  return [
+    ...pci.map(({ vendor, device: _device, product, ...one }) => {
+      const ids = idsOf({ vendor, product });
+      const names = pciNames.get(ids);
+      return {
+        type: 'pci' as const,
+        ...one,
+        ids,
+        vendorName: names?.vendor,
+        productName: names?.product,
+        usedBy: holders.get(`pci ${one.address}`),
+      };
+    }),
+    ...usb.map(({ vendor, product, ...one }) => {
+      const ids = idsOf({ vendor, product });
+      const names = usbNames.get(ids);
+      return {
+        type: 'usb' as const,
+        ...one,
+        ids,
+        // What the device says of itself is often better than the list, and sometimes empty.
+        vendorName: one.vendorName ?? names?.vendor,
+        productName: one.productName ?? names?.product,
+        usedBy: holders.get(`usb ${one.name}`),
+      };
+    }),
+  ];
+}
