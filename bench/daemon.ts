@@ -1,6 +1,16 @@
 /** The daemon under measurement: a private copy of dist/, as a process of its own below a temporary root. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,9 +19,13 @@ import { processesBelow } from './processes.ts';
 
 export const project = resolve(import.meta.dirname, '..');
 
-/** Where a run keeps everything: a copy of the program, so that a build going on beside it changes nothing. */
+/**
+ * Where a run keeps everything: a copy of the program, so that a build going on beside it changes nothing. What lies on
+ * /run in an installed system lies in memory here too (`run/`), for the floors as for the daemon.
+ */
 export class Workplace {
   readonly directory: string;
+  private readonly memory: string | undefined;
 
   /** `dist` is the build that is measured. */
   constructor(parent: string, dist: string) {
@@ -20,6 +34,8 @@ export class Workplace {
     cpSync(dist, join(program, 'dist'), { recursive: true });
     cpSync(join(project, 'package.json'), join(program, 'package.json'));
     symlinkSync(join(project, 'node_modules'), join(program, 'node_modules'));
+    this.memory = isInMemory('/dev/shm') ? mkdtempSync('/dev/shm/vireo-bench-') : undefined;
+    if (this.memory !== undefined) symlinkSync(this.memory, join(this.directory, 'run'));
   }
 
   entry(program: 'daemon' | 'cli'): string {
@@ -33,11 +49,31 @@ export class Workplace {
     return path;
   }
 
+  /** The same for what lives no longer than the host is up. */
+  makeRuntime(name: string): string {
+    return this.make(join('run', name));
+  }
+
   /** Ends every guest that is left and removes the files. */
   remove(): void {
     for (const pid of processesBelow(this.directory)) process.kill(pid, 'SIGKILL');
-    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    for (const directory of [this.directory, this.memory])
+      if (directory !== undefined) rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+function isInMemory(directory: string): boolean {
+  const TMPFS_MAGIC = 0x01021994; // linux/magic.h
+  return (
+    statSync(directory, { throwIfNoEntry: false }) !== undefined && statfsSync(directory).type === TMPFS_MAGIC
+  );
+}
+
+export interface DaemonOptions {
+  /** A command that runs the daemon, as `ip netns exec NAME` does. */
+  readonly around?: readonly string[];
+  /** Lines for section [network] of its configuration. */
+  readonly settings?: string;
 }
 
 /** One daemon process. */
@@ -54,16 +90,22 @@ export class BenchDaemon {
   static async start(
     place: Workplace,
     name: string,
+    options: DaemonOptions = {},
   ): Promise<{ daemon: BenchDaemon; firstAnswerMs: number }> {
+    const { around = [], settings = '' } = options;
     const root = place.make(name);
+    const runtime = place.makeRuntime(name);
+    if (!existsSync(join(root, 'run'))) symlinkSync(runtime, join(root, 'run'));
     // A measurement must not make the network `default` on this host.
     place.make(`${name}/etc/vireo`);
-    writeFileSync(join(root, 'etc/vireo/vireod.toml'), '[network]\ndefine_default = false\n');
+    writeFileSync(join(root, 'etc/vireo/vireod.toml'), `[network]\ndefine_default = false\n${settings}`);
     const mode = process.getuid?.() === 0 ? 'system' : 'session';
     const startedAt = performance.now();
+    const [program, ...before] = [...around, process.execPath];
     const child = spawn(
-      process.execPath,
+      program ?? process.execPath,
       [
+        ...before,
         '--disable-sigusr1',
         place.entry('daemon'),
         '--mode',

@@ -13,6 +13,7 @@ import { describeMachine } from './machine.ts';
 import type { Bench, Measure } from './measurements/bench.ts';
 import { measureCli } from './measurements/cli.ts';
 import { measureDefine } from './measurements/define.ts';
+import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
 import { measurePing } from './measurements/ping.ts';
 import { measureStart } from './measurements/start.ts';
@@ -26,6 +27,7 @@ const groups: Readonly<Record<string, Measure>> = {
   cli: measureCli,
   thousand: measureThousand,
   parallel: measureParallel,
+  network: measureNetwork,
 };
 
 const usage = `npm run bench -- [options] [group ...]
@@ -35,7 +37,8 @@ Groups: ${Object.keys(groups).join(', ')} (default: all)
   --strict      exit with 1 when a goal is missed (a slow or busy machine misses them)
   --directory D where daemon and guests keep their files (default: the directory for temporary files); its file
                 system is the one that is measured
-  --dist D      measure this build, as it is; without it dist/ is built first`;
+  --dist D      measure this build, as it is; without it dist/ is built first
+  --peer C      measure libvirtd beside it: C runs the command that it is given with a private libvirtd`;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -45,6 +48,7 @@ async function main(): Promise<void> {
       strict: { type: 'boolean', default: false },
       directory: { type: 'string', default: tmpdir() },
       dist: { type: 'string' },
+      peer: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
     allowPositionals: true,
@@ -57,12 +61,17 @@ async function main(): Promise<void> {
   if (values.dist === undefined)
     execFileSync(process.execPath, [join(project, 'scripts/build.ts')], { stdio: 'inherit' });
   const machine = describeMachine(values.directory);
-  const rows = await measure(wanted, new Workplace(values.directory, dist), values.quick);
+  const rows = await measure(wanted, new Workplace(values.directory, dist), values);
   tell({ date: new Date().toISOString().slice(0, 10), machine, rows }, values.json);
   if (values.strict && rows.some((row) => isMet(row) === false)) process.exitCode = 1;
 }
 
-async function measure(names: readonly string[], place: Workplace, isQuick: boolean): Promise<Measurement[]> {
+async function measure(
+  names: readonly string[],
+  place: Workplace,
+  options: { readonly quick: boolean; readonly peer?: string | undefined },
+): Promise<Measurement[]> {
+  const { quick: isQuick, peer } = options;
   const rows: Measurement[] = [];
   let daemon: BenchDaemon | undefined;
   try {
@@ -71,7 +80,7 @@ async function measure(names: readonly string[], place: Workplace, isQuick: bool
     // The first start probes QEMU, which takes seconds and is kept on disk: not what a start costs.
     ({ daemon } = await BenchDaemon.start(place, 'r'));
     await warmUp(daemon);
-    const bench: Bench = { place, daemon, images, rounds: isQuick ? 5 : 20, isQuick };
+    const bench: Bench = { place, daemon, images, rounds: isQuick ? 5 : 20, isQuick, ...(peer && { peer }) };
     for (const name of names) {
       process.stderr.write(`measuring ${name} ...\n`);
       rows.push(...((await groups[name]?.(bench)) ?? []));

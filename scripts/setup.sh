@@ -38,17 +38,22 @@ xmllint libxml2-utils
 python3 python3
 systemd-analyze systemd
 swtpm swtpm
+passt passt
 strace strace
+firewalld firewalld
+dbus-daemon dbus-daemon
 zsh zsh
 fish fish
 curl curl
 socat socat
+qemu-ga qemu-guest-agent
 script bsdutils
 virtiofsd virtiofsd
 virt-install virtinst
 virsh libvirt-clients
 libvirtd libvirt-daemon
 libvirt-qemu-driver libvirt-daemon-driver-qemu
+/usr/share/libvirt/nwfilter/clean-traffic.xml libvirt-daemon-config-nwfilter
 "
 
 # The user's PATH often lacks the directories of the administrator's programs.
@@ -101,6 +106,12 @@ install_packages() {
   trap - EXIT INT TERM
 }
 
+# The tests run firewalld by hand in namespaces of their own; Debian's package would also make it this host's firewall.
+keep_firewalld_off() {
+  case " $1 " in *" firewalld "*) ;; *) return 0 ;; esac
+  [ ! -d /run/systemd/system ] || systemctl mask --quiet firewalld.service
+}
+
 missing=$(missing_packages)
 if [ -n "$missing" ]; then
   distribution=unknown
@@ -120,6 +131,7 @@ if [ -n "$missing" ]; then
     say "    sudo apt-get update && sudo apt-get install --no-install-recommends $missing"
     exit 1
   fi
+  keep_firewalld_off "$missing"
   say "installing $missing ..."
   install_packages "$missing"
   missing=$(missing_packages)
@@ -135,6 +147,22 @@ if [ ! -x node_modules/node/bin/node ] || [ ! -f "$stamp" ] || [ package-lock.js
   say "installing the npm packages (npm ci) ..."
   npm ci --no-audit --no-fund --loglevel=error >/dev/null
   touch "$stamp"
+fi
+
+# A resolver that the tests run in namespaces of their own: only unpacked, since its package takes over this host's
+# /etc/resolv.conf.
+resolved=node_modules/.cache/systemd-resolved
+if [ "${1:-}" = --tests ] && [ ! -e /lib/systemd/systemd-resolved ] && [ ! -e "$resolved/usr/bin/resolvectl" ]; then
+  say "unpacking systemd-resolved for the tests ..."
+  download=$(mktemp -d)
+  if (cd "$download" && { apt-get -q download systemd-resolved || { apt-get -q update && apt-get -q download systemd-resolved; }; }) \
+    >/dev/null 2>&1 && dpkg-deb --extract "$download"/systemd-resolved_*.deb "$download/files"; then
+    mkdir -p node_modules/.cache
+    mv "$download/files" "$resolved"
+  else
+    say "systemd-resolved could not be downloaded; the test that needs it is skipped"
+  fi
+  rm -rf "$download"
 fi
 
 # dist/ starts in a fraction of the sources' time and memory; the launchers take it while it is up to date. In a

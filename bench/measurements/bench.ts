@@ -11,6 +11,8 @@ export interface Bench {
   /** How many samples: few with --quick. */
   readonly rounds: number;
   readonly isQuick: boolean;
+  /** A command that runs the one it is given with a libvirtd of its own; libvirtd is not measured without it. */
+  readonly peer?: string;
 }
 
 /** One group of rows. */

@@ -46,7 +46,7 @@ async function define(client: VireoClient, name: string): Promise<string> {
 }
 
 function startBare(bench: Bench, recipe: Parameters<typeof BareQemu.start>[0]): Promise<BareQemu[]> {
-  const directory = bench.place.make('bare');
+  const directory = bench.place.makeRuntime('bare');
   return Promise.all(
     Array.from({ length: GUESTS }, () => BareQemu.start(recipe, directory, { paused: false })),
   );

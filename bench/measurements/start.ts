@@ -39,7 +39,7 @@ async function measureFlavour(bench: Bench, flavour: Flavour): Promise<readonly 
   const { domain } = await client.call('domain.define', { xml: flavour.xml });
   const target = { domain: domain.uuid };
   const recipe = await recipeFor(bench, client, domain.uuid);
-  const directory = bench.place.make('bare');
+  const directory = bench.place.makeRuntime('bare');
   const { paused } = flavour;
   const start = { ours: [] as number[], floor: [] as number[] };
   const destroy = { ours: [] as number[], floor: [] as number[] };

@@ -176,6 +176,23 @@ describeWith(
       expect(() => fetchFrom(world, '10.99.0.1', 8080)).toThrow(/netns exec/);
     });
 
+    it('leaves a port to the program of the host that has it, and says which', async () => {
+      const program = "require('node:net').createServer().listen(8090, () => console.log('ready'))";
+      const taker = spawn('ip', ['netns', 'exec', here, process.execPath, '-e', program]);
+      await new Promise((done) => taker.stdout.once('data', done));
+      const wish = { network: 'default', hostPort: 8090, guest: 'beta', guestPort: 80 };
+      await expect(client.call('network.port-forward.add', wish)).rejects.toMatchObject({
+        code: 'forward.conflict',
+        message: expect.stringContaining("'node' (process") as unknown,
+      });
+      const ended = new Promise((done) => taker.once('exit', done));
+      taker.kill();
+      await ended;
+      await client.call('network.port-forward.add', { ...wish, count: 2 });
+      expect(fetchFrom(world, '10.99.0.1', 8090)).toBe('Hello from beta.\n');
+      await client.call('network.port-forward.remove', { network: 'default', hostPort: 8090 });
+    });
+
     it('is killed and leaves everything as it was; the next one knows it all', async () => {
       const before = await client.call('network.get', { network: 'default' });
       await client[Symbol.asyncDispose]();

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { VirtError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { isSameProcess, killProcess, processStartTime } from '../../src/base/spawn.ts';
-import type { GuestEvent, GuestRecord, LiveGuest } from '../../src/drivers/driver.ts';
+import type { GuestEvent, GuestRecord, HostDeviceProvider, LiveGuest } from '../../src/drivers/driver.ts';
 import { QemuDriver } from '../../src/drivers/qemu/driver.ts';
 import { defaultUidRange } from '../../src/drivers/qemu/identity.ts';
 import { defaultLogLimits } from '../../src/drivers/qemu/log-file.ts';
@@ -541,6 +541,33 @@ describeWith([qemu], 'a start that fails leaves nothing', () => {
     await expect(alone.start(definition, 1, { paused: false })).rejects.toThrow(
       expect.objectContaining({ code: 'network.session' }),
     );
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('when QEMU ends early, or with its guest: devices of the host are given back', async () => {
+    const told: string[] = [];
+    const hostDevices: HostDeviceProvider = {
+      take({ definition, uid }) {
+        told.push(`take ${uid === undefined ? 'without' : 'with'} a user`);
+        const { hostdevs: _taken, ...devices } = definition.devices;
+        return Promise.resolve({ ...definition, devices: { ...devices, hostdevs: [] } });
+      },
+      release: (uuid) => Promise.resolve(void told.push(`release ${uuid}`)),
+      releaseOthers: () => Promise.resolve(),
+      holders: () => new Map(),
+    };
+    const usb = "<hostdev type='usb'><source><vendor id='0x1234'/><product id='0x5678'/></source></hostdev>";
+    const lending = new QemuDriver(optionsFor({ hostDevices, timeouts: { ...defaultTimeouts, startMs: 1 } }));
+    const definition = await define({ devices: usb }, lending);
+    await expect(lending.start(definition, 1, { paused: false })).rejects.toThrow();
+    const user = isRoot ? 'with' : 'without';
+    expect(told.splice(0)).toEqual([`take ${user} a user`, `release ${definition.uuid}`]);
+    const patient = new QemuDriver(optionsFor({ hostDevices }));
+    const guest = await patient.start(definition, 1, { paused: false });
+    expect(told.splice(0)).toEqual([`take ${user} a user`]);
+    await guest.kill({ force: true, graceMs: 0 });
+    await patient.cleanUp(guest.record, guest.definition);
+    expect(told).toEqual([`release ${definition.uuid}`]);
     expect(leftovers()).toEqual([]);
   });
 

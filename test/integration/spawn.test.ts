@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   type DetachedRequest,
@@ -12,6 +13,7 @@ import {
   processStartTime,
   spawnDetached,
 } from '../../src/base/spawn.ts';
+import { spawner } from '../../src/base/spawner.ts';
 import { describeWith } from '../support/needs.ts';
 
 let directory: string;
@@ -121,16 +123,98 @@ describeWith(['setpriv'], 'a detached process', () => {
   });
 });
 
+const identity = { uid: 1_900_000_007, gid: 1_900_000_008, groups: [1_900_000_009] };
+
+/** The thread that starts programs is there some time after it was first asked for. */
+async function untilThreadIsReady(): Promise<void> {
+  for (let tries = 0; !spawner.isAvailable; tries++) {
+    if (tries > 500) throw new Error('the thread that starts programs does not come');
+    await sleep(20);
+  }
+}
+
 describeWith(['root', 'setpriv'], 'a detached process of another user', () => {
-  it('has only the ids and groups it was given, and no capability', async () => {
-    const child = await script('grep -E "^(Uid|Gid|Groups|Cap)" /proc/self/status', {
-      identity: { uid: 1_900_000_007, gid: 1_900_000_008, groups: [1_900_000_009] },
-    });
-    await child.ended;
+  it.each([
+    ['by setpriv', false],
+    ['by the thread', true],
+  ])('has only the ids and groups it was given, and no capability (%s)', async (_, isUidUnused) => {
+    if (isUidUnused) await untilThreadIsReady();
+    const child = await script(
+      'grep -E "^(Uid|Gid|Groups|Cap|NoNewPrivs|Sig(Blk|Ign))" /proc/self/status; ulimit -n',
+      {
+        identity,
+        isUidUnused,
+      },
+    );
+    expect(await child.ended).toEqual({ exitCode: 0 });
     const status = await output();
     expect(status).toMatch(/Uid:(\s1900000007){4}\nGid:(\s1900000008){4}\nGroups:\s1900000009/);
-    expect([...status.matchAll(/Cap\w+:\s(\w+)/g)].map((match) => match[1])).toEqual(
-      Array(5).fill('0'.repeat(16)),
+    expect(status).toMatch(/NoNewPrivs:\s1\n/);
+    expect(status).toMatch(/\n2048\n$/);
+    expect([...status.matchAll(/(?:Cap|Sig)\w+:\s(\w+)/g)].map((match) => match[1])).toEqual(
+      Array(7).fill('0'.repeat(16)),
     );
   });
+
+  it('cannot raise its limits again', async () => {
+    await untilThreadIsReady();
+    await chmod(directory, 0o711); // its user looks for a file there
+    const go = join(directory, 'go2');
+    const child = await script(`until [ -e ${go} ]; do sleep 0.02; done; ulimit -Hn; ulimit -Hc`, {
+      identity,
+      isUidUnused: true,
+    });
+    await writeFile(go, '');
+    await child.ended;
+    expect(await output()).toBe('2048\n0\n');
+  });
+
+  it('cannot take root back, as its saved ids are its own too', async () => {
+    await untilThreadIsReady();
+    const child = await script('setpriv --reuid=0 true 2>&1', {
+      identity,
+      isUidUnused: true,
+    });
+    await child.ended;
+    expect(await output()).toMatch(/set.*id failed: Operation not permitted/);
+  });
+
+  it('starts in a directory that its user could not reach, and leaves us as we were', async () => {
+    await untilThreadIsReady();
+    const before = credentials();
+    const closed = join(directory, 'closed');
+    await mkdir(join(closed, 'in'), { recursive: true });
+    await chmod(closed, 0o700);
+    await chmod(join(closed, 'in'), 0o711);
+    const children = await Promise.all(
+      [3, 4, 5, 6].map((code) =>
+        script(`[ -x . ] && exit ${code}`, { identity, isUidUnused: true, directory: join(closed, 'in') }),
+      ),
+    );
+    expect(await Promise.all(children.map(({ ended }) => ended))).toEqual(
+      [3, 4, 5, 6].map((exitCode) => ({ exitCode })),
+    );
+    expect(credentials()).toEqual(before);
+  });
+
+  it('is an error when it cannot be started, and the next one can', async () => {
+    await untilThreadIsReady();
+    await expect(script('', { file: '/no/such/program', identity, isUidUnused: true })).rejects.toMatchObject(
+      { code: 'program.failed', reason: 'posix_spawn: ENOENT' },
+    );
+    const child = await script('exit 0', { identity, isUidUnused: true });
+    expect(await child.ended).toEqual({ exitCode: 0 });
+  });
 });
+
+/** Ids, capabilities and privileges of each of our threads but the one that starts programs, by what they say. */
+function credentials(): string[] {
+  const texts = readdirSync('/proc/self/task').map((task) =>
+    (
+      readFileSync(`/proc/self/task/${task}/status`, 'utf8').match(
+        /^(Uid|Gid|Groups|Cap\w+|NoNewPrivs):.*$/gm,
+      ) ?? []
+    ).join('\n'),
+  );
+  return [...new Set(texts)].sort();
+}

@@ -4,7 +4,7 @@ import { closeSync, constants, existsSync, ftruncateSync, mkdirSync, openSync, w
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { connectUnix, FfiError, ioctlBuffer, listenUnix, open } from '../../../src/base/ffi.ts';
+import { connectUnix, FfiError, ioctlBuffer, listenUnix, open, socketPair } from '../../../src/base/ffi.ts';
 import { renderArgs } from '../../../src/drivers/qemu/argv/render.ts';
 import type { FdNeed, HelperNeed, QemuCommand } from '../../../src/drivers/qemu/argv/types.ts';
 
@@ -97,6 +97,12 @@ export class Trial {
         return this.openMemory(need);
       case 'tap':
         return this.openTap(need.queue > 0);
+      case 'passt': {
+        // The other half stays ours: nobody needs to serve a card that no guest uses.
+        const [ours, theirs] = socketPair();
+        this.keep(theirs);
+        return ours;
+      }
       case 'vhost-net':
       case 'vhost-vsock':
         throw new Error(`${need.kind} is not there`);
@@ -131,6 +137,7 @@ export class Trial {
   }
 
   private async startHelper(helper: HelperNeed): Promise<void> {
+    if (helper.kind === 'passt') return;
     mkdirSync(dirname(helper.socket), { recursive: true });
     if (helper.kind === 'swtpm') {
       mkdirSync(helper.stateDirectory, { recursive: true });

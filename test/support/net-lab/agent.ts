@@ -5,8 +5,12 @@
 import { createInterface } from 'node:readline';
 import { isVirtError } from '../../../src/base/errors.ts';
 import { createLogger } from '../../../src/base/log.ts';
+import { builtInFilter } from '../../../src/model/nwfilter/built-in.ts';
+import { compileFilter } from '../../../src/net/filter/compile.ts';
+import { TapFilters } from '../../../src/net/filter/tap-filters.ts';
+import type { FilterVariables } from '../../../src/net/filter/variables.ts';
 import { createNetworkHost } from '../../../src/net/host.ts';
-import type { FirewallBackendName, NetworkPlan, TapRequest } from '../../../src/net/plan.ts';
+import type { FirewallBackendName, ListenerQuery, NetworkPlan, TapRequest } from '../../../src/net/plan.ts';
 
 export interface AgentOptions {
   readonly root: string;
@@ -30,6 +34,11 @@ const host = createNetworkHost({
   log: createLogger({ level: 'info', format: 'json' }),
   checkEveryMs: options.checkEveryMs,
 });
+const filters = new TapFilters({
+  log: createLogger({ level: 'info', format: 'json' }),
+  checkEveryMs: options.checkEveryMs,
+});
+let cancelling = new AbortController();
 const events: unknown[] = [];
 host.subscribe((event) => events.push(event));
 
@@ -48,6 +57,8 @@ async function answer({ method, argument }: AgentRequest): Promise<unknown> {
     }
     case 'probe':
       return host.probe();
+    case 'findListeners':
+      return host.findListeners(argument as ListenerQuery);
     case 'openTap':
       return host.openTap(argument as TapRequest);
     case 'attachTap': {
@@ -56,6 +67,25 @@ async function answer({ method, argument }: AgentRequest): Promise<unknown> {
     }
     case 'deleteTap':
       return host.deleteTap(argument as string);
+    case 'test':
+      return host.test(plan, { signal: cancelling.signal });
+    case 'testTarget': {
+      const wish = argument as { plan: NetworkPlan; target: string };
+      return host.test(wish.plan, { signal: cancelling.signal, target: wish.target });
+    }
+    case 'cancel':
+      cancelling.abort();
+      cancelling = new AbortController();
+      return undefined;
+    case 'filter': {
+      const { tap, name, variables } = argument as { tap: string; name: string; variables: FilterVariables };
+      const changed = await filters.apply(new Map([[tap, compileFilter(name, variables, builtInFilter)]]));
+      return changed.length > 0;
+    }
+    case 'dropFilter':
+      return filters.drop(argument as string);
+    case 'keepFilters':
+      return filters.dropOthers(new Set(argument as string[]));
     case 'events':
       return events.splice(0);
     default:
@@ -63,16 +93,23 @@ async function answer({ method, argument }: AgentRequest): Promise<unknown> {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line) as AgentRequest;
-  const reply = await answer(request).then(
+async function reply(request: AgentRequest): Promise<void> {
+  const text = await answer(request).then(
     (result) => ({ id: request.id, result: result ?? null }),
     (error: unknown) => ({
       id: request.id,
       error: isVirtError(error) ? { code: error.code, message: error.message } : { message: String(error) },
     }),
   );
-  process.stdout.write(`${JSON.stringify(reply)}\n`);
+  process.stdout.write(`${JSON.stringify(text)}\n`);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as AgentRequest;
+  const answered = reply(request);
+  // A test of a network can be called off while it runs.
+  if (!request.method.startsWith('test')) await answered;
 }
 host.detach();
+filters.detach();
 process.exit(0);

@@ -153,15 +153,32 @@ export class NetLab {
     ].join('\n');
   }
 
-  async agent(options: Partial<AgentOptions> = {}): Promise<NetAgent> {
+  /**
+   * @param around a command that runs the agent: `ip netns exec` gives each program mounts of its own, which it may change
+   */
+  async agent(options: Partial<AgentOptions> = {}, around: readonly string[] = []): Promise<NetAgent> {
     const script = resolve(import.meta.dirname, 'agent.ts');
     const all = { root: this.directory, firewall: 'nftables', checkEveryMs: 200, ...options };
-    return new NetAgent(this.spawn('host', process.execPath, script, JSON.stringify(all)));
+    return new NetAgent(this.spawn('host', ...around, process.execPath, script, JSON.stringify(all)));
+  }
+
+  /** A UDP server that answers each datagram with its own name. */
+  async serveUdp(name: string, port: number, family: 4 | 6 = 4): Promise<void> {
+    const script = `const s = require('dgram').createSocket('udp${family}'); s.on('message', (m, r) => s.send('${name} sees ' + r.address, r.port, r.address)); s.bind(${port}, () => console.log('ready'))`;
+    const child = this.spawn(name, process.execPath, '-e', script);
+    await new Promise((done) => child.stdout?.once('data', done));
+  }
+
+  /** What a UDP server answers, '' when nothing comes within a second. */
+  async ask(name: string, address: string, port: number): Promise<string> {
+    const family = address.includes(':') ? 6 : 4;
+    const script = `const s = require('dgram').createSocket('udp${family}'); s.on('message', (m) => { console.log(String(m)); process.exit() }); s.send('?', ${port}, '${address}'); setTimeout(() => process.exit(), 1000)`;
+    return (await this.run(name, process.execPath, '-e', script)).trim();
   }
 
   /** A TCP server that tells each caller who it is, by its own name and the address it sees. */
   async serve(name: string, port: number): Promise<void> {
-    const script = `require('net').createServer((s) => s.end('${name} sees ' + s.remoteAddress + '\\n')).listen(${port}, '0.0.0.0', () => console.log('ready'))`;
+    const script = `require('net').createServer((s) => s.end('${name} sees ' + s.remoteAddress.replace('::ffff:', '') + '\\n')).listen(${port}, '::', () => console.log('ready'))`;
     const child = this.spawn(name, process.execPath, '-e', script);
     await new Promise((done) => child.stdout?.once('data', done));
   }

@@ -135,6 +135,46 @@ describe('what cannot be honoured is named by its path', () => {
       'devices.interface[0].bandwidth',
     ],
     [
+      'a script for a link',
+      {
+        devices:
+          "<interface type='ethernet'><script path='/etc/qemu-ifup'/><model type='virtio'/></interface>",
+      },
+      'devices.interface[0].script',
+    ],
+    [
+      'a script without a tap of its own',
+      {
+        devices:
+          "<interface type='bridge'><source bridge='br0'/><downscript path='/bin/true'/><model type='virtio'/></interface>",
+      },
+      'devices.interface[0].downscript',
+    ],
+    [
+      'VLANs without a bridge',
+      {
+        devices:
+          "<interface type='direct'><source dev='eth0'/><vlan><tag id='3'/></vlan><model type='virtio'/></interface>",
+      },
+      'devices.interface[0].vlan',
+    ],
+    [
+      'a virtual port',
+      {
+        devices:
+          "<interface type='bridge'><source bridge='br0'/><virtualport type='openvswitch'/><model type='virtio'/></interface>",
+      },
+      'devices.interface[0].virtualport',
+    ],
+    [
+      'trust in a card that tells no filter',
+      {
+        devices:
+          "<interface type='direct' trustGuestRxFilters='yes'><source dev='eth0'/><model type='e1000'/></interface>",
+      },
+      'devices.interface[0].trustGuestRxFilters',
+    ],
+    [
       'a card that is none',
       { devices: "<interface type='user'><model type='isa-serial'/></interface>" },
       'devices.interface[0].model',
@@ -143,6 +183,14 @@ describe('what cannot be honoured is named by its path', () => {
       'a forward of all ports by SLIRP',
       { devices: "<interface type='user'><portForward proto='tcp'/><model type='virtio'/></interface>" },
       'devices.interface[0].portForward[0]',
+    ],
+    [
+      'a filter on a card that has no tap',
+      {
+        devices:
+          "<interface type='user'><filterref filter='clean-traffic'/><model type='virtio'/></interface>",
+      },
+      'devices.interface[0].filterref',
     ],
     ['a window on the daemon', { devices: "<graphics type='sdl'/>" }, 'devices.graphics[0].type'],
     ['spice with TLS', { devices: "<graphics type='spice' tlsPort='5999'/>" }, 'devices.graphics[0].tlsPort'],
@@ -305,5 +353,78 @@ describe('building', () => {
   test('keeps a hostile name inside its option', () => {
     const words = renderArgs(build({ name: 'x,process=evil,debug-threads=off' }));
     expect(words).toContain('guest=x,,process=evil,,debug-threads=off,debug-threads=on');
+  });
+});
+
+describe('cards on sockets', () => {
+  const nic = (type: string, body: string) =>
+    `<interface type='${type}'>${body}<mac address='52:54:00:00:00:01'/><model type='virtio'/></interface>`;
+  const netdev = (command: QemuCommand): unknown => {
+    const words = renderArgs(command);
+    return JSON.parse(words[words.indexOf('-netdev') + 1] ?? '') as unknown;
+  };
+  const problems = (devices: string) => findings(() => build({ devices })).problems;
+
+  test('keep a segment on the host, and let other groups go their way', () => {
+    const group = (address: string) =>
+      build({ devices: nic('mcast', `<source address='${address}' port='12345'/>`) });
+    expect(netdev(group('239.255.118.7'))).toEqual({
+      type: 'socket',
+      mcast: '239.255.118.7:12345',
+      localaddr: '127.0.0.1',
+      id: 'hostnet0',
+    });
+    expect(netdev(group('230.0.0.1'))).toEqual({ type: 'socket', mcast: '230.0.0.1:12345', id: 'hostnet0' });
+  });
+
+  test('take multicast groups for groups, and IPv4 only', () => {
+    expect(problems(nic('mcast', "<source address='10.0.0.1' port='1'/>"))).toEqual([
+      'devices.interface[0].source.address: 10.0.0.1 is no multicast address (224.0.0.0/4)',
+    ]);
+    expect(problems(nic('client', "<source address='::1' port='1'/>"))).toEqual([
+      'devices.interface[0].source.address: QEMU takes IPv4 here only',
+    ]);
+    expect(
+      problems(nic('udp', "<source address='10.0.0.1' port='1'><local address='::1' port='2'/></source>")),
+    ).toEqual(['devices.interface[0].source.local.address: QEMU takes IPv4 here only']);
+  });
+
+  test('give passt one half of a socket pair, and its options in words that every version understands', () => {
+    const command = build({
+      devices: nic(
+        'user',
+        `<source dev='eth0'/><backend type='passt' logFile='/var/log/p.log'/><mtu size='9000'/>
+         <ip family='ipv4' address='10.9.0.7' prefix='20'/>
+         <portForward proto='udp' address='127.0.0.1'><range start='53' to='5353'/></portForward>`,
+      ),
+    });
+    const [helper] = command.helpers;
+    expect(helper).toMatchObject({
+      kind: 'passt',
+      alias: 'net0',
+      interfaceIndex: 0,
+      logFile: '/var/log/p.log',
+    });
+    expect(helper).toHaveProperty('args', [
+      ...['--interface', 'eth0', '--mtu', '9000', '--address', '10.9.0.7', '--netmask', '255.255.240.0'],
+      ...['--udp-ports', '127.0.0.1/53:5353'],
+    ]);
+    const need = command.fds.find(({ kind }) => kind === 'passt');
+    expect(helper).toHaveProperty('fd', need?.fd);
+    expect(netdev(command)).toEqual({
+      type: 'stream',
+      addr: { type: 'fd', str: String(need?.fd) },
+      server: false,
+      id: 'hostnet0',
+    });
+  });
+
+  test('say what an old QEMU lacks for passt', () => {
+    const old = { ...capabilities, netdevs: capabilities.netdevs.filter((name) => name !== 'stream') };
+    const devices = nic('user', "<backend type='passt'/>");
+    expect(findings(() => build({ devices }, old))).toMatchObject({
+      code: 'qemu.lacks',
+      problems: [expect.stringContaining('devices.interface[0]: QEMU 7.2') as unknown],
+    });
   });
 });

@@ -153,6 +153,22 @@ describe('files', () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
+  it('stay as they were when what is done meanwhile fails, and that error is told as it is', async () => {
+    const path = join(directory, 'a');
+    await writeDurable(path, 'one');
+    const bug = new TypeError('a bug of the caller');
+    await expect(writeDurable(path, 'two', { meanwhile: () => Promise.reject(bug) })).rejects.toBe(bug);
+    expect(await readFile(path, 'utf8')).toBe('one');
+    expect(await readdir(directory)).toEqual(['a']);
+    let seen = '';
+    const meanwhile = async (): Promise<void> => {
+      seen = await readFile(path, 'utf8');
+    };
+    await writeDurable(path, 'two', { meanwhile });
+    expect([seen, await readFile(path, 'utf8')]).toEqual(['one', 'two']);
+    await removeDurable(path);
+  });
+
   it('are read only when they are regular and not too large', async () => {
     const path = join(directory, 'big');
     await writeFile(path, 'x'.repeat(100));

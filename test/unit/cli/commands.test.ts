@@ -265,11 +265,18 @@ describe('documents', () => {
   it('are read from a file or standard input, and warn of what was dropped', async () => {
     const file = join(daemon.directory, 'web.xml');
     writeFileSync(file, '<domain/>');
-    daemon.answers = { 'domain.define': () => ({ domain: summary('web'), dropped: ['devices.toaster'] }) };
+    daemon.answers = {
+      'domain.define': () => ({
+        domain: summary('web'),
+        dropped: ['devices.toaster'],
+        warnings: ["there is no network 'lan' yet"],
+      }),
+    };
     const { stdout, stderr } = await vireo('define', file, '--lenient');
     expect(daemon.paramsOf('domain.define')).toEqual({ xml: '<domain/>', strict: false, startAfter: false });
     expect(stdout).toContain("Domain 'web' is defined");
     expect(stderr).toContain('warning: devices.toaster is not known');
+    expect(stderr).toContain("warning: there is no network 'lan' yet");
     await vireoWithInput('<domain> </domain>', 'define', '-', '--start');
     expect(daemon.paramsOf('domain.define')).toEqual({
       xml: '<domain> </domain>',
@@ -316,7 +323,7 @@ describe('edit', () => {
   it('stores what the editor left, from the stored definition with its secrets', async () => {
     daemon.answers = {
       'domain.xml': () => ({ xml }),
-      'domain.define': () => ({ domain: summary('web'), dropped: [] }),
+      'domain.define': () => ({ domain: summary('web'), dropped: [], warnings: [] }),
     };
     const { code, stdout } = await edit(`sed -i 's|</domain>|<memory>1</memory></domain>|' "$2"`);
     expect(daemon.paramsOf('domain.xml')).toMatchObject({ inactive: true, secure: true });
@@ -516,7 +523,7 @@ describe('small verbs', () => {
       'domain.set-title': () => ({}),
       'domain.set-description': () => ({}),
       'domain.log': () => ({ text: 'qemu: hello\n' }),
-      'domain.wait': () => summary('web'),
+      'domain.wait': () => ({ ...summary('web'), reached: null }),
       'domain.send-key': () => ({}),
       'domain.monitor-command': () => ({ return: {} }),
       'domain.create-xml': () => ({ domain: summary('web'), dropped: [] }),

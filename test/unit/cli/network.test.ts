@@ -19,7 +19,7 @@ const vireo = (...args: string[]): Promise<CliRun> =>
     stdin: Readable.from([Buffer.from('<network/>')]),
   });
 
-type Summary = Result<'network.start'>;
+type Summary = Result<'network.list'>['networks'][number];
 
 const network = (name: string, more: Partial<Summary> = {}): Summary => ({
   uuid: '0b1c2d3e-4f50-4a61-8b72-93a4b5c6d7e8',
@@ -43,8 +43,51 @@ const forward: Result<'network.port-forward.add'> = {
   guest: 'web',
   guestAddress: '192.168.122.9',
   guestPort: 80,
+  count: 1,
   active: true,
+  trouble: null,
 };
+
+describe('vireo network test', () => {
+  const step = (status: 'ok' | 'failed' | 'skipped', repair: string | null = null) => ({
+    id: status,
+    title: `Link ${status}`,
+    status,
+    detail: 'seen',
+    repair,
+  });
+
+  it('shows each link with its repair, and fails when one has', async () => {
+    const steps = [step('ok', 'not shown'), step('failed', 'do this'), step('skipped')];
+    daemon.answers = { 'network.test': () => ({ ok: false, steps }) };
+    const run = await vireo('test', 'default', '--target', '192.0.2.1', '--name', 'example.org');
+    expect(daemon.calls).toEqual([
+      {
+        method: 'network.test',
+        params: { network: 'default', target: '192.0.2.1', outsideName: 'example.org' },
+      },
+    ]);
+    expect(run.stdout).toBe(
+      [
+        'ok       Link ok: seen',
+        'failed   Link failed: seen',
+        '         repair: do this',
+        'skipped  Link skipped: seen',
+        '',
+        '1 ok, 1 failed, 1 skipped',
+        '',
+      ].join('\n'),
+    );
+    expect(run.code).toBe(1);
+  });
+
+  it('ends well when no link has failed, and passes no option that was not given', async () => {
+    daemon.answers = { 'network.test': () => ({ ok: true, steps: [step('ok'), step('skipped')] }) };
+    const run = await vireo('test', 'default');
+    expect(daemon.calls).toEqual([{ method: 'network.test', params: { network: 'default' } }]);
+    expect(run.code).toBe(0);
+  });
+});
 
 describe('vireo network', () => {
   it('lists networks', async () => {
@@ -118,13 +161,14 @@ describe('vireo network', () => {
     daemon.answers = {
       'network.start': ({ network: name }: { network: string }) => {
         if (name === 'b') throw new VirtError('network.active', { reason: 'network is already active' });
-        return network(name);
+        return { ...network(name), warnings: name === 'c' ? ['sshd is cut off'] : [] };
       },
       'network.stop': () => ({ disconnected: ['web', 'db'] }),
     };
     const started = await vireo('start', 'a', 'b', 'c');
     expect(started.stdout).toBe("Network 'a' is active.\nNetwork 'c' is active.\n");
     expect(started.stderr).toContain('already active');
+    expect(started.stderr).toContain('sshd is cut off');
     expect(started.code).toBe(1);
     const stopped = await vireo('stop', 'a');
     expect(stopped.stdout).toBe("Network 'a' is stopped. Without a connection now: web, db.\n");
@@ -150,7 +194,8 @@ describe('vireo network', () => {
   });
 
   it.each([
-    [['add', 'default', 'web', '8080:80'], { hostPort: 8080, guestPort: 80, guest: 'web' }],
+    [['add', 'default', 'web', '8080:80'], { hostPort: 8080, guestPort: 80, guest: 'web', count: 1 }],
+    [['add', 'default', 'web', '8080-8089:80'], { hostPort: 8080, guestPort: 80, guest: 'web', count: 10 }],
     [
       ['add', 'default', '192.168.122.9', 'udp:127.0.0.1:53:5353'],
       {
@@ -170,15 +215,24 @@ describe('vireo network', () => {
   it('lists forwards, and takes one away by the port of the host', async () => {
     daemon.answers = {
       'network.port-forward.list': () => ({
-        portForwards: [forward, { ...forward, guestAddress: null, active: false }],
+        portForwards: [
+          forward,
+          {
+            ...forward,
+            guestAddress: null,
+            active: false,
+            trouble: 'the guest has no address yet',
+            count: 10,
+          },
+        ],
       }),
       'network.port-forward.remove': () => ({}),
     };
     expect((await vireo('forward', 'list', 'default')).stdout.split('\n').map((line) => line.trim())).toEqual(
       [
-        'FORWARD   HOST        GUEST   LEADS TO           STATE',
-        'tcp       port 8080   web     192.168.122.9:80   active',
-        'tcp       port 8080   web     port 80            waiting',
+        'FORWARD   HOST              GUEST   LEADS TO           STATE     TROUBLE',
+        'tcp       port 8080         web     192.168.122.9:80   active    -',
+        'tcp       ports 8080-8089   web     ports 80-89        waiting   the guest has no address yet',
         '',
       ],
     );

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseDisk } from '../../../src/cli/options/disk.ts';
 import { formatDuration, parseDuration } from '../../../src/cli/options/duration.ts';
 import { parseFields } from '../../../src/cli/options/fields.ts';
-import { formatEndpoint, parseForward } from '../../../src/cli/options/forward.ts';
+import { formatEndpoint, parseForward, splitRange } from '../../../src/cli/options/forward.ts';
 import { parseNetwork, parseNetworks } from '../../../src/cli/options/network.ts';
 
 describe('--disk', () => {
@@ -59,6 +59,21 @@ describe('--network', () => {
     });
   });
 
+  it('reads passt, segments and bridges of a session', () => {
+    expect(parseNetwork('passt,forward=tcp:2222:22')).toEqual({
+      type: 'user',
+      backend: 'passt',
+      portForwards: [{ protocol: 'tcp', hostPort: 2222, guestPort: 22 }],
+    });
+    expect(parseNetwork('segment=lab,model=e1000e')).toEqual({
+      type: 'segment',
+      source: 'lab',
+      model: 'e1000e',
+    });
+    expect(() => parseNetwork('segment=lab,forward=tcp:1:1')).toThrow(/user networking/);
+    expect(() => parseNetwork('passt,segment=lab')).toThrow(/once/);
+  });
+
   it('reads networks and bridges with a model', () => {
     expect(parseNetwork('network=default,model=e1000e')).toEqual({
       type: 'network',
@@ -66,6 +81,12 @@ describe('--network', () => {
       model: 'e1000e',
     });
     expect(parseNetwork('bridge=br0')).toEqual({ type: 'bridge', source: 'br0' });
+    expect(parseNetwork('direct=eth0')).toEqual({ type: 'direct', source: 'eth0' });
+    expect(parseNetwork('direct=eth0,mode=private')).toEqual({
+      type: 'direct',
+      source: 'eth0',
+      mode: 'private',
+    });
   });
 
   it('lets none stand for no device, alone', () => {
@@ -78,6 +99,8 @@ describe('--network', () => {
     ['user,network=default', 'once'],
     ['network=', 'once'],
     ['model=virtio', 'once'],
+    ['bridge=br0,mode=private', 'a mode belongs to direct=INTERFACE'],
+    ['direct=eth0,mode=hub', "there is no mode 'hub'"],
     ['bridge=br0,forward=1:2', 'port forwards belong to user networking'],
     ['user,forward=0:22', "'0' is no port"],
     ['user,forward=2222', 'a port is missing'],
@@ -116,6 +139,19 @@ describe('port forwards', () => {
     ' 1:2',
   ])('refuses %j', (text) => {
     expect(() => parseForward('--forward', text)).toThrow(/cannot use --forward/);
+  });
+
+  it.each([
+    ['8080:80', { text: '8080:80', count: 1 }],
+    ['8000-8009:8000', { text: '8000:8000', count: 10 }],
+    ['udp:[::]:8000-8001:90-91', { text: 'udp:[::]:8000:90', count: 2 }],
+    ['tcp:8000-8009', { text: 'tcp:8000', count: 10 }],
+  ])('takes the ranges out of %s', (text, range) => {
+    expect(splitRange('the forward', text)).toEqual(range);
+  });
+
+  it.each(['8009-8000:80', '8000-8009:80-82'])('refuses the ranges of %s', (text) => {
+    expect(() => splitRange('the forward', text)).toThrow(/its ranges do not fit/);
   });
 
   it('writes an IPv6 address in brackets', () => {

@@ -1,71 +1,12 @@
 /** The network service over a host of plain data: life cycle, conflicts, forwards, restarts of the daemon. */
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { PublishedEvent } from '../../../src/api/index.ts';
 import { VirtError } from '../../../src/base/errors.ts';
-import { silentLogger } from '../../../src/base/log.ts';
-import { EventBus } from '../../../src/daemon/services/events.ts';
-import { GuestLinks } from '../../../src/daemon/services/guest-links.ts';
-import { NetworkService } from '../../../src/daemon/services/network-service.ts';
-import type { NetworkPort } from '../../../src/daemon/services/network-world.ts';
-import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import { NetworkStatusStore } from '../../../src/daemon/state/network-status.ts';
-import { parseDomain } from '../../../src/model/domain/domain.ts';
-import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+import { code, define, makeRig, xml } from '../../support/network-rig.ts';
+import { nicOf } from '../../support/nic.ts';
 
-interface Rig {
-  readonly networks: NetworkService;
-  readonly host: FakeNetworkHost;
-  readonly events: PublishedEvent[];
-  readonly ports: NetworkPort[];
-  readonly macs: Map<string, string[]>;
-  readonly directory: string;
-}
-
-function makeRig(options: { directory?: string; allowDnsmasqOptions?: boolean } = {}): Rig {
-  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'vireo-networks-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  const host = new FakeNetworkHost();
-  const bus = new EventBus(silentLogger);
-  const events: PublishedEvent[] = [];
-  bus.subscribe((event) => events.push(event));
-  const ports: NetworkPort[] = [];
-  const macs = new Map<string, string[]>();
-  const networks = new NetworkService({
-    definitions: new DefinitionStore({
-      directory: join(directory, 'networks'),
-      quarantine: join(directory, 'quarantine'),
-      noun: 'network',
-      log: silentLogger,
-    }),
-    status: new NetworkStatusStore({ directory: join(directory, 'status'), log: silentLogger }),
-    host,
-    guests: { ports: () => ports, macsOf: (domain) => macs.get(domain) ?? [] },
-    events: bus,
-    log: silentLogger,
-    jobWaitMs: 1000,
-    allowDnsmasqOptions: options.allowDnsmasqOptions ?? false,
-  });
-  networks.open();
-  return { networks, host, events, ports, macs, directory };
-}
-
-const xml = (name: string, third: number, rest = '') =>
-  `<network><name>${name}</name><forward mode='nat'/>${rest}<ip address='192.168.${third}.1' netmask='255.255.255.0'><dhcp><range start='192.168.${third}.2' end='192.168.${third}.254'/></dhcp></ip></network>`;
-
-const define = async (rig: Rig, text: string) =>
-  (await rig.networks.definitions.define(text, 'strict')).network;
-const code = (wanted: string) => expect.objectContaining({ code: wanted }) as unknown;
 const names = (events: readonly PublishedEvent[]) => events.map(({ event }) => event);
 
 describe('a network', () => {
@@ -177,12 +118,14 @@ describe('a network', () => {
       domain: { uuid: 'u', name: 'web' },
       mac: '52:54:00:00:00:01',
       device: 'vnet7',
+      definition: nicOf("<source network='a'/>"),
     });
     rig.ports.push({
       network: 'b',
       domain: { uuid: 'u', name: 'web' },
       mac: '52:54:00:00:00:02',
       device: 'vnet8',
+      definition: nicOf("<source network='a'/>"),
     });
     await rig.networks.lifecycle.start(network);
     expect(rig.host.done).toEqual(['start a', 'attach vnet7 virbr0']);
@@ -313,6 +256,7 @@ describe('a daemon that starts again', () => {
       domain: { uuid: 'u', name: 'web' },
       mac: '52:54:00:00:00:01',
       device: 'vnet7',
+      definition: nicOf("<source network='a'/>"),
     });
     expect(rig.networks.list({ active: true }).map(({ name }) => name)).toEqual(['a', 't']);
     await rig.networks.bringUp(join(rig.directory, 'marker'));
@@ -450,58 +394,5 @@ describe('a new network of a few words', () => {
     const rig = makeRig();
     await expect(rig.networks.creation.create({ ...wish, ...more })).rejects.toEqual(code(wanted));
     expect(rig.networks.list()).toEqual([]);
-  });
-});
-
-describe('a tap for a guest', () => {
-  const nic = (inner: string, type = 'network') => {
-    const text = `<domain type='qemu'><name>d</name><memory>1024</memory><os><type>hvm</type></os><devices><interface type='${type}'><mac address='52:54:00:00:00:01'/>${inner}</interface></devices></domain>`;
-    const [found] = parseDomain(text, { mode: 'strict' }).definition.devices.interfaces;
-    if (found === undefined) throw new Error('no interface');
-    return found;
-  };
-  const open = (rig: Rig, definition: ReturnType<typeof nic>) =>
-    new GuestLinks(rig.networks, rig.host).open({
-      domainUuid: 'u',
-      domainName: 'd',
-      interfaceIndex: 0,
-      definition,
-      queues: 1,
-    });
-
-  it('goes on the bridge of its network, with what the network says of ports', async () => {
-    const rig = makeRig();
-    const network = await define(rig, xml('a', 10, "<mtu size='9000'/><port isolated='yes'/>"));
-    await expect(open(rig, nic("<source network='a'/>"))).rejects.toEqual(code('network.inactive'));
-    await rig.networks.lifecycle.start(network);
-    expect(await open(rig, nic("<source network='a'/><target dev='vnet3'/>"))).toMatchObject({
-      deviceName: 'vnet0',
-    });
-    expect(rig.host.taps).toEqual([
-      { mac: '52:54:00:00:00:01', queues: 1, bridge: 'virbr0', mtu: 9000, isolated: true },
-    ]);
-    expect(await open(rig, nic("<source bridge='br0'/><target dev='mine'/>", 'bridge'))).toMatchObject({
-      deviceName: 'mine',
-    });
-  });
-
-  it.each([
-    ["<source network='none'/>", 'network', 'network.not-found'],
-    ["<source network='a' portgroup='x'/>", 'network', 'definition.unsupported'],
-    ["<source network='a' portgroup='slow'/>", 'network', 'definition.unsupported'],
-    ["<source network='vtap'/>", 'network', 'definition.unsupported'],
-    ["<source dev='eth0' mode='bridge'/>", 'direct', 'definition.unsupported'],
-  ])('with %s of type %s is refused', async (inner, type, wanted) => {
-    const rig = makeRig();
-    const slow = "<portgroup name='slow'><bandwidth><inbound average='1'/></bandwidth></portgroup>";
-    await rig.networks.lifecycle.start(await define(rig, xml('a', 10, slow)));
-    await rig.networks.lifecycle.start(
-      await define(
-        rig,
-        "<network><name>vtap</name><forward mode='bridge'><interface dev='eth0'/></forward></network>",
-      ),
-    );
-    await expect(open(rig, nic(inner, type))).rejects.toEqual(code(wanted));
-    expect(rig.host.taps).toEqual([]);
   });
 });

@@ -148,6 +148,28 @@ describe('runtime status', () => {
     expect(runtime.loadAll()).toHaveLength(1);
   });
 
+  it('keeps all that is known of helper processes', async () => {
+    const runtime = new RuntimeStore({ directory: join(root, 'status'), log: silentLogger });
+    const helpers = [
+      { kind: 'passt', alias: 'net1', pid: 7, startTimeTicks: '12' },
+      { kind: 'swtpm', pid: 8, startTimeTicks: '13' },
+    ];
+    const record = {
+      pid: 6,
+      startTimeTicks: '11',
+      qemuPath: '/usr/bin/qemu-system-x86_64',
+      directory: '/run/vireo/g/1-a',
+      qmpSocket: '/run/vireo/g/1-a/qmp',
+      ptys: {},
+      sockets: {},
+      startedAtMs: 1,
+      logPath: '/var/log/vireo/qemu/a.log',
+      helpers,
+    };
+    await runtime.save({ ...status(1), record });
+    expect(runtime.loadAll()[0]?.record?.helpers).toEqual(helpers);
+  });
+
   it('is read back, broken files are put aside', async () => {
     const runtime = new RuntimeStore({ directory: join(root, 'status'), log: silentLogger });
     await runtime.save(status(1));

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { agentShutdown } from '../../../src/drivers/qemu/agent.ts';
+import { Agent, agentShutdown, readInterfaces } from '../../../src/drivers/qemu/agent.ts';
 
 let directory: string;
 let path: string;
@@ -84,7 +84,105 @@ describe('the guest agent', () => {
     await agent((_, socket) => socket.destroy());
     await expect(agentShutdown(path, 'reboot')).rejects.toThrow(unresponsive);
     server?.close();
-    await agent((_, socket) => void socket.write('x'.repeat(100_000)));
+    await agent((_, socket) => void socket.write('x'.repeat(1_100_000)));
     await expect(agentShutdown(path, 'reboot')).rejects.toThrow(unresponsive);
+  });
+
+  it('is cut off when whole lines never end, too', async () => {
+    await agent((_, socket) => void socket.write('{"return":0}\n'.repeat(400_000)));
+    await expect(new Agent(path).ping()).rejects.toMatchObject({
+      code: 'agent.unresponsive',
+      reason: 'it sent more than is accepted',
+    });
+  });
+
+  it('is asked once by all who ask at the same time, and anew by the next', async () => {
+    const requests = await agent((request, socket) => {
+      const { execute, arguments: args } = request as unknown as Sync;
+      socket.write(`{"return":${execute === 'guest-sync-delimited' ? args.id : '[{"name":"eth0"}]'}}\n`);
+    });
+    const one = new Agent(path);
+    const all = await Promise.all(Array.from({ length: 50 }, () => one.interfaces()));
+    expect(all.every(([first]) => first?.name === 'eth0')).toBe(true);
+    expect(requests).toHaveLength(2);
+    await one.interfaces();
+    expect(requests).toHaveLength(4);
+  });
+
+  it('has one conversation at a time, and the next one goes on after a failure', async () => {
+    let open = 0;
+    let most = 0;
+    await agent((request, socket) => {
+      const { execute, arguments: args } = request as unknown as Sync;
+      open += 1;
+      most = Math.max(most, open);
+      socket.on('close', () => {
+        open -= 1;
+      });
+      setTimeout(() => {
+        if (execute === 'guest-sync-delimited') socket.write(`{"return":${args.id}}\n`);
+        else socket.write('{"error":{"desc":"no"}}\n');
+      }, 20);
+    });
+    const one = new Agent(path);
+    const results = await Promise.allSettled([one.ping(), one.interfaces(), one.shutdown('halt')]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+    await one.ping();
+    expect(most).toBeLessThanOrEqual(2); // the sync and the request of one conversation
+  });
+});
+
+describe("the agent's interfaces", () => {
+  it('are read, with addresses in canonical form', () => {
+    const eth0 = {
+      name: 'eth0',
+      'hardware-address': '52:54:00:AA:BB:CC',
+      'ip-addresses': [
+        { 'ip-address-type': 'ipv4', 'ip-address': '10.0.0.5', prefix: 24 },
+        { 'ip-address-type': 'ipv6', 'ip-address': 'FE80::1%3', prefix: 64 },
+      ],
+      statistics: {},
+    };
+    expect(readInterfaces([eth0, { name: 'tun0' }])).toEqual([
+      {
+        name: 'eth0',
+        mac: '52:54:00:aa:bb:cc',
+        addresses: [
+          { family: 4, address: '10.0.0.5', prefix: 24 },
+          { family: 6, address: 'fe80::1', prefix: 64 },
+        ],
+      },
+      { name: 'tun0', addresses: [] },
+    ]);
+  });
+
+  it.each([[null], [{}], ['text'], [[null, 1, [], { name: 3 }]]])(
+    'of a guest that answers %j are none',
+    (answer) => {
+      expect(readInterfaces(answer)).toEqual([]);
+    },
+  );
+
+  it('keep what is well-formed and drop what is not, and have limits', () => {
+    const hostile = {
+      name: 'e\u001b[31m\nth',
+      'hardware-address': 'x',
+      'ip-addresses': [
+        { 'ip-address': '1.2.3.4', prefix: 64 },
+        { 'ip-address': '1.2.3.4; reboot', prefix: 8 },
+        { 'ip-address': '1.2.3.4', prefix: -1 },
+        'no',
+        { 'ip-address': '1.2.3.4', prefix: 32 },
+      ],
+    };
+    expect(readInterfaces([hostile])).toEqual([
+      { name: 'e\\x1b[31m\\x0ath', addresses: [{ family: 4, address: '1.2.3.4', prefix: 32 }] },
+    ]);
+    const many = Array.from({ length: 1000 }, () => ({
+      name: 'x',
+      'ip-addresses': Array.from({ length: 1000 }, () => ({ 'ip-address': '1.2.3.4', prefix: 32 })),
+    }));
+    expect(readInterfaces(many)).toHaveLength(256);
+    expect(readInterfaces(many)[0]?.addresses).toHaveLength(64);
   });
 });

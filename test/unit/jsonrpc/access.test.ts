@@ -14,8 +14,10 @@ const declarations = Object.values<MethodDeclaration>(methods);
 const queries = [
   'daemon.info',
   'daemon.ping',
+  'domain.addresses',
   'domain.get',
   'domain.get-metadata',
+  'domain.interface-stats',
   'domain.job',
   'domain.list',
   'domain.log',
@@ -26,8 +28,11 @@ const queries = [
   'event.unsubscribe',
   'host.capabilities',
   'host.check',
+  'host.devices',
   'host.domain-capabilities',
   'host.info',
+  'host.interfaces',
+  'job.list',
   'network.get',
   'network.get-metadata',
   'network.leases',
@@ -51,10 +56,13 @@ const valid: Readonly<Record<string, object>> = {
   'domain.set-metadata': { domain: 'a', uri: 'urn:x', xml: null },
   'domain.port-forward.add': { domain: 'a', hostPort: 1, guestPort: 2 },
   'domain.port-forward.remove': { domain: 'a', hostPort: 1 },
+  'domain.set-link': { domain: 'a', interface: 'net0', state: 'down' },
+  'domain.set-bandwidth': { domain: 'a', interface: 'net0', inbound: null },
   'domain.wait': { domain: 'a', until: 'shutoff' },
   'domain.send-key': { domain: 'a', keys: ['a'] },
   'domain.monitor-command': { domain: 'a', command: 'query-status' },
   'event.unsubscribe': { subscription: 's1' },
+  'job.cancel': { id: 'x-1' },
   'network.define': { xml: '<network/>' },
   'network.create': { name: 'a' },
   'network.create-xml': { xml: '<network/>' },
@@ -91,6 +99,10 @@ describe('the access table', () => {
     expect(accessOf(methods['domain.xml'], { secure: false, migratable: true })).toBe('query');
     expect(accessOf(methods['host.domain-capabilities'], { emulator: '/tmp/evil' })).toBe('exec');
     expect(accessOf(methods['host.domain-capabilities'], {})).toBe('query');
+    expect(accessOf(methods['domain.addresses'], { sources: ['lease', 'agent'] })).toBe('modify');
+    expect(accessOf(methods['domain.addresses'], { sources: ['lease'] })).toBe('query');
+    expect(accessOf(methods['domain.wait'], { until: 'ssh' })).toBe('modify');
+    expect(accessOf(methods['domain.wait'], { until: 'shutoff' })).toBe('query');
   });
 
   it.each(declarations.map((declaration) => [declaration.name, declaration] as const))(

@@ -1,93 +1,40 @@
 /** Methods bound to the real domain service over a fake hypervisor; the client checks every result by its schema. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import type { VireoClient } from '../../../src/api/client.ts';
-import { silentLogger } from '../../../src/base/log.ts';
-import { buildHandlers } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
-import type { DaemonSource } from '../../../src/daemon/frontends/jsonrpc/bind-daemon.ts';
-import type { HostSource } from '../../../src/daemon/frontends/jsonrpc/bind-host.ts';
-import { DomainService } from '../../../src/daemon/services/domain-service.ts';
-import { EventBus } from '../../../src/daemon/services/events.ts';
-import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
-import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
-import { FakeDriver } from './fake-driver.ts';
-import { startServer, until } from './support.ts';
-
-const daemonSource: DaemonSource = {
-  version: '9.9.9',
-  mode: 'session',
-  startedAtMs: Date.now() - 1000,
-  hostName: 'here',
-  paths: { runtime: '/run/x' },
-  sockets: () => [{ frontend: 'jsonrpc', path: '/run/x/s' }],
-  clients: () => ({ clients: 1, subscriptions: 0 }),
-  logLevel: () => 'info',
-  setLogLevel: () => {},
-};
-
-const hostSource: HostSource = {
-  facts: () => readHostFacts(),
-  memory: () => readHostMemory(),
-  kvm: () =>
-    Promise.resolve({
-      usable: false,
-      device: '/dev/kvm',
-      arch: 'x86_64',
-      extensions: {},
-      vcpus: { recommended: 0, max: 0 },
-      vcpuMmapBytes: 0,
-      cpu: { vendor: undefined, flag: undefined, underHypervisor: true },
-      module: { name: 'kvm', loaded: false, nested: undefined },
-      problem: { code: 'no-node', reason: 'no node', repair: 'load kvm' },
-    } as unknown as Awaited<ReturnType<HostSource['kvm']>>),
-  check: () =>
-    Promise.resolve([{ id: 'kvm', title: 'KVM', status: 'problem', detail: 'no node', repair: 'load' }]),
-};
-
-async function startDaemon() {
-  const directory = mkdtempSync(join(tmpdir(), 'vireo-bind-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  const driver = new FakeDriver();
-  const log = silentLogger;
-  const events = new EventBus(log);
-  const domains = new DomainService({
-    mode: 'system',
-    driver,
-    definitions: new DefinitionStore({
-      directory: join(directory, 'd'),
-      quarantine: join(directory, 'q'),
-      log,
-    }),
-    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
-    events,
-    log,
-    jobWaitMs: 1000,
-    stopGraceMs: 1000,
-    host: {
-      logDirectory: '/var/log/vireo/qemu',
-      arch: 'x86_64',
-      kvmProblem: () => Promise.resolve({ reason: 'no node', hint: 'load kvm' }),
-    },
-  });
-  await domains.open();
-  const handlers = buildHandlers({ domains, driver, log, host: hostSource, daemon: daemonSource });
-  const rig = await startServer({ handlers, events: (listener) => events.subscribe(listener) });
-  return { ...rig, driver, directory, connect: () => connected(rig) };
-}
-
-async function connected(rig: { client(): Promise<VireoClient> }): Promise<VireoClient> {
-  const client = await rig.client();
-  onTestFinished(() => client.close());
-  return client;
-}
-
-const xml = (name: string, rest = '', os = '') =>
-  `<domain type='qemu'><name>${name}</name><memory unit='MiB'>64</memory><os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><devices><interface type='user'/><serial type='pty'/>${rest}</devices></domain>`;
+import { describe, expect, it } from 'vitest';
+import { VirtError } from '../../../src/base/errors.ts';
+import { startDaemon, xml } from './service-rig.ts';
+import { until } from './support.ts';
 
 describe('the methods', () => {
+  it('list the jobs in work, and call one off', async () => {
+    const daemon = await startDaemon();
+    const client = await daemon.connect();
+    await client.call('domain.define', { xml: xml('a') });
+    const stream = await client.subscribe({ events: ['job.*'], domains: ['a'] });
+    const gate = Promise.withResolvers<void>();
+    daemon.driver.startGate = gate.promise;
+    const start = client.call('domain.start', { domain: 'a' }).catch((error: unknown) => error);
+    const watcher = await daemon.connect();
+    const listed = () => watcher.call('job.list', { type: 'domain', name: 'a' });
+    await until(async () => (await listed()).jobs[0]?.step === 'starting the fake');
+    const [job] = (await listed()).jobs;
+    expect(job).toMatchObject({ job: 'start', object: { type: 'domain', name: 'a' }, cancellable: true });
+    expect((await watcher.call('job.list', { type: 'network' })).jobs).toEqual([]);
+    expect(await watcher.call('job.cancel', { id: job?.id ?? '' })).toMatchObject({ cancelling: true });
+    expect(await start).toMatchObject({ code: 'operation.aborted' });
+    expect(await listed()).toEqual({ jobs: [] });
+    expect((await client.call('domain.get', { domain: 'a' })).state).toBe('shutoff');
+    const seen = [];
+    for await (const event of stream) if (seen.push(event) === 3) break;
+    expect(seen.map(({ event }) => event)).toEqual(['job.started', 'job.progress', 'job.ended']);
+    expect(seen[2]).toMatchObject({ job: 'start', error: { code: 'operation.aborted' } });
+    await expect(watcher.call('job.cancel', { id: job?.id ?? '' })).rejects.toMatchObject({
+      code: 'job.not-found',
+    });
+  });
+
   it('define, show, list, rename and undefine a domain', async () => {
     const client = await (await startDaemon()).connect();
     const { domain } = await client.call('domain.define', { xml: xml('a') });
@@ -125,6 +72,25 @@ describe('the methods', () => {
     await expect(client.call('domain.define', { xml: odd })).rejects.toMatchObject({ code: 'xml.invalid' });
     const { dropped } = await client.call('domain.define', { xml: odd, strict: false });
     expect(dropped.join()).toContain('teleporter');
+  });
+
+  it('store nothing that the emulator refuses, and keep what was stored before', async () => {
+    const { connect, driver, directory } = await startDaemon();
+    const client = await connect();
+    const { domain } = await client.call('domain.define', { xml: xml('a') });
+    const before = readFileSync(join(directory, 'd', `${domain.uuid}.xml`), 'utf8');
+    driver.check = () =>
+      Promise.reject(new VirtError('qemu.lacks', { wanted: 'define', reason: 'no such device' }));
+    await expect(client.call('domain.define', { xml: xml('b') })).rejects.toMatchObject({
+      code: 'qemu.lacks',
+    });
+    await expect(
+      client.call('domain.define', { xml: xml('a', "<sound model='ich6'/>") }),
+    ).rejects.toMatchObject({ code: 'qemu.lacks' });
+    expect(readdirSync(join(directory, 'd'))).toEqual([`${domain.uuid}.xml`]);
+    expect(readFileSync(join(directory, 'd', `${domain.uuid}.xml`), 'utf8')).toBe(before);
+    expect((await client.call('domain.list', {})).domains.map(({ name }) => name)).toEqual(['a']);
+    expect((await client.call('domain.xml', { domain: 'a' })).xml).not.toContain('ich6');
   });
 
   it('run a guest from start to destroy', async () => {
@@ -273,6 +239,12 @@ describe('the methods', () => {
       hint: 'load kvm',
     });
     expect((await client.call('host.check')).checks).toMatchObject([{ id: 'kvm', repair: 'load' }]);
+    expect((await client.call('host.devices', { type: 'pci' })).devices).toMatchObject([
+      { type: 'pci', class: '020000', iommuGroup: 3, numaNode: null, usedBy: { name: 'web' }, product: null },
+    ]);
+    expect((await client.call('host.devices', { type: 'usb' })).devices).toMatchObject([
+      { type: 'usb', bus: 1, device: 7, hub: false, serial: null, product: 'Webcam' },
+    ]);
     expect((await client.call('host.capabilities')).xml).toBe('<capabilities/>');
     expect((await client.call('host.domain-capabilities', { arch: 'x86_64' })).xml).toContain(
       '"arch":"x86_64"',

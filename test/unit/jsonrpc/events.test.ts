@@ -12,6 +12,8 @@ const other = { uuid: 'ffffffff-4f50-4a61-8b72-93a4b5c6d7e8', name: 'db', id: nu
 const stopped: PublishedEvent = { event: 'domain.stopped', domain: other, reason: 'shutdown' };
 const jobEnded: PublishedEvent = {
   event: 'job.ended',
+  id: 'x-1',
+  object: { type: 'domain', uuid: someDomain.uuid, name: someDomain.name, pool: null },
   domain: someDomain,
   job: 'start',
   durationMs: 3,

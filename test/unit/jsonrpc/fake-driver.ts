@@ -2,11 +2,14 @@
 import { randomUUID } from 'node:crypto';
 import { Duplex, PassThrough } from 'node:stream';
 import type {
+  AgentInterface,
   GuestEvent,
   GuestExit,
   GuestRecord,
   HypervisorDriver,
   LiveGuest,
+  ReceiveFilter,
+  StartOptions,
 } from '../../../src/drivers/driver.ts';
 import type { DomainDef } from '../../../src/model/domain/domain.ts';
 import type { DomainState } from '../../../src/model/domain/state.ts';
@@ -17,6 +20,9 @@ export class FakeGuest implements LiveGuest {
   readonly exited: Promise<GuestExit>;
   readonly done: string[] = [];
   state: DomainState = { state: 'running', reason: 'booted' };
+  /** What its agent answers. */
+  interfaces: Promise<AgentInterface[]> = Promise.resolve([]);
+  userAddresses: { alias: string; address: string }[] = [];
   /** What the guest prints on its console. */
   readonly console = new PassThrough();
   private exit: (exit: GuestExit) => void = () => {};
@@ -72,6 +78,13 @@ export class FakeGuest implements LiveGuest {
   injectNmi = () => this.note('nmi');
   sendKeys = (keys: readonly string[], holdMs: number) => this.note(`keys ${keys.join('+')} ${holdMs}`);
   agentShutdown = (mode: string) => this.note(`agent ${mode}`);
+  agentPing = (): Promise<void> => this.interfaces.then(() => undefined);
+  agentInterfaces = (): Promise<AgentInterface[]> => this.interfaces;
+  userNetworkAddresses = () => Promise.resolve(this.userAddresses);
+  setLink = (alias: string, isUp: boolean) => this.note(`link ${alias} ${isUp ? 'up' : 'down'}`);
+  /** What its cards want to receive. */
+  filter: ReceiveFilter | undefined;
+  receiveFilter = () => Promise.resolve(this.filter);
   addPortForward = (alias: string) => this.note(`forward ${alias}`);
   removePortForward = (alias: string) => this.note(`unforward ${alias}`);
   detach = () => void this.done.push('detach');
@@ -117,7 +130,10 @@ export class FakeDriver implements HypervisorDriver {
     return guest;
   }
 
-  async prepare(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
+  /** What the emulator thinks of a definition. */
+  check: (definition: DomainDef) => Promise<void> = () => Promise.resolve();
+
+  async complete(definition: DomainDef, previous?: DomainDef): Promise<DomainDef> {
     return { ...definition, uuid: definition.uuid ?? previous?.uuid ?? randomUUID() };
   }
 
@@ -125,8 +141,12 @@ export class FakeDriver implements HypervisorDriver {
     return ['qemu', '-name', definition.name];
   }
 
-  async start(definition: DomainDef, domainId: number): Promise<LiveGuest> {
-    await this.startGate;
+  async start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest> {
+    options.onStep?.('starting the fake');
+    const aborted = new Promise<never>((_, reject) =>
+      options.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error)),
+    );
+    await Promise.race([this.startGate, aborted]);
     const guest = new FakeGuest(definition, domainId);
     this.guests.push(guest);
     return guest;

@@ -163,9 +163,9 @@ export function sleep(ms: number): Promise<void> {
 }
 
 /** Waits for a condition, at most 5 s. */
-export async function until(condition: () => boolean): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + 5000;
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > end) throw new Error('the condition did not come true in 5 s');
     await sleep(5);
   }

@@ -3,10 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { isVirtError } from '../../../src/base/errors.ts';
 import { formatDomain, parseDomain } from '../../../src/model/domain/domain.ts';
 import { buildDomain, type DomainSpec } from '../../../src/model/domain/profile.ts';
+import { segmentAddress } from '../../../src/model/domain/segment.ts';
 import { sessionProblems } from '../../../src/model/domain/validate/session.ts';
 import { validateDomain } from '../../../src/model/domain/validate/validate.ts';
 
-const facts = { hostArch: 'x86_64' };
+const facts = { hostArch: 'x86_64', uid: 1000 };
 const base: DomainSpec = { name: 'web', memoryBytes: 2 * 1024 ** 3, vcpus: 2, virtType: 'kvm', disks: [] };
 const build = (spec: Partial<DomainSpec> = {}) => buildDomain({ ...base, ...spec }, facts);
 
@@ -58,6 +59,26 @@ describe('a plain guest', () => {
       { name: 'pit', tickpolicy: 'delay' },
       { name: 'hpet', present: false },
     ]);
+  });
+
+  test('has cards by passt and on segments', () => {
+    const { interfaces } = build({
+      networks: [
+        {
+          type: 'user',
+          backend: 'passt',
+          portForwards: [{ protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestPort: 22 }],
+        },
+        { type: 'segment', source: 'lab' },
+      ],
+    }).devices;
+    expect(interfaces[0]).toMatchObject({ source: { type: 'user' }, backend: { type: 'passt' } });
+    expect(interfaces[0]?.portForwards).toHaveLength(1);
+    expect(interfaces[1]?.source).toEqual({ type: 'mcast', ...segmentAddress('lab', 1000) });
+    expect(codeOf({ networks: [{ type: 'segment', source: 'lab', backend: 'passt' }] })).toBe(
+      'request.invalid',
+    );
+    expect(codeOf({ networks: [{ type: 'segment' }] })).toBe('request.invalid');
   });
 
   test('is a definition without problems that comes back as it was written', () => {

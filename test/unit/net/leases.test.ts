@@ -1,6 +1,6 @@
 /** Lease files: what dnsmasq writes, and what a guest may have put into it. */
 import { describe, expect, it } from 'vitest';
-import { formatLeaseStatus, parseLeases, validLeases } from '../../../src/net/dnsmasq/leases.ts';
+import { diffLeases, formatLeaseStatus, parseLeases, validLeases } from '../../../src/net/dnsmasq/leases.ts';
 import { natPlan } from '../../support/net-lab/lab.ts';
 import { random } from '../../support/random.ts';
 
@@ -83,6 +83,30 @@ describe('formatLeaseStatus', () => {
         'server-duid': '00:01:00:01:2c:aa:bb:cc:52:54:00:aa:bb:01',
         'expiry-time': 1795293400,
       },
+    ]);
+  });
+});
+
+describe('diffLeases', () => {
+  const { leases } = parseLeases(text, natPlan);
+  const [two, three, six] = leases;
+  if (two === undefined || three === undefined || six === undefined) throw new Error('three leases');
+
+  it('tells what was added, renewed and removed', () => {
+    expect(diffLeases([], [two])).toEqual([{ action: 'added', lease: two }]);
+    expect(diffLeases([two, three], [two])).toEqual([{ action: 'removed', lease: three }]);
+    const renewed = { ...six, expiresAt: 1795297000 };
+    expect(diffLeases([six, two], [two, renewed])).toEqual([{ action: 'renewed', lease: renewed }]);
+    const renamed = { ...two, hostName: 'zwei' };
+    expect(diffLeases([two], [renamed])).toEqual([{ action: 'renewed', lease: renamed }]);
+    expect(diffLeases(leases, leases)).toEqual([]);
+  });
+
+  it('takes an address that goes to another guest for two changes, the end of the first before the second', () => {
+    const other = { ...two, mac: '52:54:00:00:00:99' };
+    expect(diffLeases([two], [other])).toEqual([
+      { action: 'removed', lease: two },
+      { action: 'added', lease: other },
     ]);
   });
 });

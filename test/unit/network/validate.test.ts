@@ -207,8 +207,24 @@ describe('a network definition', () => {
       `${ip()}<portgroup name='a' default='yes'/><portgroup name='b' default='yes'/>`,
       'portgroup',
     ],
-    ['VLANs on a bridge of ours', `${ip()}<vlan><tag id='4'/></vlan>`, 'vlan'],
+    ['a reserved VLAN', `${ip()}<vlan><tag id='4095'/></vlan>`, 'vlan.tag[0].id'],
+    ['no VLAN in <vlan>', `${ip()}<vlan/>`, 'vlan.tag'],
+    [
+      'a VLAN twice',
+      `${ip()}<portgroup name='a'><vlan trunk='yes'><tag id='4'/><tag id='4'/></vlan></portgroup>`,
+      'portgroup[0].vlan.tag[1].id',
+    ],
+    [
+      'two native VLANs',
+      `${ip()}<vlan trunk='yes'><tag id='4' nativeMode='tagged'/><tag id='5' nativeMode='untagged'/></vlan>`,
+      'vlan.tag',
+    ],
     ['records without DNS', `<dns enable='no'><txt name='a' value='b'/></dns>${ip()}`, 'dns.txt'],
+    ...['/', '/etc', '//etc/ssl', '/proc/1', '/srv/../etc'].map((root): [string, string, string] => [
+      `TFTP of ${root}`,
+      ip(`<tftp root='${root}'/>`),
+      'ip[0].tftp.root',
+    ]),
     ['an unknown element', `${ip()}<surprise/>`, 'surprise'],
     ['an absurd prefix', ip('', "address='10.0.0.1' prefix='4294967297'"), 'ip[0].prefix'],
   ])('with %s is refused at its place', (_what, body, path) => {
@@ -226,6 +242,25 @@ describe('a network definition', () => {
     ['out of the network', "<v:forward protocol='tcp' hostPort='1' guestAddress='10.0.0.1' guestPort='1'/>"],
     ['with an unknown word', "<v:forward protocol='tcp' hostPort='1' guest='a' guestPort='1' x='y'/>"],
     ['of another protocol', "<v:forward protocol='sctp' hostPort='1' guest='a' guestPort='1'/>"],
+    [
+      'beyond the last port',
+      "<v:forward protocol='tcp' hostPort='65530' guest='a' guestPort='65530' count='10'/>",
+    ],
+    [
+      'to IPv6 without one',
+      "<v:forward protocol='tcp' hostAddress='::' hostPort='1' guest='a' guestPort='1'/>",
+    ],
+    ['of no ports', "<v:forward protocol='tcp' hostPort='1' guest='a' guestPort='1' count='0'/>"],
+    [
+      'of ports of another range',
+      "<v:forward protocol='tcp' hostPort='10' guest='a' guestPort='1' count='5'/><v:forward protocol='tcp' hostPort='14' guest='b' guestPort='1'/>",
+    ],
+    [
+      'of too many shifted ports',
+      [1, 2, 3, 4, 5]
+        .map((n) => `<v:forward protocol='tcp' hostPort='${n * 2000}' guest='a' guestPort='1' count='1024'/>`)
+        .join(''),
+    ],
     [
       'of one port to two',
       "<v:forward protocol='tcp' hostPort='1' guest='a' guestPort='1'/><v:forward protocol='tcp' hostAddress='127.0.0.1' hostPort='1' guest='b' guestPort='1'/>",

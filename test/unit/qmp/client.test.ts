@@ -142,6 +142,38 @@ describe('QmpClient', () => {
 });
 
 describe('connectQmp', () => {
+  it('sends what is asked early before the handshake is answered, in order', async () => {
+    const early: Promise<unknown>[] = [];
+    await using fake = await FakeQmp.listen({
+      negotiates: false,
+      // All answers together, when the last command is there.
+      onCommand: (command, c) => {
+        if (command.execute === 'query-chardev')
+          for (const one of c.commands) c.reply(one, one === command ? [] : {});
+      },
+    });
+    await connectQmp(fake.path, {
+      timeoutMs: 2000,
+      early: (client) => early.push(client.execute('query-chardev')),
+    });
+    expect(fake.connection.commands.map(({ execute }) => execute)).toEqual([
+      'qmp_capabilities',
+      'query-chardev',
+    ]);
+    expect(await Promise.all(early)).toEqual([[]]);
+  });
+
+  it('fails what was asked early when the handshake fails', async () => {
+    const early: Promise<unknown>[] = [];
+    await using fake = await FakeQmp.listen({ negotiates: false, onCommand: (_, c) => c.hangUp() });
+    const connecting = connectQmp(fake.path, {
+      timeoutMs: 2000,
+      early: (client) => early.push(client.execute('query-chardev').catch((error: unknown) => error)),
+    });
+    await expect(connecting).rejects.toThrow(code('qmp.closed'));
+    expect(await Promise.all(early)).toEqual([code('qmp.closed')]);
+  });
+
   it('says qmp.closed when nobody listens', async () => {
     await expect(connectQmp('/nonexistent/qmp', { timeoutMs: 500 })).rejects.toThrow(code('qmp.closed'));
   });

@@ -7,6 +7,7 @@ import {
   type ProgramAnswer,
 } from '../../../../src/daemon/host-check/check.ts';
 import { runChecks } from '../../../../src/daemon/host-check/host-check.ts';
+import type { CheckedNetwork } from '../../../../src/daemon/host-check/networks.ts';
 import type { KvmReport } from '../../../../src/kvm/report.ts';
 import { type RecordedHost, recordedFiles } from '../../../support/recorded-files.ts';
 
@@ -22,6 +23,17 @@ const kvm: KvmReport = {
   module: { name: 'kvm_intel', loaded: true, nested: true },
 };
 
+/** An active network, as it is on a healthy host. */
+const lab: CheckedNetwork = {
+  name: 'lab',
+  bridge: 'virbr7',
+  mode: 'nat',
+  gateways: ['192.168.7.1'],
+  pidFile: '/run/vireo/network/lab.pid',
+  resolver: { domain: 'lab.test', server: '192.168.7.1' },
+};
+const routed: CheckedNetwork = { ...lab, mode: 'route' };
+
 /** What programs of a healthy Debian 12 print. */
 const debian: Readonly<Record<string, string>> = {
   '/usr/bin/qemu-system-x86_64 --version': 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\n',
@@ -36,6 +48,13 @@ const debian: Readonly<Record<string, string>> = {
   'iptables -w -t nat -S': '-P PREROUTING ACCEPT\n',
   'iptables --version': 'iptables v1.8.9 (nf_tables)\n',
   'iptables -w -S': '-P INPUT ACCEPT\n-P FORWARD ACCEPT\n',
+  'nft list table ip libvirt_network': 'chain guest_input { oifname "virbr7" counter reject }',
+  'ss -Hlntup ( sport = :53 or sport = :67 )': [
+    'udp UNCONN 0 0 192.168.7.1%virbr7:53 0.0.0.0:* users:(("dnsmasq",pid=70,fd=5))',
+    'udp UNCONN 0 0 0.0.0.0%virbr7:67 0.0.0.0:* users:(("dnsmasq",pid=70,fd=3))',
+    'tcp LISTEN 0 32 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=9,fd=3))',
+  ].join('\n'),
+  'resolvectl domain virbr7': 'Link 7 (virbr7): ~lab.test ~7.168.192.in-addr.arpa\n',
 };
 
 const healthyFiles = {
@@ -44,6 +63,12 @@ const healthyFiles = {
   '/usr/share/qemu/firmware/50-edk2.json': '{}',
   '/sys/kernel/iommu_groups/0/type': 'DMA\n',
   '/proc/sys/net/ipv4/ip_forward': '1\n',
+  '/sys/class/net/virbr7/flags': '0x1003\n',
+  '/sys/class/net/virbr7/bridge/stp_state': '0\n',
+  '/proc/sys/net/ipv4/conf/all/rp_filter': '2\n',
+  '/run/vireo/network/lab.pid': '70\n',
+  '/proc/70/cmdline': '/usr/sbin/dnsmasq\0--conf-file=lab.conf\0',
+  '/run/systemd/resolve/stub-resolv.conf': '',
   '/sys/fs/cgroup/cgroup.controllers': 'cpuset cpu io memory hugetlb pids\n',
   '/proc/self/cgroup': '0::/system.slice/vireod.service\n',
   '/run/systemd/system/x': '',
@@ -79,6 +104,7 @@ function contextOf(host: Host): CheckContext {
     kvm,
     directories: [],
     guestUids: { first: 1_900_000_000, count: 65_536 },
+    networks: [lab],
     findProgram: async (name) =>
       [name, `/usr/bin/${name}`].find((path) => path.startsWith('/') && present.has(path)),
     ask: async (program, args) => {
@@ -279,8 +305,8 @@ const findings: readonly (readonly [
       },
     },
     'warning',
-    /nft chain inet mine fwd/,
-    /iptables -I FORWARD/,
+    /nft chain inet mine fwd.*guests on any bridge/,
+    /nft insert rule inet mine fwd iifname BRIDGE accept/,
   ],
   [
     'forward-policy',
@@ -291,9 +317,139 @@ const findings: readonly (readonly [
     undefined,
   ],
   [
+    'forward-policy',
+    "ufw's policy",
+    { programs: { 'iptables -w -S': '-P FORWARD DROP\n-N ufw-user-forward\n' } },
+    'warning',
+    /ufw is here: Vireo's own networks/,
+    /^ufw route allow in on BRIDGE/,
+  ],
+  [
+    'ip-forward',
+    'forwarding off under a running network',
+    { files: { '/proc/sys/net/ipv4/ip_forward': '0\n' } },
+    'problem',
+    /guests on 'lab' reach nobody/,
+    /vireo network reload lab/,
+  ],
+  [
+    'network-bridges',
+    'a bridge that is gone',
+    { files: { '/sys/class/net/virbr7/bridge/stp_state': undefined } },
+    'problem',
+    /virbr7 of 'lab' is gone/,
+    /vireo network reload lab/,
+  ],
+  [
+    'network-bridges',
+    'a bridge that is down',
+    { files: { '/sys/class/net/virbr7/flags': '0x1002\n' } },
+    'problem',
+    /virbr7 of 'lab' is down/,
+    /vireo network reload lab/,
+  ],
+  [
+    'bridge-netfilter',
+    'bridged frames that go through iptables',
+    { files: { '/proc/sys/net/bridge/bridge-nf-call-iptables': '1\n' } },
+    'warning',
+    /bridge-nf-call-iptables\)/,
+    /sysctl net\.bridge\.bridge-nf-call-iptables=0/,
+  ],
+  [
+    'bridge-netfilter',
+    'br_netfilter switched off',
+    { files: { '/proc/sys/net/bridge/bridge-nf-call-iptables': '0\n' } },
+    'ok',
+    /switched off/,
+    undefined,
+  ],
+  [
+    'reverse-path',
+    'a strict filter on a routed network',
+    {
+      files: {
+        '/proc/sys/net/ipv4/conf/virbr7/rp_filter': '1\n',
+        '/proc/sys/net/ipv4/conf/all/rp_filter': '0\n',
+      },
+      context: { networks: [routed] },
+    },
+    'warning',
+    /strict on routed networks \('lab'\)/,
+    /rp_filter=2/,
+  ],
+  [
+    'network-rules',
+    'rules that were flushed',
+    { programs: { 'nft list table ip libvirt_network': refused } },
+    'problem',
+    /missing for 'lab'/,
+    /vireo network reload lab/,
+  ],
+  [
+    'network-rules',
+    "rules in iptables' chains",
+    {
+      programs: {
+        'nft list table ip libvirt_network': refused,
+        'iptables -w -S LIBVIRT_FWI': '-A LIBVIRT_FWI -o virbr7 -j REJECT\n',
+      },
+    },
+    'ok',
+    /in place for 'lab'/,
+    undefined,
+  ],
+  [
+    'network-servers',
+    'a dnsmasq that has ended',
+    { files: { '/proc/70/cmdline': undefined } },
+    'problem',
+    /no dnsmasq runs for 'lab'/,
+    /vireo network reload lab/,
+  ],
+  [
+    'server-ports',
+    'another dnsmasq and a named on all addresses',
+    {
+      programs: {
+        'ss -Hlntup ( sport = :53 or sport = :67 )':
+          'udp UNCONN 0 0 0.0.0.0:67 0.0.0.0:* users:(("dnsmasq",pid=71,fd=5))\ntcp LISTEN 0 10 [::]:53 [::]:* users:(("named",pid=72,fd=5))\n',
+      },
+    },
+    'warning',
+    /dnsmasq has DHCP on 0\.0\.0\.0:67; named has DNS on \[::\]:53/,
+    /except-interface=virbr\*.*listen-on/,
+  ],
+  [
+    'server-ports',
+    "a server of others on the network's own address",
+    {
+      programs: { 'ss -Hlntup ( sport = :53 or sport = :67 )': 'udp UNCONN 0 0 192.168.7.1:53 0.0.0.0:*\n' },
+    },
+    'warning',
+    /a program that cannot be seen has DNS on 192\.168\.7\.1:53/,
+    /its own addresses/,
+  ],
+  [
+    'network-names',
+    'a domain that systemd-resolved has forgotten',
+    { programs: { 'resolvectl domain virbr7': 'Link 7 (virbr7):\n' } },
+    'warning',
+    /does not know the domain of 'lab'/,
+    /resolvectl dns virbr7 192\.168\.7\.1; resolvectl domain virbr7 '~lab\.test'/,
+  ],
+  [
+    'network-names',
+    'no systemd-resolved',
+    { files: { '/run/systemd/resolve/stub-resolv.conf': undefined } },
+    'absent',
+    /looks up no names of 'lab'/,
+    /server=\/lab\.test\/192\.168\.7\.1/,
+  ],
+  [
     'ip-forward',
     'forwarding off',
-    { files: { '/proc/sys/net/ipv4/ip_forward': '0\n' } },
+    { files: { '/proc/sys/net/ipv4/ip_forward': '0\n' }, context: { networks: [] } },
     'warning',
     /off/,
     /sysctl/,

@@ -1,0 +1,142 @@
+/** The real domain service over a fake hypervisor, behind a JSON-RPC server on a real socket. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import type { VireoClient } from '../../../src/api/client.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { buildHandlers } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
+import type { DaemonSource } from '../../../src/daemon/frontends/jsonrpc/bind-daemon.ts';
+import type { HostSource } from '../../../src/daemon/frontends/jsonrpc/bind-host.ts';
+import { DomainService } from '../../../src/daemon/services/domain-service.ts';
+import { EventBus } from '../../../src/daemon/services/events.ts';
+import type { DatedLease } from '../../../src/daemon/services/guest-addresses.ts';
+import { createJobs } from '../../../src/daemon/services/jobs.ts';
+import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
+import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
+import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
+import type { Neighbour } from '../../../src/net/links/neighbours.ts';
+import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+import { FakeDriver } from './fake-driver.ts';
+import { startServer } from './support.ts';
+
+const daemonSource: DaemonSource = {
+  version: '9.9.9',
+  mode: 'session',
+  startedAtMs: Date.now() - 1000,
+  hostName: 'here',
+  paths: { runtime: '/run/x' },
+  sockets: () => [{ frontend: 'jsonrpc', path: '/run/x/s' }],
+  clients: () => ({ clients: 1, subscriptions: 0 }),
+  logLevel: () => 'info',
+  setLogLevel: () => {},
+};
+
+const hostSource: HostSource = {
+  facts: () => readHostFacts(),
+  memory: () => readHostMemory(),
+  kvm: () =>
+    Promise.resolve({
+      usable: false,
+      device: '/dev/kvm',
+      arch: 'x86_64',
+      extensions: {},
+      vcpus: { recommended: 0, max: 0 },
+      vcpuMmapBytes: 0,
+      cpu: { vendor: undefined, flag: undefined, underHypervisor: true },
+      module: { name: 'kvm', loaded: false, nested: undefined },
+      problem: { code: 'no-node', reason: 'no node', repair: 'load kvm' },
+    } as unknown as Awaited<ReturnType<HostSource['kvm']>>),
+  devices: () => [
+    {
+      type: 'pci',
+      ids: '8086:100e',
+      address: '0000:00:03.0',
+      class: 0x020000,
+      driver: 'e1000',
+      group: '3',
+      numaNode: undefined,
+      vendorName: 'Intel Corporation',
+      productName: undefined,
+      usedBy: { uuid: '00000000-0000-4000-8000-000000000001', name: 'web' },
+    },
+    {
+      type: 'usb',
+      ids: '046d:0825',
+      name: '1-2',
+      bus: 1,
+      device: 7,
+      serial: undefined,
+      isHub: false,
+      vendorName: undefined,
+      productName: 'Webcam',
+      usedBy: undefined,
+    },
+  ],
+  interfaces: () => [
+    {
+      index: 7,
+      name: 'virbr0',
+      type: 'bridge',
+      isUp: true,
+      state: 'down',
+      mac: '52:54:00:00:00:01',
+      mtu: 1500,
+      master: undefined,
+      parent: undefined,
+      vlanId: undefined,
+      speedMbps: undefined,
+      addresses: [{ family: 4, address: '192.168.122.1', prefix: 24 }],
+      owner: { type: 'network', uuid: '11111111-4f50-4a61-8b72-93a4b5c6d7e8', name: 'default' },
+    },
+  ],
+  check: () =>
+    Promise.resolve([{ id: 'kvm', title: 'KVM', status: 'problem', detail: 'no node', repair: 'load' }]),
+};
+
+/** A daemon's services, its server, and all that they know of the world. */
+export async function startDaemon(options: { readonly readOnly?: boolean } = {}) {
+  const directory = mkdtempSync(join(tmpdir(), 'vireo-bind-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const driver = new FakeDriver();
+  const log = silentLogger;
+  const events = new EventBus(log);
+  const jobs = createJobs(events);
+  const knowledge: { leases: DatedLease[]; neighbours: Neighbour[] } = { leases: [], neighbours: [] };
+  const domains = new DomainService({
+    mode: 'system',
+    driver,
+    definitions: new DefinitionStore({
+      directory: join(directory, 'd'),
+      quarantine: join(directory, 'q'),
+      log,
+    }),
+    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
+    events,
+    links: new FakeNetworkHost(),
+    jobs,
+    log,
+    jobWaitMs: 1000,
+    stopGraceMs: 1000,
+    addresses: { leases: async () => knowledge.leases, neighbours: () => knowledge.neighbours },
+    host: {
+      logDirectory: '/var/log/vireo/qemu',
+      arch: 'x86_64',
+      kvmProblem: () => Promise.resolve({ reason: 'no node', hint: 'load kvm' }),
+    },
+  });
+  await domains.open();
+  const handlers = buildHandlers({ domains, jobs, driver, log, host: hostSource, daemon: daemonSource });
+  const rig = await startServer({ ...options, handlers, events: (listener) => events.subscribe(listener) });
+  return { ...rig, driver, directory, knowledge, events, domains, connect: () => connected(rig) };
+}
+
+async function connected(rig: { client(): Promise<VireoClient> }): Promise<VireoClient> {
+  const client = await rig.client();
+  onTestFinished(() => client.close());
+  return client;
+}
+
+/** A domain with a user-mode card and a serial port; `rest` is more devices, `os` more of how it boots. */
+export const xml = (name: string, rest = '', os = '') =>
+  `<domain type='qemu'><name>${name}</name><memory unit='MiB'>64</memory><os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><devices><interface type='user'/><serial type='pty'/>${rest}</devices></domain>`;
