@@ -51,6 +51,7 @@ script bsdutils
 virtiofsd virtiofsd
 virt-install virtinst
 virsh libvirt-clients
+/usr/lib/python3/dist-packages/libvirt.py python3-libvirt
 libvirtd libvirt-daemon
 libvirt-qemu-driver libvirt-daemon-driver-qemu
 /usr/share/libvirt/nwfilter/clean-traffic.xml libvirt-daemon-config-nwfilter

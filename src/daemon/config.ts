@@ -67,6 +67,15 @@ export const configSchema = z.strictObject({
         .describe('Last port for displays.'),
     })
     .prefault({}),
+  libvirt: z
+    .strictObject({
+      enabled: z.boolean().default(true).describe("Serve libvirt's clients on libvirt's sockets."),
+      read_only_socket: z
+        .boolean()
+        .default(false)
+        .describe('Also make libvirt-sock-ro, where everybody on the host may look and change nothing.'),
+    })
+    .prefault({}),
   network: z
     .strictObject({
       define_default: z

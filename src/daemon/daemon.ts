@@ -21,7 +21,9 @@ import { type DaemonConfig, loadConfig } from './config.ts';
 import { buildHandlers } from './frontends/jsonrpc/bind.ts';
 import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
+import type { LibvirtServer } from './frontends/libvirt/server.ts';
 import { IdleExit } from './idle-exit.ts';
+import { openLibvirtDoor } from './libvirt-door.ts';
 import { takeLock } from './lock.ts';
 import { buildNetworking, type Networking } from './networks.ts';
 import { type DaemonPaths, daemonPaths } from './paths.ts';
@@ -76,7 +78,8 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   const sessionLinks = networking === undefined ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const links = networking?.links ?? sessionLinks;
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
-  const driver = await buildDriver({ paths, config, log, host, links, hostDevices });
+  const emulators = emulatorSource(paths, config, log);
+  const driver = await buildDriver({ paths, config, log, host, links, hostDevices, emulators });
   const facts = await host.facts();
   const domains: DomainService = new DomainService({
     mode: paths.mode,
@@ -100,12 +103,18 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   await hostDevices.releaseOthers(domains.runningUuids());
   await networking?.sweepLinks(domains.runningUuids());
 
+  let libvirt: LibvirtServer | undefined;
+  const clientCount = () => server.clientCount + (libvirt?.clientCount ?? 0);
   const idle = new IdleExit({
     delayMs: idleDelayMs(args, config, paths),
-    isBusy: () => server.clientCount > 0 || domains.counts.active > 0,
+    isBusy: () => clientCount() > 0 || domains.counts.active > 0,
     onIdle,
   });
-  const tidier = new MemoryTidier(() => server.clientCount > 0);
+  const tidier = new MemoryTidier(() => clientCount() > 0);
+  const onClientsChange = () => {
+    idle.look();
+    tidier.look();
+  };
   const server: JsonRpcServer = await serveJsonRpc({
     listen: listenTarget(paths, config),
     mode: paths.mode,
@@ -130,8 +139,14 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
         startedAtMs,
         hostName: facts.hostname,
         paths: visiblePaths(paths),
-        sockets: () => [{ frontend: 'jsonrpc', path: paths.socket }],
-        clients: () => ({ clients: server.clientCount, subscriptions: server.subscriptionCount }),
+        sockets: () => [
+          { frontend: 'jsonrpc', path: paths.socket },
+          ...(libvirt === undefined ? [] : [{ frontend: 'libvirt', path: libvirt.socketPath }]),
+        ],
+        clients: () => ({
+          clients: clientCount(),
+          subscriptions: server.subscriptionCount + (libvirt?.subscriptionCount ?? 0),
+        }),
         logLevel: () => log.level as LogLevel,
         setLogLevel: (level) => {
           log.level = level;
@@ -140,10 +155,24 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     }),
     events: (listener) => events.subscribe(listener),
     log,
-    onClientsChange: () => {
-      idle.look();
-      tidier.look();
+    onClientsChange,
+  });
+  libvirt = await openLibvirtDoor({
+    paths,
+    config,
+    rights: socketRights(paths, config),
+    engine: {
+      mode: paths.mode,
+      domains,
+      networks: networking?.service,
+      host,
+      driver,
+      emulatorVersion: () => emulatorVersion(emulators, facts.arch),
+      hostName: facts.hostname,
+      log,
     },
+    events,
+    onClientsChange,
   });
   events.subscribe((event) => event.event === 'domain.stopped' && idle.look());
   idle.look();
@@ -153,7 +182,10 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   );
   log.info({ version, mode: paths.mode, root: paths.root, domains: domains.counts }, 'serving');
   return {
-    sockets: { jsonrpc: `unix://${paths.socket}` },
+    sockets: {
+      jsonrpc: `unix://${paths.socket}`,
+      ...(libvirt && { libvirt: `unix://${libvirt.socketPath}` }),
+    },
     log,
     reload: async () => {
       await reload(args, paths, log);
@@ -163,7 +195,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     stop: async () => {
       idle.stop();
       tidier.stop();
-      await server.close();
+      await Promise.all([server.close(), libvirt?.close()]);
       domains.detach();
       networking?.detach();
       log.info('stopped; guests were left as they are');
@@ -210,10 +242,40 @@ async function daemonLogger(args: DaemonArguments, config: DaemonConfig): Promis
 function listenTarget(paths: DaemonPaths, config: DaemonConfig): ListenTarget {
   const inherited = listenFds()[0];
   if (inherited) return { fd: inherited.fd };
-  if (paths.mode === 'session') return { path: paths.socket, mode: 0o600 };
+  return { path: paths.socket, ...socketRights(paths, config) };
+}
+
+/** Who may connect: in system mode the group, in a session the user. */
+function socketRights(paths: DaemonPaths, config: DaemonConfig): { mode: number; gid?: number } {
+  if (paths.mode === 'session') return { mode: 0o600 };
   const gid = socketGroup(config.daemon.socket_group);
   // Without such a group only root may connect.
-  return gid === undefined ? { path: paths.socket, mode: 0o600 } : { path: paths.socket, mode: 0o660, gid };
+  return gid === undefined ? { mode: 0o600 } : { mode: 0o660, gid };
+}
+
+/** The emulators of this host, each asked once for what it can do. */
+function emulatorSource(paths: DaemonPaths, config: DaemonConfig, log: Logger): EmulatorSource {
+  const timeoutMs = config.qemu.probe_timeout_seconds * 1000;
+  const probe = { timeoutMs, runtimeDirectory: paths.runtime };
+  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
+  return {
+    capabilities: (path) => cache.get(path),
+    find: (arch) =>
+      emulatorFor(arch).then(
+        (emulator) => emulator.path,
+        (error: unknown) => {
+          if (isVirtError(error, 'qemu.missing')) return undefined;
+          throw error;
+        },
+      ),
+  };
+}
+
+/** Version of the host's own emulator as libvirt counts. @throws VirtError qemu.missing, qemu.probe-failed */
+async function emulatorVersion(emulators: EmulatorSource, arch: string): Promise<number> {
+  const { path } = await emulatorFor(arch);
+  const { major, minor, micro } = (await emulators.capabilities(path)).version;
+  return major * 1_000_000 + minor * 1000 + micro;
 }
 
 function idleDelayMs(args: DaemonArguments, config: DaemonConfig, paths: DaemonPaths): number | undefined {
@@ -229,22 +291,10 @@ async function buildDriver(parts: {
   readonly host: HostService;
   readonly links: LinkProvider | undefined;
   readonly hostDevices: HostDeviceProvider;
+  readonly emulators: EmulatorSource;
 }): Promise<QemuDriver> {
-  const { paths, config, log, host, links, hostDevices } = parts;
+  const { paths, config, log, host, links, hostDevices, emulators } = parts;
   const { qemu } = config;
-  const probe = { timeoutMs: qemu.probe_timeout_seconds * 1000, runtimeDirectory: paths.runtime };
-  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
-  const emulators: EmulatorSource = {
-    capabilities: (path) => cache.get(path),
-    find: (arch) =>
-      emulatorFor(arch).then(
-        (emulator) => emulator.path,
-        (error: unknown) => {
-          if (isVirtError(error, 'qemu.missing')) return undefined;
-          throw error;
-        },
-      ),
-  };
   const hostArch = (await host.facts()).arch;
   const user = qemu.user === undefined ? undefined : userByName(qemu.user);
   const options: QemuDriverOptions = {

@@ -191,6 +191,12 @@ export interface LiveGuest {
   /** Opens a serial, console or channel by alias (undefined: the first console or serial) as a byte stream. */
   openConsole(alias: string | undefined, options: { readonly force: boolean }): Promise<Duplex>;
   /**
+   * Connects a client to a display, by its place in the definition: a connected socket, which belongs to the caller.
+   * `skipAuth`: without the display's password.
+   * @throws VirtError domain.no-device, qmp.*
+   */
+  openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number>;
+  /**
    * Waits until what the guest printed has reached whoever is connected to its consoles: the kernel drops what is
    * unread when QEMU closes a pseudo terminal. Bounded; returns at once when nobody is connected.
    */

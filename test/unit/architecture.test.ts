@@ -14,7 +14,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   net: ['base', 'model'],
   storage: ['base', 'model'],
   drivers: ['base', 'model', 'kvm'],
-  daemon: ['base', 'model', 'api', 'kvm', 'net', 'storage', 'drivers'],
+  libvirt: ['base', 'model'],
+  daemon: ['base', 'model', 'api', 'libvirt', 'kvm', 'net', 'storage', 'drivers'],
   cli: ['base', 'model', 'api'],
   web: ['base', 'model', 'api'],
 };

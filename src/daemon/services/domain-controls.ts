@@ -30,6 +30,15 @@ export class DomainControls {
     return domain.requireLive('take a picture of').guest.screenshot(screen);
   }
 
+  /** A connected socket to a display; it belongs to the caller. @throws VirtError domain.inactive, domain.no-device */
+  async openGraphics(
+    domain: Domain,
+    index: number,
+    options: { readonly skipAuth: boolean },
+  ): Promise<number> {
+    return domain.requireLive('open a display of').guest.openGraphics(index, options);
+  }
+
   async sendKeys(domain: Domain, keys: readonly string[], holdMs: number): Promise<void> {
     await domain.requireLive('send keys to').guest.sendKeys(keys, holdMs);
   }

@@ -28,6 +28,12 @@ export interface DefineOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Where a change goes; what is left out means wherever there is a definition. */
+export interface ChangeTargets {
+  readonly live?: boolean;
+  readonly stored?: boolean;
+}
+
 export class DomainDefinitions {
   private readonly world: DomainWorld;
 
@@ -247,30 +253,40 @@ export class DomainDefinitions {
     this.world.events.emit('domain.renamed', domain.identity, { previousName });
   }
 
-  /** Changes title, description or metadata, in the running and in the stored definition. */
+  /** Changes title, description or metadata, in the running and in the stored definition unless one is meant. */
   private async change(
     domain: Domain,
     job: string,
     change: (definition: DomainDef) => DomainDef,
+    targets: ChangeTargets = {},
   ): Promise<void> {
     await runJob(this.world, domain, job, async () => {
-      if (domain.isPersistent) await this.write(domain, change(this.definition(domain, { inactive: true })));
-      if (domain.live) Object.assign(domain.live.guest.definition, change(domain.live.guest.definition));
+      if (targets.stored ?? domain.isPersistent)
+        await this.write(domain, change(this.definition(domain, { inactive: true })));
+      if (targets.live ?? domain.isActive) {
+        const { guest } = domain.requireLive(job);
+        Object.assign(guest.definition, change(guest.definition));
+      }
       await saveStatus(this.world, domain);
     });
   }
 
-  async setTitle(domain: Domain, title: string | null): Promise<void> {
+  async setTitle(domain: Domain, title: string | null, targets?: ChangeTargets): Promise<void> {
     if (title?.includes('\n'))
       throw new VirtError('request.invalid', { wanted: 'set the title', reason: 'a title is one line' });
-    await this.change(domain, 'set title', (definition) => ({ ...definition, title: title ?? undefined }));
+    await this.change(
+      domain,
+      'set title',
+      (definition) => ({ ...definition, title: title ?? undefined }),
+      targets,
+    );
     this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'title', uri: null });
   }
 
-  async setDescription(domain: Domain, description: string | null): Promise<void> {
+  async setDescription(domain: Domain, description: string | null, targets?: ChangeTargets): Promise<void> {
     const change = (definition: DomainDef) =>
       ({ ...definition, description: description ?? undefined }) as DomainDef;
-    await this.change(domain, 'set description', change);
+    await this.change(domain, 'set description', change, targets);
     this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'description', uri: null });
   }
 
@@ -290,6 +306,7 @@ export class DomainDefinitions {
     uri: string,
     prefix: string | undefined,
     xml: string | null,
+    targets: ChangeTargets = {},
   ): Promise<void> {
     if (xml !== null && prefix === undefined)
       throw new VirtError('request.invalid', {
@@ -297,11 +314,16 @@ export class DomainDefinitions {
         reason: 'a prefix (key) is needed with the element',
       });
     const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
-    if (replacement === undefined) this.metadata(domain, uri);
-    await this.change(domain, 'set metadata', (definition) => ({
-      ...definition,
-      metadata: withMetadata(definition.metadata, uri, replacement),
-    }));
+    if (replacement === undefined) this.metadata(domain, uri, { inactive: targets.live === false });
+    await this.change(
+      domain,
+      'set metadata',
+      (definition) => ({
+        ...definition,
+        metadata: withMetadata(definition.metadata, uri, replacement),
+      }),
+      targets,
+    );
     this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'metadata', uri });
   }
 

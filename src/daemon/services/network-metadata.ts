@@ -5,7 +5,7 @@ import { formatXml } from '../../base/xml/tree.ts';
 import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
 import { formatNetwork, type NetworkDef, parseNetwork } from '../../model/network/network.ts';
 import type { Network } from './network.ts';
-import type { NetworkDefinitions } from './network-definitions.ts';
+import type { ChangeTargets, NetworkDefinitions } from './network-definitions.ts';
 import type { NetworkWorld } from './network-world.ts';
 
 export class NetworkMetadata {
@@ -17,16 +17,15 @@ export class NetworkMetadata {
     this.definitions = definitions;
   }
 
-  async setTitle(network: Network, title: string | null): Promise<void> {
-    await this.change(network, 'set title', (definition) => ({ ...definition, title: title ?? undefined }));
+  async setTitle(network: Network, title: string | null, targets?: ChangeTargets): Promise<void> {
+    const change = (definition: NetworkDef) => ({ ...definition, title: title ?? undefined });
+    await this.change(network, 'set title', change, targets);
     this.tell(network, 'title', null);
   }
 
-  async setDescription(network: Network, description: string | null): Promise<void> {
-    await this.change(network, 'set description', (definition) => ({
-      ...definition,
-      description: description ?? undefined,
-    }));
+  async setDescription(network: Network, description: string | null, targets?: ChangeTargets): Promise<void> {
+    const change = (definition: NetworkDef) => ({ ...definition, description: description ?? undefined });
+    await this.change(network, 'set description', change, targets);
     this.tell(network, 'description', null);
   }
 
@@ -40,18 +39,29 @@ export class NetworkMetadata {
   }
 
   /** Sets (or with null removes) the metadata element of a namespace; `prefix` is what it is written with. */
-  async set(network: Network, uri: string, prefix: string | undefined, xml: string | null): Promise<void> {
+  async set(
+    network: Network,
+    uri: string,
+    prefix: string | undefined,
+    xml: string | null,
+    targets: ChangeTargets = {},
+  ): Promise<void> {
     if (xml !== null && prefix === undefined)
       throw new VirtError('request.invalid', {
         wanted: 'set metadata',
         reason: 'a prefix (key) is needed with the element',
       });
     const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
-    if (replacement === undefined) this.get(network, uri);
-    await this.change(network, 'set metadata', (definition) => ({
-      ...definition,
-      metadata: withMetadata(definition.metadata, uri, replacement),
-    }));
+    if (replacement === undefined) this.get(network, uri, { inactive: targets.live === false });
+    await this.change(
+      network,
+      'set metadata',
+      (definition) => ({
+        ...definition,
+        metadata: withMetadata(definition.metadata, uri, replacement),
+      }),
+      targets,
+    );
     this.tell(network, 'metadata', uri);
   }
 
@@ -60,11 +70,13 @@ export class NetworkMetadata {
     network: Network,
     job: string,
     change: (definition: NetworkDef) => NetworkDef,
+    targets: ChangeTargets = {},
   ): Promise<void> {
     await this.definitions.changeQuietly(
       network,
       job,
       (definition) => parseNetwork(formatNetwork(change(definition)), { mode: 'strict' }).definition,
+      targets,
     );
   }
 

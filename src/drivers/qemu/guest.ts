@@ -25,6 +25,7 @@ import { findAgent, findConsole, videoHead } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
 import { withChannelStates } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
+import { openGraphics } from './open-graphics.ts';
 import {
   addForwardCommand,
   checkAddAnswer,
@@ -243,6 +244,10 @@ export class QemuGuest implements LiveGuest {
         ? { kind: 'pty' as const, path: found.path, ownerUid }
         : { kind: 'socket' as const, path: found.path };
     return this.consoles.open(found.alias, end, options);
+  }
+
+  openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number> {
+    return openGraphics(this.qmp(), this.definition, index, options);
   }
 
   drainConsoles(): Promise<void> {

@@ -1,5 +1,6 @@
 /** A hypervisor of plain data: guests are objects that do what they are told and keep a list of it. */
 import { randomUUID } from 'node:crypto';
+import { openSync } from 'node:fs';
 import { Duplex, PassThrough } from 'node:stream';
 import type {
   AgentInterface,
@@ -103,6 +104,12 @@ export class FakeGuest implements LiveGuest {
     const exit = { signal: 'SIGTERM', stderrTail: '' };
     this.exit(exit);
     return exit;
+  }
+
+  /** A descriptor that stands for a display. */
+  openGraphics(index: number): Promise<number> {
+    this.done.push(`graphics ${index}`);
+    return Promise.resolve(openSync('/dev/null', 'r'));
   }
 
   drainConsoles(): Promise<void> {

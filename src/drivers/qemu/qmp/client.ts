@@ -75,6 +75,11 @@ export class QmpClient {
     return this.wire.send(command, args, options.timeoutMs ?? this.commandMs);
   }
 
+  /** Gives QEMU a copy of a descriptor under a name, for a command that takes one (QMP getfd). */
+  async passDescriptor(fdname: string, fd: number): Promise<void> {
+    await this.wire.send('getfd', { fdname }, this.commandMs, fd);
+  }
+
   /** Calls the listener for each event, synchronously and in order; the result ends that. */
   onEvent(listener: QmpListener): () => void {
     return this.wire.events.subscribe(listener);

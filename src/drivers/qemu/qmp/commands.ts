@@ -131,6 +131,15 @@ export const commands = {
   system_powerdown: command()(nothing),
   system_reset: command()(nothing),
   system_wakeup: command()(nothing),
+  /** Takes back a descriptor that getfd gave and no command has taken. */
+  closefd: command<{ readonly fdname: string }>()(nothing),
+  /** A client of a display, on a descriptor that getfd gave. `skipauth`: it needs no password. */
+  add_client: command<{
+    readonly protocol: 'vnc' | 'spice';
+    readonly fdname: string;
+    readonly skipauth?: boolean;
+    readonly tls?: boolean;
+  }>()(nothing),
   'inject-nmi': command()(nothing),
   'set-action': command<{
     readonly reboot?: 'reset' | 'shutdown';

@@ -1,6 +1,7 @@
 /** The socket's side of a QMP connection: bytes in, bytes out, who waits for what, and how it ends. */
 import type { Socket } from 'node:net';
 import { reasonOf, VirtError } from '../../../base/errors.ts';
+import { sendWithFds } from '../../../base/ffi/pass-fds.ts';
 import {
   decodeMessage,
   encodeCommand,
@@ -67,7 +68,8 @@ export class QmpWire {
     socket.on('close', () => this.finish(closedError('QEMU closed the connection')));
   }
 
-  send(command: string, args: QmpObject | undefined, timeoutMs: number): Promise<unknown> {
+  /** `fd` goes with the command's first byte; the caller keeps its own. */
+  send(command: string, args: QmpObject | undefined, timeoutMs: number, fd?: number): Promise<unknown> {
     if (this.end !== undefined) return Promise.reject(this.end.error);
     const id = this.freeId();
     if (id === undefined)
@@ -89,8 +91,24 @@ export class QmpWire {
       else resolve(outcome.value);
     };
     this.pending.set(id, entry);
-    this.socket.write(encodeCommand(command, args, id));
+    const text = encodeCommand(command, args, id);
+    if (fd === undefined) this.socket.write(text);
+    else this.sendWithDescriptor(Buffer.from(text), fd, entry);
     return promise;
+  }
+
+  /** Goes past Node's queue, which must be empty then: the monitor reads a few hundred bytes at once. */
+  private sendWithDescriptor(bytes: Buffer, fd: number, entry: Pending): void {
+    const handle = (this.socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
+    const sent =
+      handle?.fd === undefined || this.socket.writableLength > 0
+        ? undefined
+        : sendWithFds(handle.fd, bytes, [fd]);
+    if (sent === undefined) {
+      const reason = 'the monitor takes nothing at the moment';
+      entry.settle?.({ error: new VirtError('qmp.timeout', { wanted: `run ${entry.command}`, reason }) });
+      for (const [id, pending] of this.pending) if (pending === entry) this.pending.delete(id);
+    } else if (sent < bytes.length) this.socket.write(bytes.subarray(sent));
   }
 
   /** Ends the connection, once: everything that waits gets `error`. */

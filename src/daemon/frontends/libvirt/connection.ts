@@ -1,0 +1,355 @@
+/** One client of libvirt's protocol: its messages in, replies, events and stream packets out. */
+import { Socket } from 'node:net';
+import { isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
+import { close } from '../../../base/ffi.ts';
+import type { Logger } from '../../../base/log.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.ts';
+import { type MessageHeader, messageType } from '../../../libvirt/protocol/message.ts';
+import { keepalive, type RemoteMessageName } from '../../../libvirt/protocol/programs.ts';
+import { ServerCall } from './call.ts';
+import type { ClientConnection, StreamPlan } from './context.ts';
+import type { DescriptorPassing } from './descriptors.ts';
+import { type Answerable, findCall } from './dispatch.ts';
+import { EventCallbacks } from './events/callbacks.ts';
+import type { OutgoingEvent } from './events/translate.ts';
+import { FrameReader } from './framing.ts';
+import type { HandlerTable } from './handlers/table.ts';
+import { Keepalive } from './keepalive.ts';
+import { Outbox } from './outbox.ts';
+import { Speaker } from './speaker.ts';
+import { ServerStream } from './streams.ts';
+
+/** So many calls of one client are in work; then we stop reading from it (libvirt's max_client_requests). */
+const MAX_CALLS = 5;
+const MAX_STREAMS = 100;
+/** A client that doesn't read its events and replies is cut off when so much waits for it. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+/** Descriptors follow their message at once; a client that does not send them holds only itself, so long. */
+const DESCRIPTOR_WAIT_MS = 5000;
+const DESCRIPTOR_POLL_MS = 2;
+
+export interface ConnectionOptions {
+  readonly id: string;
+  /** The connection's descriptor; belongs to this object from now on. */
+  readonly fd: number;
+  readonly peer: ClientConnection['peer'];
+  readonly isReadOnlySocket: boolean;
+  readonly handlers: HandlerTable;
+  readonly descriptors: DescriptorPassing;
+  readonly log: Logger;
+  /** Called once, when the connection has closed. */
+  readonly onGone: () => void;
+}
+
+export class LibvirtConnection implements ClientConnection {
+  readonly id: string;
+  readonly peer: ClientConnection['peer'];
+  readonly isReadOnlySocket: boolean;
+  readonly isLocal = true;
+  readonly callbacks = new EventCallbacks();
+  isReadOnly: boolean;
+  uri: string | undefined;
+  private readonly options: ConnectionOptions;
+  private readonly socket: Socket;
+  private readonly outbox: Outbox;
+  private readonly speaker: Speaker;
+  private readonly frames: FrameReader;
+  private readonly streams = new Map<number, ServerStream>();
+  private readonly closeListeners: (() => void)[] = [];
+  private keepalive: Keepalive | undefined;
+  private callsInWork = 0;
+  private isExpectingDescriptors = false;
+  private isAwaitingDescriptors = false;
+  private isClosing = false;
+  private isGone = false;
+  private isReleasing = false;
+
+  constructor(options: ConnectionOptions) {
+    this.options = options;
+    this.id = options.id;
+    this.peer = options.peer;
+    this.isReadOnlySocket = options.isReadOnlySocket;
+    this.isReadOnly = options.isReadOnlySocket;
+    this.frames = new FrameReader(
+      (header, frame, start, end) => this.onMessage(header, frame, start, end),
+      () => this.isHeld,
+    );
+    this.socket = new Socket({
+      fd: options.fd,
+      readable: true,
+      writable: true,
+      onread: {
+        buffer: () => this.frames.nextBuffer(),
+        callback: (size, buffer) => this.onBytes(Buffer.from(buffer.buffer, buffer.byteOffset, size)),
+      },
+    });
+    this.outbox = new Outbox(this.socket, options.fd, (socket, fd) => options.descriptors.send(socket, fd));
+    this.speaker = new Speaker(this.outbox);
+    this.socket.on('error', (error) =>
+      options.log.debug({ reason: reasonOf(error) }, 'client socket failed'),
+    );
+    this.socket.on('end', () => this.socket.end());
+    this.socket.on('drain', () => this.onDrained());
+    this.socket.once('close', () => this.onClosed());
+  }
+
+  /** Begins to read. */
+  start(): void {
+    this.socket.resume();
+  }
+
+  get isOpen(): boolean {
+    return this.uri !== undefined;
+  }
+
+  open(uri: string, readOnly: boolean): void {
+    this.uri = uri;
+    this.isReadOnly = readOnly || this.isReadOnlySocket;
+    this.frames.trust();
+  }
+
+  closeAfterReply(): void {
+    this.isClosing = true;
+  }
+
+  startKeepalive(): void {
+    this.keepalive ??= new Keepalive({
+      sendPing: () => this.speaker.keepalive(keepalive.ping),
+      onDead: () => this.cut('it does not answer'),
+      isDeaf: () => this.isHeld,
+    });
+  }
+
+  expectDescriptors(): void {
+    this.isExpectingDescriptors = true;
+    this.frames.readExactly();
+  }
+
+  onClose(listener: () => void): void {
+    if (this.isGone) listener();
+    else this.closeListeners.push(listener);
+  }
+
+  /** Sends what this client has asked for of an event. */
+  deliver(event: OutgoingEvent): void {
+    this.callbacks.deliver(event, (message, body) => this.sendMessage(message, body));
+  }
+
+  /** Lets calls in work end and closes. */
+  stop(): void {
+    this.isClosing = true;
+    this.closeIfDone();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  /** No message may be handed on: too many calls, a stream that takes nothing, descriptors on their way. */
+  private get isHeld(): boolean {
+    return (
+      this.isClosing ||
+      this.isAwaitingDescriptors ||
+      this.callsInWork >= MAX_CALLS ||
+      this.outbox.waitingBytes > MAX_WAITING_BYTES ||
+      this.isStreamClogged
+    );
+  }
+
+  private get isStreamClogged(): boolean {
+    for (const stream of this.streams.values()) if (stream.isClogged) return true;
+    return false;
+  }
+
+  /** False stops reading; `release` goes on. */
+  private onBytes(bytes: Buffer): boolean {
+    try {
+      this.frames.consume(bytes);
+    } catch (error) {
+      this.cut(reasonOf(error));
+      return false;
+    }
+    if (!this.isHeld) return true;
+    // Node's own note of it: `resume` then starts again.
+    this.socket.pause();
+    return false;
+  }
+
+  /** Goes on reading when nothing holds us any more. */
+  private release(): void {
+    if (this.isReleasing || this.isGone || this.isHeld) return;
+    this.isReleasing = true;
+    try {
+      if (this.frames.release() && !this.isHeld) this.socket.resume();
+    } catch (error) {
+      this.cut(reasonOf(error));
+    } finally {
+      this.isReleasing = false;
+    }
+  }
+
+  private onMessage(header: MessageHeader, frame: Buffer, start: number, end: number): void {
+    this.keepalive?.heard();
+    if (header.program === keepalive.program) {
+      if (header.procedure === keepalive.ping) this.speaker.keepalive(keepalive.pong);
+      return;
+    }
+    switch (header.type) {
+      case messageType.call:
+        return this.onCall(header, frame, start, end, []);
+      case messageType.callWithFds:
+        return this.onCallWithFds(header, frame, start, end);
+      case messageType.stream:
+      case messageType.streamHole:
+        // A packet of a stream that has ended meanwhile is normal, and dropped.
+        return this.streams.get(header.serial)?.onPacket(header, frame.subarray(start, end));
+      default:
+        this.options.log.debug({ type: header.type }, 'dropped a message of a type that clients do not send');
+    }
+  }
+
+  /** The descriptors come behind the message, one with each byte; nothing else may be read before. */
+  private onCallWithFds(header: MessageHeader, frame: Buffer, start: number, end: number): void {
+    const count = end - start >= 4 ? frame.readUInt32BE(start) : -1;
+    const body = Buffer.from(frame.subarray(start, end));
+    const { descriptors } = this.options;
+    if (!this.isExpectingDescriptors || count < 0 || count > descriptors.maxPerMessage)
+      throw new VirtError('request.invalid', { reason: `${count} descriptors with a message` });
+    this.isAwaitingDescriptors = true;
+    this.callWithDescriptors(header, body, count).catch((error: unknown) => this.cut(reasonOf(error)));
+  }
+
+  private async callWithDescriptors(header: MessageHeader, body: Buffer, count: number): Promise<void> {
+    const fds = await this.receiveDescriptors(count);
+    this.isAwaitingDescriptors = false;
+    this.onCall(header, body, 4, body.length, fds);
+    this.release();
+  }
+
+  private async receiveDescriptors(count: number): Promise<number[]> {
+    const fds: number[] = [];
+    const deadline = performance.now() + DESCRIPTOR_WAIT_MS;
+    while (fds.length < count) {
+      if (this.isGone || performance.now() > deadline) {
+        for (const fd of fds) close(fd);
+        throw new VirtError('request.invalid', { reason: 'descriptors were announced and did not come' });
+      }
+      const fd = this.options.descriptors.receive(this.options.fd);
+      if (fd === undefined) await new Promise((resolve) => setTimeout(resolve, DESCRIPTOR_POLL_MS));
+      else fds.push(fd);
+    }
+    return fds;
+  }
+
+  private onCall(header: MessageHeader, frame: Buffer, start: number, end: number, fds: number[]): void {
+    let found: Answerable;
+    try {
+      found = findCall(this.options.handlers, this, header, { frame, start, end });
+    } catch (error) {
+      for (const fd of fds) close(fd);
+      this.speaker.error(header, error);
+      return;
+    }
+    const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
+    let result: unknown;
+    try {
+      result = found.run(call);
+    } catch (error) {
+      this.answerError(header, found, call, error);
+      return;
+    }
+    if (!(result instanceof Promise)) return this.answer(header, found, call, result);
+    this.callsInWork++;
+    result
+      .then(
+        (value: unknown) => this.answer(header, found, call, value),
+        (error: unknown) => this.answerError(header, found, call, error),
+      )
+      .finally(() => {
+        this.callsInWork--;
+        this.release();
+        this.closeIfDone();
+      });
+  }
+
+  private answer(header: MessageHeader, found: Answerable, call: ServerCall, value: unknown): void {
+    call.closeFds();
+    try {
+      this.speaker.reply(header, found.ret, value, call.replyFds);
+    } catch (error) {
+      // The value is more than the protocol can carry.
+      return this.answerError(header, found, call, error);
+    }
+    if (call.plan !== undefined) this.startStream(header, call.plan);
+    this.closeIfDone();
+  }
+
+  private answerError(header: MessageHeader, found: Answerable, call: ServerCall, error: unknown): void {
+    call.closeFds();
+    for (const fd of call.replyFds) close(fd);
+    call.plan?.duplex.destroy();
+    const { log } = this.options;
+    if (error instanceof LibvirtError || isVirtError(error))
+      log.debug({ procedure: found.name, reason: reasonOf(error) }, 'call failed');
+    else log.error({ err: error, procedure: found.name }, 'call failed');
+    this.speaker.error(header, error);
+  }
+
+  private startStream(header: MessageHeader, plan: StreamPlan): void {
+    const stream = new ServerStream({
+      plan,
+      call: header,
+      outbox: this.outbox,
+      onGone: () => {
+        this.streams.delete(header.serial);
+        this.release();
+      },
+      onRelieved: () => this.release(),
+    });
+    if (this.isGone) return stream.drop();
+    this.streams.set(header.serial, stream);
+    stream.start();
+  }
+
+  /** @throws LibvirtError */
+  private checkStreamRoom(): void {
+    if (this.streams.size < MAX_STREAMS) return;
+    throw new LibvirtError(
+      errorNumber.operationFailed,
+      `more than ${MAX_STREAMS} streams`,
+      errorDomain.streams,
+    );
+  }
+
+  private sendMessage(name: RemoteMessageName, body: unknown): void {
+    if (this.outbox.waitingBytes > MAX_WAITING_BYTES) this.cut('it does not read its events');
+    else this.speaker.message(name, body);
+  }
+
+  private onDrained(): void {
+    for (const stream of this.streams.values()) stream.onClientDrained();
+    this.release();
+  }
+
+  private closeIfDone(): void {
+    if (this.isClosing && this.callsInWork === 0 && !this.isGone)
+      this.socket.end(() => this.socket.destroy());
+  }
+
+  private cut(reason: string): void {
+    if (this.isGone) return;
+    this.options.log.warn({ reason }, 'cut off a client');
+    this.socket.destroy();
+  }
+
+  private onClosed(): void {
+    if (this.isGone) return;
+    this.isGone = true;
+    this.keepalive?.stop();
+    this.callbacks.clear();
+    for (const stream of this.streams.values()) stream.drop();
+    this.streams.clear();
+    for (const listener of this.closeListeners.splice(0)) listener();
+    this.options.onGone();
+  }
+}

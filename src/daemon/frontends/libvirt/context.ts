@@ -1,0 +1,84 @@
+/** What a handler gets besides its arguments, and the shape of the tables of handlers. */
+import type { Duplex } from 'node:stream';
+import type { Logger } from '../../../base/log.ts';
+import type { HypervisorDriver } from '../../../drivers/driver.ts';
+import type {
+  QemuArgs,
+  QemuCallName,
+  QemuRet,
+  RemoteArgs,
+  RemoteCallName,
+  RemoteRet,
+} from '../../../libvirt/protocol/programs.ts';
+import type { DaemonMode } from '../../paths.ts';
+import type { DomainService } from '../../services/domain-service.ts';
+import type { HostService } from '../../services/host-service.ts';
+import type { NetworkService } from '../../services/network-service.ts';
+import type { EventCallbacks } from './events/callbacks.ts';
+
+/** The engine as this front door uses it. */
+export interface Engine {
+  readonly mode: DaemonMode;
+  readonly domains: DomainService;
+  /** Undefined in a session. */
+  readonly networks: NetworkService | undefined;
+  readonly host: HostService;
+  readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
+  /** QEMU's version as libvirt counts: 7.2.4 is 7002004. @throws VirtError qemu.missing */
+  emulatorVersion(): Promise<number>;
+  readonly hostName: string;
+  readonly log: Logger;
+}
+
+/** How a stream behaves that a call has opened. */
+export interface StreamPlan {
+  readonly duplex: Duplex;
+  /** What the client's "finish" does: `destroy` lets go of it, `end` waits until all that was sent is written. */
+  readonly onFinish: 'destroy' | 'end';
+  /** False for a stream that the client only reads. */
+  readonly takesData: boolean;
+}
+
+/** The caller's connection, as handlers see it. */
+export interface ClientConnection {
+  readonly id: string;
+  readonly isReadOnly: boolean;
+  /** True for the read-only socket, whatever the client asks for. */
+  readonly isReadOnlySocket: boolean;
+  /** The URI that was opened; undefined before CONNECT_OPEN. */
+  readonly uri: string | undefined;
+  readonly callbacks: EventCallbacks;
+  /** The local socket is as safe as the host's file system: true for all connections there are. */
+  readonly isLocal: boolean;
+  readonly peer: { readonly uid: number; readonly gid: number; readonly pid: number };
+  open(uri: string, readOnly: boolean): void;
+  /** Closes it after the reply was sent. */
+  closeAfterReply(): void;
+  startKeepalive(): void;
+  expectDescriptors(): void;
+  /** Calls back once when it has gone; at once when it has already. */
+  onClose(listener: () => void): void;
+}
+
+/** One call. */
+export interface Call {
+  readonly connection: ClientConnection;
+  /** The procedure in our words, for texts. */
+  readonly name: string;
+  /** Descriptors that came with the call; whoever keeps one takes it out, the others are closed after the call. */
+  readonly fds: number[];
+  /** Descriptors for the client, with the reply; they are closed when they were sent. */
+  readonly replyFds: number[];
+  /** Joins a stream to this call: it runs from the reply on. @throws LibvirtError when there are too many */
+  openStream(plan: StreamPlan): void;
+}
+
+export type Handler<A, R> = (args: A, call: Call) => R | Promise<R>;
+
+/** Handlers of the main program, by name; what is missing is answered with "not supported". */
+export type RemoteHandlers = {
+  readonly [K in RemoteCallName]?: Handler<RemoteArgs<K>, RemoteRet<K>>;
+};
+
+/** Handlers of QEMU's own program. */
+export type QemuHandlers = { readonly [K in QemuCallName]?: Handler<QemuArgs<K>, QemuRet<K>> };

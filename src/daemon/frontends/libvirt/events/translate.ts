@@ -1,0 +1,195 @@
+/** The engine's events in libvirt's words: kind, numbers and body of the messages that one of ours becomes. */
+import type { PublishedEvent } from '../../../../api/index.ts';
+import type { RemoteMessage, RemoteMessageName } from '../../../../libvirt/protocol/programs.ts';
+import { type DomainEventKind, domainEventKinds, type EventObject } from './kinds.ts';
+
+/** One message to be, for whoever registered that event id of that kind of object. */
+export interface OutgoingEvent {
+  readonly object: EventObject;
+  readonly eventId: number;
+  /** Who it is about: callbacks of one object get only its own events. */
+  readonly uuid: string;
+  readonly message: RemoteMessageName;
+  /** The body for a callback. */
+  body(callbackId: number): unknown;
+  /** The message of the old form, without callbacks, where there is one. */
+  readonly legacy?: { readonly message: RemoteMessageName; readonly body: unknown };
+}
+
+type EventOf<Name extends PublishedEvent['event']> = Extract<PublishedEvent, { event: Name }>;
+type DomainIdentity = EventOf<'domain.started'>['domain'];
+
+/** virDomainEventType and the details of each (libvirt-domain.h). */
+const lifecycle = {
+  defined: 0,
+  undefined: 1,
+  started: 2,
+  suspended: 3,
+  resumed: 4,
+  stopped: 5,
+  shutdown: 6,
+  crashed: 8,
+} as const;
+
+const startedDetails = ['booted', 'migrated', 'restored', 'from snapshot', 'event wakeup'];
+const suspendedDetails = [
+  'user',
+  'migrating',
+  'I/O error',
+  'watchdog',
+  'restored',
+  'from snapshot',
+  'api error',
+];
+const resumedDetails = ['unpaused', 'migrated', 'from snapshot', 'post-copy'];
+const stoppedDetails = ['shutdown', 'destroyed', 'crashed', 'migrated', 'saved', 'failed', 'from snapshot'];
+const watchdogActions = ['none', 'pause', 'reset', 'poweroff', 'shutdown', 'debug', 'inject-nmi'];
+const ioErrorActions: Readonly<Record<string, number>> = { ignore: 0, stop: 1, report: 2 };
+const metadataTypes = { description: 0, title: 1, metadata: 2 } as const;
+
+/** The number of a word; the first for a word that has none. */
+const numberOf = (words: readonly string[], word: string) => Math.max(0, words.indexOf(word));
+
+/** What clients are told of an event; nothing for what libvirt has no event for. */
+export function translate(event: PublishedEvent): OutgoingEvent[] {
+  switch (event.event) {
+    case 'domain.defined':
+      return [lifecycleEvent(event.domain, lifecycle.defined, event.isNew ? 0 : 1)];
+    case 'domain.undefined':
+      return [lifecycleEvent(event.domain, lifecycle.undefined, 0)];
+    case 'domain.renamed':
+      // To clients the old one goes and the new one comes.
+      return [
+        lifecycleEvent({ ...event.domain, name: event.previousName }, lifecycle.undefined, 1),
+        lifecycleEvent(event.domain, lifecycle.defined, 2),
+      ];
+    case 'domain.started':
+      return [lifecycleEvent(event.domain, lifecycle.started, numberOf(startedDetails, event.reason))];
+    case 'domain.suspended':
+      return [lifecycleEvent(event.domain, lifecycle.suspended, numberOf(suspendedDetails, event.reason))];
+    case 'domain.resumed':
+      return [lifecycleEvent(event.domain, lifecycle.resumed, numberOf(resumedDetails, event.reason))];
+    case 'domain.shutdown':
+      return [lifecycleEvent(event.domain, lifecycle.shutdown, shutdownDetail(event.reason))];
+    case 'domain.stopped':
+      return [lifecycleEvent(event.domain, lifecycle.stopped, numberOf(stoppedDetails, event.reason))];
+    case 'domain.crashed':
+      // A QEMU that died is "stopped, crashed", and that event follows by itself.
+      return event.reason === 'panicked' ? [lifecycleEvent(event.domain, lifecycle.crashed, 0)] : [];
+    default:
+      return translateRest(event);
+  }
+}
+
+const shutdownDetail = (reason: string) => (reason === 'guest' ? 1 : reason === 'host' ? 2 : 0);
+
+function translateRest(event: PublishedEvent): OutgoingEvent[] {
+  switch (event.event) {
+    case 'domain.rebooted':
+      return [wrapped('reboot', event.domain, {})];
+    case 'domain.rtc-changed':
+      return [wrapped('rtcChange', event.domain, { offset: event.offsetSeconds })];
+    case 'domain.watchdog':
+      return [wrapped('watchdog', event.domain, { action: numberOf(watchdogActions, event.action) })];
+    case 'domain.io-error':
+      return ioErrors(event);
+    case 'domain.device-removed':
+      return [wrapped('deviceRemoved', event.domain, { devAlias: event.alias })];
+    case 'domain.agent': {
+      // virConnectDomainEventAgentLifecycleState and ...Reason: 2 is "the channel".
+      const state = event.connected ? 1 : 2;
+      return [flat('agentLifecycle', event.domain, { state, reason: 2 })];
+    }
+    case 'domain.metadata-changed':
+      return [flat('metadataChange', event.domain, { type: metadataTypes[event.what], nsuri: event.uri })];
+    default:
+      return translateNetwork(event);
+  }
+}
+
+function ioErrors(event: EventOf<'domain.io-error'>): OutgoingEvent[] {
+  const body = {
+    srcPath: '',
+    devAlias: event.device,
+    action: ioErrorActions[event.action] ?? 0,
+  };
+  return [
+    wrapped('ioError', event.domain, body),
+    wrapped('ioErrorReason', event.domain, { ...body, reason: event.reason }),
+  ];
+}
+
+/** virNetworkEventLifecycleType. */
+const networkLifecycle: Readonly<Record<string, number>> = {
+  'network.defined': 0,
+  'network.undefined': 1,
+  'network.started': 2,
+  'network.stopped': 3,
+};
+
+function translateNetwork(event: PublishedEvent): OutgoingEvent[] {
+  const number = networkLifecycle[event.event];
+  if (number !== undefined && 'network' in event && event.network !== undefined) {
+    const { uuid, name } = event.network;
+    const body = { net: { uuid, name }, event: number, detail: 0 };
+    return [networkEvent(0, 'networkEventLifecycle', uuid, body)];
+  }
+  if (event.event !== 'network.metadata-changed') return [];
+  const { uuid, name } = event.network;
+  const body = { net: { uuid, name }, type: metadataTypes[event.what], nsuri: event.uri };
+  return [networkEvent(1, 'networkEventCallbackMetadataChange', uuid, body)];
+}
+
+function networkEvent(
+  eventId: number,
+  message: RemoteMessageName,
+  uuid: string,
+  body: object,
+): OutgoingEvent {
+  return { object: 'network', eventId, uuid, message, body: (callbackId) => ({ callbackId, ...body }) };
+}
+
+const wireDomain = ({ uuid, name, id }: DomainIdentity) => ({ uuid, name, id: id ?? -1 });
+
+function lifecycleEvent(domain: DomainIdentity, event: number, detail: number): OutgoingEvent {
+  return wrapped('lifecycle', domain, { event, detail });
+}
+
+/** Kinds that exist in both forms: the new one has the old one's body behind the callback's number. */
+type WrappedKind = {
+  [K in DomainEventKind]: (typeof domainEventKinds)[K] extends { legacy: RemoteMessageName } ? K : never;
+}[DomainEventKind];
+
+type LegacyBody<K extends WrappedKind> = Omit<RemoteMessage<(typeof domainEventKinds)[K]['legacy']>, 'dom'>;
+
+function wrapped<K extends WrappedKind>(kind: K, domain: DomainIdentity, rest: LegacyBody<K>): OutgoingEvent {
+  const { id, message, legacy } = domainEventKinds[kind];
+  const msg = { dom: wireDomain(domain), ...rest };
+  return {
+    object: 'domain',
+    eventId: id,
+    uuid: domain.uuid,
+    message,
+    body: (callbackId) => ({ callbackId, msg }),
+    legacy: { message: legacy, body: msg },
+  };
+}
+
+/** Kinds that came later, in one form. */
+type FlatKind = Exclude<DomainEventKind, WrappedKind>;
+
+function flat<K extends FlatKind>(
+  kind: K,
+  domain: DomainIdentity,
+  rest: Omit<RemoteMessage<(typeof domainEventKinds)[K]['message']>, 'dom' | 'callbackId'>,
+): OutgoingEvent {
+  const { id, message } = domainEventKinds[kind];
+  const dom = wireDomain(domain);
+  return {
+    object: 'domain',
+    eventId: id,
+    uuid: domain.uuid,
+    message,
+    body: (callbackId) => ({ callbackId, dom, ...rest }),
+  };
+}

@@ -1,0 +1,138 @@
+/** Cuts a client's bytes into messages. Knows lengths and headers, nothing of what they mean. */
+import { VirtError } from '../../../base/errors.ts';
+import {
+  HEADER_BYTES,
+  LENGTH_BYTES,
+  MAX_MESSAGE_BYTES,
+  type MessageHeader,
+  readHeader,
+} from '../../../libvirt/protocol/message.ts';
+
+const READ_BYTES = 65_536;
+/** A client that has not opened a connection yet has nothing long to say. */
+const FIRST_MESSAGE_BYTES = 65_536;
+const PREFIX_BYTES = LENGTH_BYTES + HEADER_BYTES;
+
+/** All connections read into this one: what is read is used up, or copied, before the next read. */
+const sharedBuffer = Buffer.allocUnsafe(READ_BYTES);
+
+/**
+ * Takes one message. The body lies in `frame` from `start` to `end`, and is only there until the call returns.
+ * @throws VirtError request.invalid to end the connection
+ */
+export type FrameListener = (header: MessageHeader, frame: Buffer, start: number, end: number) => void;
+
+export class FrameReader {
+  private readonly listener: FrameListener;
+  /** True while no message may be handed on. */
+  private readonly isHeld: () => boolean;
+  /** The beginning of a message; `have` bytes of it are there. */
+  private partial: Buffer | undefined;
+  private have = 0;
+  /** What came behind the message that made us hold. */
+  private rest: Buffer | undefined;
+  /** How long a message may be, without its length word. */
+  private maxBytes = FIRST_MESSAGE_BYTES;
+  private isExact = false;
+
+  constructor(listener: FrameListener, isHeld: () => boolean) {
+    this.listener = listener;
+    this.isHeld = isHeld;
+  }
+
+  /** Full messages are welcome from now on. */
+  trust(): void {
+    this.maxBytes = MAX_MESSAGE_BYTES;
+  }
+
+  /**
+   * From now on no byte beyond the message at hand is read: descriptors come with the bytes behind it, and the kernel
+   * throws them away when those are read as plain data.
+   */
+  readExactly(): void {
+    this.isExact = true;
+  }
+
+  /** Where the next bytes are to be read to. */
+  nextBuffer(): Buffer {
+    if (!this.isExact) return sharedBuffer;
+    return sharedBuffer.subarray(0, Math.min(READ_BYTES, this.missing));
+  }
+
+  /** Bytes that are missing of the length word, or of the message once its length is known. */
+  private get missing(): number {
+    if (this.partial === undefined || this.have < LENGTH_BYTES) return LENGTH_BYTES - this.have;
+    return this.partial.readUInt32BE(0) - this.have;
+  }
+
+  /** Takes bytes; hands on every message that is complete. @throws VirtError request.too-large, request.invalid */
+  consume(bytes: Buffer): void {
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.isHeld()) {
+        this.rest = Buffer.from(bytes.subarray(at));
+        return;
+      }
+      at = this.partial === undefined ? this.takeWhole(bytes, at) : this.takePart(bytes, at);
+    }
+  }
+
+  /** Goes on after a hold with what had come by then. True when all of it was used up. */
+  release(): boolean {
+    const { rest } = this;
+    this.rest = undefined;
+    if (rest !== undefined) this.consume(rest);
+    return this.rest === undefined;
+  }
+
+  /** The usual case: a message that lies in the bytes as a whole is not copied. */
+  private takeWhole(bytes: Buffer, at: number): number {
+    if (bytes.length - at >= LENGTH_BYTES) {
+      const length = this.checked(bytes.readUInt32BE(at));
+      if (bytes.length - at >= length) {
+        this.listener(readHeader(bytes, at + LENGTH_BYTES), bytes, at + PREFIX_BYTES, at + length);
+        return at + length;
+      }
+    }
+    this.partial = Buffer.allocUnsafe(PREFIX_BYTES);
+    this.have = 0;
+    return this.takePart(bytes, at);
+  }
+
+  private takePart(bytes: Buffer, start: number): number {
+    let at = start;
+    while (at < bytes.length) {
+      const take = Math.min(this.missing, bytes.length - at);
+      const partial = this.roomFor(take);
+      bytes.copy(partial, this.have, at, at + take);
+      this.have += take;
+      at += take;
+      if (this.have < LENGTH_BYTES) break;
+      const length = this.checked(partial.readUInt32BE(0));
+      if (this.have < length) continue;
+      this.partial = undefined;
+      this.have = 0;
+      this.listener(readHeader(partial, LENGTH_BYTES), partial, PREFIX_BYTES, length);
+      return at;
+    }
+    return at;
+  }
+
+  /** Grows with what really comes, so that an announced length costs nothing. */
+  private roomFor(more: number): Buffer {
+    const partial = this.partial as Buffer;
+    if (this.have + more <= partial.length) return partial;
+    const grown = Buffer.allocUnsafe(Math.max(this.have + more, 2 * partial.length));
+    partial.copy(grown, 0, 0, this.have);
+    this.partial = grown;
+    return grown;
+  }
+
+  private checked(length: number): number {
+    if (length >= PREFIX_BYTES && length <= this.maxBytes + LENGTH_BYTES) return length;
+    throw new VirtError(length < PREFIX_BYTES ? 'request.invalid' : 'request.too-large', {
+      wanted: 'read a message',
+      reason: `a length of ${length} bytes; from ${PREFIX_BYTES} to ${this.maxBytes + LENGTH_BYTES} are allowed here`,
+    });
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What this daemon has none of: lists of nothing and "not found". Each row goes when its engine comes. Storage has no
+ * rows: clients take "not supported" for it and go on without pools.
+ */
+import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { checkFlags, domainOf } from './support.ts';
+
+type ErrorArgs = ConstructorParameters<typeof LibvirtError>;
+
+function notFound(...[number, detail, domain]: ErrorArgs): never {
+  throw new LibvirtError(number, detail, domain);
+}
+
+export function absentHandlers(engine: Engine) {
+  return {
+    ...absentOfDomains(engine),
+    ...absentInterfaces,
+    ...absentSecrets,
+    ...absentFilters,
+    ...absentNodeDevices,
+  } satisfies RemoteHandlers;
+}
+
+function absentOfDomains(engine: Engine) {
+  return {
+    domainHasManagedSaveImage: ({ dom, flags }, call) => {
+      checkFlags(flags, 0, call);
+      domainOf(engine, dom);
+      return { result: 0 };
+    },
+    domainSnapshotNum: ({ dom }) => {
+      domainOf(engine, dom);
+      return { num: 0 };
+    },
+    domainSnapshotListNames: ({ dom }) => {
+      domainOf(engine, dom);
+      return { names: [] };
+    },
+    domainHasCurrentSnapshot: ({ dom }) => {
+      domainOf(engine, dom);
+      return { result: 0 };
+    },
+    domainListAllSnapshots: ({ dom }) => {
+      domainOf(engine, dom);
+      return { snapshots: [], ret: 0 };
+    },
+    domainSnapshotLookupByName: ({ dom, name }) => {
+      domainOf(engine, dom);
+      return notFound(errorNumber.noDomainSnapshot, `no domain snapshot with matching name '${name}'`);
+    },
+    domainListAllCheckpoints: ({ dom }) => {
+      domainOf(engine, dom);
+      return { checkpoints: [], ret: 0 };
+    },
+    domainCheckpointLookupByName: ({ dom, name }) => {
+      domainOf(engine, dom);
+      return notFound(errorNumber.noDomainCheckpoint, `no domain checkpoint with matching name '${name}'`);
+    },
+    domainGetJobInfo: ({ dom }) => {
+      domainOf(engine, dom);
+      return noJob;
+    },
+    domainGetJobStats: ({ dom }) => {
+      domainOf(engine, dom);
+      return { type: noJob.type, params: [] };
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** virDomainJobInfo of a domain without a job: type 0, all else 0. */
+const noJob = {
+  type: 0,
+  timeElapsed: 0,
+  timeRemaining: 0,
+  dataTotal: 0,
+  dataProcessed: 0,
+  dataRemaining: 0,
+  memTotal: 0,
+  memProcessed: 0,
+  memRemaining: 0,
+  fileTotal: 0,
+  fileProcessed: 0,
+  fileRemaining: 0,
+};
+
+const absentInterfaces = {
+  connectNumOfInterfaces: () => ({ num: 0 }),
+  connectListInterfaces: () => ({ names: [] }),
+  connectNumOfDefinedInterfaces: () => ({ num: 0 }),
+  connectListDefinedInterfaces: () => ({ names: [] }),
+  connectListAllInterfaces: () => ({ ifaces: [], ret: 0 }),
+  interfaceLookupByName: ({ name }) =>
+    notFound(errorNumber.noInterface, `couldn't find interface named '${name}'`, errorDomain.interface),
+  interfaceLookupByMacString: ({ mac }) =>
+    notFound(
+      errorNumber.noInterface,
+      `couldn't find interface with MAC address '${mac}'`,
+      errorDomain.interface,
+    ),
+} satisfies RemoteHandlers;
+
+const absentSecrets = {
+  connectNumOfSecrets: () => ({ num: 0 }),
+  connectListSecrets: () => ({ uuids: [] }),
+  connectListAllSecrets: () => ({ secrets: [], ret: 0 }),
+  secretLookupByUuid: ({ uuid }) =>
+    notFound(errorNumber.noSecret, `no secret with matching uuid '${uuid}'`, errorDomain.secret),
+  secretLookupByUsage: ({ usageId }) =>
+    notFound(errorNumber.noSecret, `no secret with matching usage '${usageId}'`, errorDomain.secret),
+} satisfies RemoteHandlers;
+
+const absentFilters = {
+  connectNumOfNwfilters: () => ({ num: 0 }),
+  connectListNwfilters: () => ({ names: [] }),
+  connectListAllNwfilters: () => ({ filters: [], ret: 0 }),
+  connectListAllNwfilterBindings: () => ({ bindings: [], ret: 0 }),
+  nwfilterLookupByName: ({ name }) =>
+    notFound(errorNumber.noNwfilter, `no nwfilter with matching name '${name}'`, errorDomain.nwfilter),
+  nwfilterLookupByUuid: ({ uuid }) =>
+    notFound(errorNumber.noNwfilter, `no nwfilter with matching uuid '${uuid}'`, errorDomain.nwfilter),
+  nwfilterBindingLookupByPortDev: ({ name }) =>
+    notFound(
+      errorNumber.noNwfilterBinding,
+      `no nwfilter binding for port dev '${name}'`,
+      errorDomain.nwfilter,
+    ),
+} satisfies RemoteHandlers;
+
+const absentNodeDevices = {
+  nodeNumOfDevices: () => ({ num: 0 }),
+  nodeListDevices: () => ({ names: [] }),
+  connectListAllNodeDevices: () => ({ devices: [], ret: 0 }),
+  nodeDeviceLookupByName: ({ name }) =>
+    notFound(errorNumber.noNodeDevice, `no node device with matching name '${name}'`, errorDomain.nodeDevice),
+} satisfies RemoteHandlers;

@@ -1,0 +1,119 @@
+/** The connection: authentication, opening, features, versions, capabilities. */
+import { formatXml, xmlElement } from '../../../../base/xml/tree.ts';
+import type { Smbios } from '../../../../kvm/identity.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import type { DaemonMode } from '../../../paths.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { checkFlags } from './support.ts';
+
+/** The libvirt whose API we answer as: 9.0.0, counted as major * 1,000,000 + minor * 1,000 + release. */
+const LIBRARY_VERSION = 9_000_000;
+
+const openFlags = { readOnly: 1, noAliases: 2 } as const;
+
+/** virDrvFeature (libvirt_internal.h). */
+const feature = {
+  fdPassing: 8,
+  typedParamString: 9,
+  keepalive: 10,
+  xmlMigratable: 11,
+  eventCallback: 14,
+  closeCallback: 15,
+  /** The order of two words of NETWORK_UPDATE, which clients swap for a server that has it not. */
+  networkUpdateOrder: 16,
+} as const;
+
+const supportedFeatures: ReadonlySet<number> = new Set(Object.values(feature));
+
+/** QEMU's own limit of virtual CPUs per machine is below; what libvirt tells for it (qemu_capabilities.c). */
+const MAX_VCPUS_TCG = 255;
+
+/** URIs by scheme that libvirt's modular daemons know; all of them are this one daemon. */
+const schemes = ['qemu', 'network', 'storage', 'nodedev', 'secret', 'nwfilter', 'interface'];
+
+export function connectHandlers(engine: Engine) {
+  return {
+    // Who may connect is decided by the socket's rights and the peer's identity.
+    authList: () => ({ types: ['none' as const] }),
+    authPolkit: () => {
+      throw new LibvirtError(errorNumber.authFailed, 'polkit is not in use here', errorDomain.rpc);
+    },
+    authSaslInit: () => {
+      throw new LibvirtError(errorNumber.authFailed, 'SASL is not in use here', errorDomain.rpc);
+    },
+    connectOpen: ({ name, flags }, { connection, ...call }) => {
+      checkFlags(flags, openFlags.readOnly | openFlags.noAliases, call);
+      if (connection.uri !== undefined)
+        throw new LibvirtError(errorNumber.internalError, 'connection is already open', errorDomain.rpc);
+      connection.open(openedUri(name, engine.mode), (flags & openFlags.readOnly) !== 0);
+    },
+    connectClose: (_, { connection }) => connection.closeAfterReply(),
+    connectSupportsFeature: ({ feature: asked }, { connection }) => {
+      if (asked === feature.keepalive) connection.startKeepalive();
+      else if (connection.uri === undefined)
+        throw new LibvirtError(errorNumber.internalError, 'connection not open', errorDomain.rpc);
+      if (asked === feature.fdPassing) connection.expectDescriptors();
+      return { supported: supportedFeatures.has(asked) ? 1 : 0 };
+    },
+    connectGetType: () => ({ type: 'QEMU' }),
+    connectGetVersion: async () => ({ hvVer: await engine.emulatorVersion() }),
+    connectGetLibVersion: () => ({ libVer: LIBRARY_VERSION }),
+    connectGetHostname: () => ({ hostname: engine.hostName }),
+    connectGetUri: (_, { connection }) => ({ uri: connection.uri ?? '' }),
+    connectIsSecure: (_, { connection }) => ({ secure: connection.isLocal ? 1 : 0 }),
+    connectGetMaxVcpus: ({ type }) => {
+      if (type === null || type === '' || type.toLowerCase() === 'qemu' || type.toLowerCase() === 'kvm')
+        return { maxVcpus: MAX_VCPUS_TCG };
+      throw new LibvirtError(errorNumber.invalidArg, `unknown type '${type}'`);
+    },
+    connectGetCapabilities: async () => ({ capabilities: await engine.driver.capabilitiesXml() }),
+    connectGetDomainCapabilities: async ({ emulatorbin, arch, machine, virttype, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const capabilities = await engine.driver.domainCapabilitiesXml({
+        ...(emulatorbin !== null && { emulator: emulatorbin }),
+        ...(arch !== null && { arch }),
+        ...(machine !== null && { machine }),
+        ...(virttype !== null && { virtType: virttype }),
+      });
+      return { capabilities };
+    },
+    connectGetSysinfo: async ({ flags }, call) => {
+      checkFlags(flags, 0, call);
+      const { smbios } = await engine.host.facts();
+      if (smbios === undefined) throw new LibvirtError(errorNumber.noSupport, 'the host has no SMBIOS');
+      return { sysinfo: sysinfoXml(smbios) };
+    },
+    // The connection to the hypervisor is this process: it closes with the socket, of which clients learn by themselves.
+    connectRegisterCloseCallback: () => undefined,
+    connectUnregisterCloseCallback: () => undefined,
+  } satisfies RemoteHandlers;
+}
+
+/** The URI that a client's name comes to; none means the daemon's own. @throws LibvirtError */
+export function openedUri(name: string | null, mode: DaemonMode): string {
+  if (name === null || name === '') return `qemu:///${mode}`;
+  const [, scheme = '', host = '', path = ''] = /^([a-z]+)(?:\+\w+)?:\/\/([^/?]*)([^?]*)/.exec(name) ?? [];
+  if (!schemes.includes(scheme) || host !== '')
+    throw new LibvirtError(errorNumber.noConnect, name, errorDomain.rpc);
+  // Root's daemon serves both names, as libvirt's does; a user's has nothing for the host.
+  if (path === '/session' || (path === '/system' && mode === 'system')) return name;
+  throw new LibvirtError(
+    errorNumber.internalError,
+    `unexpected ${scheme === 'qemu' ? 'QEMU' : scheme} URI path '${path}', try ${scheme}:///${mode}`,
+  );
+}
+
+/** libvirt's sysinfo document (sysinfo.rng). */
+function sysinfoXml(smbios: Smbios): string {
+  const blocks = (['bios', 'system', 'baseBoard', 'chassis'] as const).filter(
+    (name) => Object.keys(smbios[name]).length > 0,
+  );
+  const children = blocks.map((name) =>
+    xmlElement(
+      name,
+      [],
+      Object.entries(smbios[name]).map(([entry, value]) => xmlElement('entry', [['name', entry]], [value])),
+    ),
+  );
+  return formatXml(xmlElement('sysinfo', [['type', 'smbios']], children));
+}

@@ -1,0 +1,75 @@
+/** Life of domains: create, start, shut down, destroy, reboot, reset, suspend, resume. */
+import { parseDomain } from '../../../../model/domain/domain.ts';
+import type { Domain } from '../../../services/domain.ts';
+import type { ShutdownMode } from '../../../services/domain-lifecycle.ts';
+import type { Call, Engine, RemoteHandlers } from '../context.ts';
+import { checkFlags, domainOf, wireDomainOf } from './support.ts';
+
+/** virDomainCreateFlags. `forceBoot` holds by itself: no state of a guest is saved. */
+const startFlag = { paused: 1, autodestroy: 2, bypassCache: 4, forceBoot: 8, validate: 16 } as const;
+const knownStartFlags = startFlag.paused | startFlag.autodestroy | startFlag.forceBoot | startFlag.validate;
+/** virDomainShutdownFlagValues and virDomainRebootFlagValues are the same. */
+const powerFlag = { acpi: 1, agent: 2 } as const;
+const destroyFlag = { graceful: 1 } as const;
+
+export function domainLifecycleHandlers(engine: Engine) {
+  const { lifecycle } = engine.domains;
+  const start = async (domain: Domain, flags: number, call: Call) => {
+    checkFlags(flags, knownStartFlags & ~startFlag.validate, call);
+    await lifecycle.start(domain, startRequest(flags, call));
+    destroyWith(engine, flags, call);
+    return { dom: wireDomainOf(domain) };
+  };
+  return {
+    domainCreateXml: async ({ xmlDesc, flags }, call) => {
+      checkFlags(flags, knownStartFlags, call);
+      const mode = (flags & startFlag.validate) === 0 ? 'lenient' : 'strict';
+      const { definition } = parseDomain(xmlDesc, { mode });
+      const domain = await lifecycle.create(definition, startRequest(flags, call), 'lenient');
+      destroyWith(engine, flags, call);
+      return { dom: wireDomainOf(domain) };
+    },
+    domainCreate: async ({ dom }, call) => {
+      await start(domainOf(engine, dom), 0, call);
+    },
+    domainCreateWithFlags: ({ dom, flags }, call) => start(domainOf(engine, dom), flags, call),
+    domainShutdown: ({ dom }) => lifecycle.shutdown(domainOf(engine, dom), 'auto'),
+    domainShutdownFlags: ({ dom, flags }, call) =>
+      lifecycle.shutdown(domainOf(engine, dom), powerMode(flags, call)),
+    domainReboot: ({ dom, flags }, call) => lifecycle.reboot(domainOf(engine, dom), powerMode(flags, call)),
+    domainReset: ({ dom, flags }, call) => {
+      checkFlags(flags, 0, call);
+      return lifecycle.reset(domainOf(engine, dom));
+    },
+    domainDestroy: ({ dom }) => lifecycle.destroy(domainOf(engine, dom), { graceful: false }),
+    domainDestroyFlags: ({ dom, flags }, call) => {
+      checkFlags(flags, destroyFlag.graceful, call);
+      const graceful = (flags & destroyFlag.graceful) !== 0;
+      return lifecycle.destroy(domainOf(engine, dom), { graceful });
+    },
+    domainSuspend: ({ dom }) => lifecycle.suspend(domainOf(engine, dom)),
+    domainResume: ({ dom }) => lifecycle.resume(domainOf(engine, dom)),
+  } satisfies RemoteHandlers;
+}
+
+function startRequest(flags: number, { connection }: Call) {
+  const owner = (flags & startFlag.autodestroy) === 0 ? {} : { autodestroyOwner: connection };
+  return { paused: (flags & startFlag.paused) !== 0, ...owner };
+}
+
+/** After the start: the guest goes with the connection, at once when that has gone meanwhile. */
+function destroyWith({ domains, log }: Engine, flags: number, { connection }: Call): void {
+  if ((flags & startFlag.autodestroy) === 0) return;
+  connection.onClose(() => {
+    domains.lifecycle.connectionClosed(connection).catch((error: unknown) => {
+      log.error({ err: error, client: connection.id }, 'autodestroy failed');
+    });
+  });
+}
+
+/** @throws LibvirtError for ways that no QEMU guest has (initctl, signal, paravirt) */
+function powerMode(flags: number, call: Call): ShutdownMode {
+  checkFlags(flags, powerFlag.acpi | powerFlag.agent, call);
+  if (flags === powerFlag.acpi) return 'acpi';
+  return flags === powerFlag.agent ? 'agent' : 'auto';
+}

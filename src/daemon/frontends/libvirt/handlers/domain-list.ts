@@ -1,0 +1,90 @@
+/** Finding domains: lists with filters, the old calls by count, lookups. */
+import { isVirtError } from '../../../../base/errors.ts';
+import type { Domain } from '../../../services/domain.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { atMost, checkFlags, domainOf, wireDomainOf } from './support.ts';
+
+/** virConnectListAllDomainsFlags: pairs and groups; within a group any may hold, and each group that is named must. */
+const filterGroups: readonly (readonly (readonly [number, (domain: Domain) => boolean])[])[] = [
+  [
+    [1 << 0, (domain) => domain.isActive],
+    [1 << 1, (domain) => !domain.isActive],
+  ],
+  [
+    [1 << 2, (domain) => domain.isPersistent],
+    [1 << 3, (domain) => !domain.isPersistent],
+  ],
+  [
+    [1 << 4, (domain) => domain.state.state === 'running'],
+    [1 << 5, (domain) => domain.state.state === 'paused'],
+    [1 << 6, (domain) => domain.state.state === 'shutoff'],
+    [1 << 7, (domain) => !['running', 'paused', 'shutoff'].includes(domain.state.state)],
+  ],
+  [
+    [1 << 8, () => false], // managed save: no engine keeps any yet
+    [1 << 9, () => true],
+  ],
+  [
+    [1 << 10, (domain) => domain.autostart],
+    [1 << 11, (domain) => !domain.autostart],
+  ],
+  [
+    [1 << 12, () => false], // snapshots: likewise
+    [1 << 13, () => true],
+  ],
+  [
+    [1 << 14, () => false], // checkpoints: likewise
+    [1 << 15, () => true],
+  ],
+];
+
+export const listFilterMask = 0xffff;
+
+/** True when a domain fits the filter bits. */
+export function fitsFilter(domain: Domain, flags: number): boolean {
+  return filterGroups.every((group) => {
+    const wanted = group.filter(([bit]) => (flags & bit) !== 0);
+    return wanted.length === 0 || wanted.some(([, holds]) => holds(domain));
+  });
+}
+
+export function domainListHandlers(engine: Engine) {
+  const { domains } = engine;
+  return {
+    connectListAllDomains: ({ needResults, flags }, call) => {
+      checkFlags(flags, listFilterMask, call);
+      const found = domains.list().filter((domain) => fitsFilter(domain, flags));
+      return { domains: needResults === 0 ? [] : found.map(wireDomainOf), ret: found.length };
+    },
+    connectNumOfDomains: () => ({ num: domains.list({ active: true }).length }),
+    connectListDomains: ({ maxids }) => ({
+      ids: atMost(
+        domains.list({ active: true }).map((domain) => wireDomainOf(domain).id),
+        maxids,
+      ),
+    }),
+    connectNumOfDefinedDomains: () => ({ num: domains.list({ active: false }).length }),
+    connectListDefinedDomains: ({ maxnames }) => ({
+      names: atMost(
+        domains.list({ active: false }).map(({ name }) => name),
+        maxnames,
+      ),
+    }),
+    domainLookupById: ({ id }) => ({ dom: wireDomainOf(domains.find({ id })) }),
+    domainLookupByUuid: ({ uuid }) => ({ dom: wireDomainOf(domains.find({ uuid })) }),
+    domainLookupByName: ({ name }) => ({ dom: wireDomainOf(byName(engine, name)) }),
+    domainIsActive: ({ dom }) => ({ active: domainOf(engine, dom).isActive ? 1 : 0 }),
+    domainIsPersistent: ({ dom }) => ({ persistent: domainOf(engine, dom).isPersistent ? 1 : 0 }),
+  } satisfies RemoteHandlers;
+}
+
+/** By name alone: a name that looks like a uuid is a name here, clients try the uuid themselves first. */
+function byName({ domains }: Engine, name: string): Domain {
+  try {
+    return domains.find({ name });
+  } catch (error) {
+    // A definition that was put aside is told as such, to who asks for it by name.
+    if (isVirtError(error, 'domain.not-found')) domains.files.refuseQuarantined(name);
+    throw error;
+  }
+}

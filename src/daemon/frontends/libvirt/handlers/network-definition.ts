@@ -1,0 +1,140 @@
+/** Definitions of networks: XML, define, create, update, metadata. */
+import { isVirtError } from '../../../../base/errors.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import { parseNetwork } from '../../../../model/network/network.ts';
+import type { NetworkUpdate } from '../../../../model/network/update.ts';
+import type { Network } from '../../../services/network.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { metadataType } from './domain-metadata.ts';
+import { networkOf, networksOf } from './network.ts';
+import { affect, checkFlags, invalid, notValid, wireNetworkOf } from './support.ts';
+
+const INACTIVE = 1; // virNetworkXMLFlags
+const VALIDATE = 1; // virNetworkDefineFlags, virNetworkCreateFlags
+
+/** virNetworkUpdateCommand, by number. */
+const commands = [undefined, 'modify', 'delete', 'add-last', 'add-first'] as const;
+
+/** virNetworkUpdateSection, by number; those that libvirt itself does not change are left out. */
+const sections: Readonly<Record<number, NetworkUpdate['section']>> = {
+  4: 'ip-dhcp-host',
+  5: 'ip-dhcp-range',
+  7: 'forward-interface',
+  9: 'portgroup',
+  10: 'dns-host',
+  11: 'dns-txt',
+  12: 'dns-srv',
+};
+
+export function networkDefinitionHandlers(engine: Engine) {
+  const define = async (xml: string) => {
+    const { network } = await networksOf(engine).definitions.define(xml, 'lenient');
+    return { net: wireNetworkOf(network) };
+  };
+  const create = async (xml: string) => {
+    const { network } = await networksOf(engine).lifecycle.create(xml, 'lenient');
+    return { net: wireNetworkOf(network) };
+  };
+  return {
+    networkGetXmlDesc: ({ net, flags }, call) => {
+      checkFlags(flags, INACTIVE, call);
+      const network = networkOf(engine, net);
+      const inactive = (flags & INACTIVE) !== 0;
+      return { xml: networksOf(engine).definitions.xml(network, { inactive }) };
+    },
+    networkDefineXml: ({ xml }) => define(xml),
+    networkDefineXmlFlags: ({ xml, flags }, call) => {
+      checkFlags(flags, VALIDATE, call);
+      validate(xml, flags);
+      return define(xml);
+    },
+    networkCreateXml: ({ xml }) => create(xml),
+    networkCreateXmlFlags: ({ xml, flags }, call) => {
+      checkFlags(flags, VALIDATE, call);
+      validate(xml, flags);
+      return create(xml);
+    },
+    networkUndefine: ({ net }) => networksOf(engine).definitions.undefine(networkOf(engine, net)),
+    networkUpdate: async ({ net, command, section, parentIndex, xml, flags }, call) => {
+      checkFlags(flags, affect.live | affect.config, call);
+      const network = networkOf(engine, net);
+      const update = updateOf(command, section, parentIndex, xml);
+      await networksOf(engine).definitions.update(network, update, targetsOf(network, flags));
+    },
+    networkGetMetadata: ({ network: net, type, uri, flags }, call) => {
+      checkFlags(flags, affect.live | affect.config, call);
+      const network = networkOf(engine, net);
+      const { stored } = targetsOf(network, flags);
+      return { metadata: metadataOf(engine, network, { type, uri, inactive: stored }) };
+    },
+    networkSetMetadata: async ({ network: net, type, metadata, key, uri, flags }, call) => {
+      checkFlags(flags, affect.live | affect.config, call);
+      const network = networkOf(engine, net);
+      const targets = targetsOf(network, flags);
+      const service = networksOf(engine).metadata;
+      const text = metadata === '' ? null : metadata;
+      if (type === metadataType.description) return service.setDescription(network, text, targets);
+      if (type === metadataType.title) return service.setTitle(network, text, targets);
+      if (type !== metadataType.element || uri === null) throw invalid(`metadata of type ${type}`);
+      return service.set(network, uri, key ?? undefined, metadata, targets);
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** With the flag what is not known is an error; without it, it is left out, as libvirt does. */
+function validate(xml: string, flags: number): void {
+  if ((flags & VALIDATE) !== 0) parseNetwork(xml, { mode: 'strict' });
+}
+
+function updateOf(command: number, section: number, parentIndex: number, xml: string): NetworkUpdate {
+  const chosen = sections[section];
+  if (chosen === undefined)
+    throw new LibvirtError(
+      errorNumber.operationUnsupported,
+      `can't update section ${section} of network`,
+      errorDomain.network,
+    );
+  const verb = commands[command];
+  if (verb === undefined) throw invalid(`unrecognized update command code ${command}`);
+  return { section: chosen, command: verb, xml, ...(parentIndex >= 0 && { parentIndex }) };
+}
+
+/** As for domains: what "current", "live" and "config" come to. @throws LibvirtError */
+function targetsOf(network: Network, flags: number): { readonly live: boolean; readonly stored: boolean } {
+  const isCurrent = (flags & (affect.live | affect.config)) === 0;
+  const live = isCurrent ? network.isActive : (flags & affect.live) !== 0;
+  const stored = isCurrent ? !network.isActive : (flags & affect.config) !== 0;
+  if (live && !network.isActive) throw notValid('network is not running');
+  if (stored && !network.isPersistent)
+    throw notValid('cannot change persistent config of a transient network');
+  return { live, stored };
+}
+
+function metadataOf(
+  engine: Engine,
+  network: Network,
+  wanted: { readonly type: number; readonly uri: string | null; readonly inactive: boolean },
+): string {
+  const { type, uri, inactive } = wanted;
+  const { definitions, metadata } = networksOf(engine);
+  if (type === metadataType.element && uri !== null) {
+    try {
+      return metadata.get(network, uri, { inactive });
+    } catch (error) {
+      throw isVirtError(error, 'network.no-metadata') ? notThere('metadata') : error;
+    }
+  }
+  const { title, description } = definitions.definition(network, { inactive });
+  const text =
+    type === metadataType.title ? title : type === metadataType.description ? description : undefined;
+  if (text !== undefined) return text;
+  throw notThere(type === metadataType.title ? 'title' : 'description');
+}
+
+function notThere(element: string): LibvirtError {
+  return new LibvirtError(
+    errorNumber.noDomainMetadata,
+    `Requested ${element} element is not present`,
+    errorDomain.network,
+  );
+}

@@ -1,0 +1,46 @@
+/** Processor time and memory of a QEMU process and of its threads, from /proc. */
+import { readFileSync } from 'node:fs';
+import { errnoOf } from '../../../../base/errors.ts';
+import { parseCpuList } from '../../../../kvm/cpu-list.ts';
+
+/** USER_HZ is 100 on every Linux (proc(5), sysconf(_SC_CLK_TCK)). */
+const NANOSECONDS_PER_TICK = 10_000_000;
+
+export interface ThreadTimes {
+  readonly userNs: number;
+  readonly systemNs: number;
+  /** The host processor it ran on last. */
+  readonly cpu: number;
+}
+
+/** Times of a process (all its threads), or of one thread; undefined when it is gone. */
+export function threadTimes(pid: number, thread?: number): ThreadTimes | undefined {
+  const text = read(`/proc/${pid}${thread === undefined ? '' : `/task/${thread}`}/stat`);
+  if (text === undefined) return undefined;
+  // The name in parentheses may hold anything; field 3 follows the last of them (proc(5)).
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const tick = (field: number) => Number(fields[field - 3]) * NANOSECONDS_PER_TICK;
+  return { userNs: tick(14), systemNs: tick(15), cpu: Number(fields[39 - 3]) };
+}
+
+/** Resident memory of a process in KiB; undefined when it is gone. */
+export function residentKiB(pid: number): number | undefined {
+  const match = /^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '');
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Host processors that a thread may run on; undefined when it is gone. */
+export function allowedCpus(pid: number, thread: number): number[] | undefined {
+  const match = /^Cpus_allowed_list:\s*(\S+)$/m.exec(read(`/proc/${pid}/task/${thread}/status`) ?? '');
+  return match?.[1] === undefined ? undefined : parseCpuList(match[1]);
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT' || errno === 'ESRCH') return undefined;
+    throw error;
+  }
+}

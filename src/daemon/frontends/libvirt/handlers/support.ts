@@ -1,0 +1,67 @@
+/** What handlers share: checking flags, finding domains, and how domains and networks are named on the wire. */
+import { isVirtError } from '../../../../base/errors.ts';
+import { apiFunction } from '../../../../libvirt/access.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import type { WireDomain, WireNetwork } from '../../../../libvirt/protocol/objects.ts';
+import type { Domain } from '../../../services/domain.ts';
+import type { Network } from '../../../services/network.ts';
+import type { Call, Engine } from '../context.ts';
+
+/** @throws LibvirtError for bits that are not among `known` */
+export function checkFlags(flags: number, known: number, call: Pick<Call, 'name'>): void {
+  const unknown = (flags & ~known) >>> 0;
+  if (unknown === 0) return;
+  throw invalid(`unsupported flags (0x${unknown.toString(16)}) in function ${apiFunction(call.name)}`);
+}
+
+export function invalid(detail: string): LibvirtError {
+  return new LibvirtError(errorNumber.invalidArg, detail);
+}
+
+/** @throws LibvirtError operation invalid: the words that clients know */
+export function notValid(detail: string): LibvirtError {
+  return new LibvirtError(errorNumber.operationInvalid, detail);
+}
+
+export function wireDomainOf(domain: Domain): WireDomain {
+  return { name: domain.name, uuid: domain.uuid, id: domain.live?.id ?? -1 };
+}
+
+/** The domain a client means: its uuid decides. @throws LibvirtError no domain */
+export function domainOf(engine: Engine, { uuid, name }: WireDomain): Domain {
+  try {
+    return engine.domains.find({ uuid });
+  } catch (error) {
+    if (!isVirtError(error, 'domain.not-found')) throw error;
+    throw new LibvirtError(errorNumber.noDomain, `no domain with matching uuid '${uuid}' (${name})`);
+  }
+}
+
+export function wireNetworkOf(network: Network): WireNetwork {
+  return { name: network.name, uuid: network.uuid };
+}
+
+/** virDomainModificationImpact: where a change, or a look, is to go. */
+export const affect = { live: 1, config: 2 } as const;
+
+/**
+ * What "current", "live" and "config" come to for a domain as it is.
+ * @throws LibvirtError when it does not run, or has no stored definition, and that was asked for
+ */
+export function impactOn(
+  domain: Domain,
+  flags: number,
+): { readonly live: boolean; readonly stored: boolean } {
+  const isCurrent = (flags & (affect.live | affect.config)) === 0;
+  const live = isCurrent ? domain.isActive : (flags & affect.live) !== 0;
+  const stored = isCurrent ? !domain.isActive : (flags & affect.config) !== 0;
+  if (live && !domain.isActive) throw notValid('domain is not running');
+  if (stored && !domain.isPersistent) throw notValid('transient domains do not have any persistent config');
+  return { live, stored };
+}
+
+/** A text of at most so many items, as the old calls that list names want them. */
+export function atMost<T>(items: readonly T[], max: number): T[] {
+  if (max < 0) throw new LibvirtError(errorNumber.invalidArg, `a list of ${max} items`, errorDomain.rpc);
+  return items.slice(0, max);
+}

@@ -1,0 +1,61 @@
+/** All handlers of all programs, found by program and procedure. */
+import type { Program } from '../../../../libvirt/protocol/programs.ts';
+import type { Engine, QemuHandlers, RemoteHandlers } from '../context.ts';
+import { absentHandlers } from './absent.ts';
+import { connectHandlers } from './connect.ts';
+import { domainAddressHandlers } from './domain-addresses.ts';
+import { domainControlHandlers } from './domain-controls.ts';
+import { domainDefinitionHandlers } from './domain-definition.ts';
+import { domainInfoHandlers } from './domain-info.ts';
+import { domainLifecycleHandlers } from './domain-lifecycle.ts';
+import { domainListHandlers } from './domain-list.ts';
+import { domainMetadataHandlers } from './domain-metadata.ts';
+import { domainStatsHandlers } from './domain-stats.ts';
+import { eventHandlers } from './events.ts';
+import { networkHandlers } from './network.ts';
+import { networkDefinitionHandlers } from './network-definition.ts';
+import { nodeHandlers } from './node.ts';
+import { qemuHandlers } from './qemu.ts';
+
+/** The handlers of an engine. A new area adds its file here, and takes its lines out of `absent.ts`. */
+export function buildHandlerTable(engine: Engine): HandlerTable {
+  const remote = {
+    ...absentHandlers(engine),
+    ...connectHandlers(engine),
+    ...nodeHandlers(engine),
+    ...domainListHandlers(engine),
+    ...domainDefinitionHandlers(engine),
+    ...domainLifecycleHandlers(engine),
+    ...domainInfoHandlers(engine),
+    ...domainMetadataHandlers(engine),
+    ...domainStatsHandlers(engine),
+    ...domainControlHandlers(engine),
+    ...domainAddressHandlers(engine),
+    ...eventHandlers(),
+    ...networkHandlers(engine),
+    ...networkDefinitionHandlers(engine),
+  } satisfies RemoteHandlers;
+  return new HandlerTable(remote, qemuHandlers(engine));
+}
+
+export class HandlerTable {
+  private readonly tables: Readonly<Record<Program['name'], ReadonlyMap<string, unknown>>>;
+
+  constructor(remote: RemoteHandlers, qemu: QemuHandlers) {
+    this.tables = {
+      remote: new Map(Object.entries(remote)),
+      qemu: new Map(Object.entries(qemu)),
+      lxc: new Map(),
+    };
+  }
+
+  /** The handler of a procedure; undefined for what is not supported. */
+  find(program: Program['name'], procedure: string): unknown {
+    return this.tables[program].get(procedure);
+  }
+
+  /** Names of the procedures that have a handler. */
+  namesOf(program: Program['name']): string[] {
+    return [...this.tables[program].keys()].sort();
+  }
+}

@@ -1,0 +1,128 @@
+/** What goes out to a client, in order: messages, and the descriptors that follow some of them. */
+import type { Socket } from 'node:net';
+import { LENGTH_BYTES, MAX_MESSAGE_BYTES, type MessageHeader } from '../../../libvirt/protocol/message.ts';
+import type { Xdr } from '../../../libvirt/xdr/scalars.ts';
+import { XdrWriter } from '../../../libvirt/xdr/xdr.ts';
+
+/** Sends a copy of one descriptor with one byte of zero; false when there is no room now. */
+export type DescriptorSender = (socketFd: number, fd: number) => boolean;
+
+interface Item {
+  readonly bytes: Buffer;
+  readonly fds: readonly number[];
+  /** Called once, when the descriptors were sent or never will be. */
+  readonly done?: (() => void) | undefined;
+}
+
+/** Above this streams wait. */
+const FULL_BYTES = 1024 * 1024;
+const RETRY_MS = 5;
+const MAX_RETRIES = 2000;
+
+/** One for all connections: a message is made at one go. */
+const writer = new XdrWriter(MAX_MESSAGE_BYTES + LENGTH_BYTES);
+
+/** The bytes of a message. `fdCount` announces descriptors. @throws XdrError */
+export function encodeMessage<T>(header: MessageHeader, codec: Xdr<T>, body: T, fdCount?: number): Buffer {
+  startMessage(header);
+  if (fdCount !== undefined) writer.word(fdCount);
+  codec.encode(writer, body);
+  writer.patchWord(0, writer.length);
+  return writer.take();
+}
+
+/** The bytes of a message whose body is plain bytes, without length and padding. */
+export function encodeRaw(header: MessageHeader, body: Uint8Array): Buffer {
+  startMessage(header);
+  const head = writer.take();
+  head.writeUInt32BE(head.length + body.length, 0);
+  return body.length === 0 ? head : Buffer.concat([head, body]);
+}
+
+function startMessage(header: MessageHeader): void {
+  writer.reset();
+  writer.word(0); // the length, when it is known
+  writer.word(header.program);
+  writer.word(header.version);
+  writer.word(header.procedure);
+  writer.word(header.type);
+  writer.word(header.serial);
+  writer.word(header.status);
+}
+
+export class Outbox {
+  private readonly socket: Socket;
+  private readonly socketFd: number;
+  private readonly sendDescriptor: DescriptorSender;
+  /** What waits behind descriptors that are on their way; undefined while none are. */
+  private behind: Item[] | undefined;
+  private behindBytes = 0;
+
+  constructor(socket: Socket, socketFd: number, sendDescriptor: DescriptorSender) {
+    this.socket = socket;
+    this.socketFd = socketFd;
+    this.sendDescriptor = sendDescriptor;
+  }
+
+  /** Bytes that the client has not read yet, as far as we hold them. */
+  get waitingBytes(): number {
+    return this.socket.writableLength + this.behindBytes;
+  }
+
+  /** True when whoever makes data for this client should wait for the socket to drain. */
+  get isFull(): boolean {
+    return this.waitingBytes > FULL_BYTES;
+  }
+
+  send(bytes: Buffer): void {
+    this.put({ bytes, fds: [] });
+  }
+
+  /** Each descriptor follows the message with a byte of its own; `done` is called when they may be closed. */
+  sendWithFds(bytes: Buffer, fds: readonly number[], done: () => void): void {
+    this.put({ bytes, fds, done });
+  }
+
+  private put(item: Item): void {
+    if (this.socket.destroyed || !this.socket.writable) {
+      item.done?.();
+      return;
+    }
+    if (this.behind !== undefined) {
+      this.behind.push(item);
+      this.behindBytes += item.bytes.length;
+    } else if (item.fds.length === 0) this.socket.write(item.bytes);
+    else this.pass(item);
+  }
+
+  /** Everything before it must have left the process: the descriptors go past Node's queue. */
+  private pass(item: Item): void {
+    this.behind = [];
+    this.socket.write(item.bytes, (error) => {
+      if (error) this.finish(item);
+      else this.passNext(item, 0, 0);
+    });
+  }
+
+  private passNext(item: Item, index: number, retries: number): void {
+    const fd = item.fds[index];
+    if (fd === undefined || this.socket.destroyed) return this.finish(item);
+    try {
+      if (this.sendDescriptor(this.socketFd, fd)) return this.passNext(item, index + 1, 0);
+    } catch {
+      // The client has gone, or the kernel refuses: without its descriptors the stream of messages is broken.
+      this.socket.destroy();
+      return this.finish(item);
+    }
+    if (retries === MAX_RETRIES) this.socket.destroy();
+    setTimeout(() => this.passNext(item, index, retries + 1), RETRY_MS);
+  }
+
+  private finish(item: Item): void {
+    item.done?.();
+    const waiting = this.behind ?? [];
+    this.behind = undefined;
+    this.behindBytes = 0;
+    for (const next of waiting) this.put(next);
+  }
+}

@@ -1,0 +1,169 @@
+/** One stream of a connection: packets of the client onto a duplex, and what the duplex gives out as packets. */
+import { errorBodyOf, errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.ts';
+import {
+  errorBody,
+  type MessageHeader,
+  messageStatus,
+  messageType,
+  STREAM_PACKET_BYTES,
+} from '../../../libvirt/protocol/message.ts';
+import type { StreamPlan } from './context.ts';
+import { encodeMessage, encodeRaw, type Outbox } from './outbox.ts';
+
+const nothing = new Uint8Array(0);
+
+export interface ServerStreamOptions {
+  readonly plan: StreamPlan;
+  /** Header of the call that opened it: all packets repeat program, procedure and serial. */
+  readonly call: MessageHeader;
+  readonly outbox: Outbox;
+  /** Called once, when no packet of it is expected any more. */
+  readonly onGone: () => void;
+  /** Called when the duplex takes data again after it did not. */
+  readonly onRelieved: () => void;
+}
+
+export class ServerStream {
+  private readonly options: ServerStreamOptions;
+  /** The client was told that no more data comes. */
+  private isSourceDone = false;
+  private isGone = false;
+  private isPausedForClient = false;
+  /** The client has ended it: that the duplex is cut short by that is no failure. */
+  private isLettingGo = false;
+
+  constructor(options: ServerStreamOptions) {
+    this.options = options;
+    // From its first moment: a duplex that fails before the reply must not end the daemon.
+    options.plan.duplex.on('error', (error) => this.fail(error));
+  }
+
+  /** True while the duplex can't take more from the client. */
+  get isClogged(): boolean {
+    const { duplex } = this.options.plan;
+    return !this.isGone && duplex.writable && duplex.writableNeedDrain;
+  }
+
+  /** Begins to send, after the reply. */
+  start(): void {
+    const { duplex } = this.options.plan;
+    duplex.on('drain', () => this.options.onRelieved());
+    duplex.on('close', () => {
+      this.sourceDone();
+      // What is destroyed never drains.
+      this.options.onRelieved();
+    });
+    duplex.once('end', () => this.sourceDone());
+    duplex.on('data', (chunk: Buffer) => this.sendData(chunk));
+    if (duplex.destroyed) this.sourceDone();
+  }
+
+  /** The client has read what it was sent. */
+  onClientDrained(): void {
+    if (!this.isPausedForClient) return;
+    this.isPausedForClient = false;
+    this.options.plan.duplex.resume();
+  }
+
+  /** Takes a packet; `data` is only there during the call. */
+  onPacket(header: MessageHeader, data: Buffer): void {
+    if (this.isGone || this.isLettingGo) return;
+    if (header.type === messageType.streamHole) return this.fail(noHoles());
+    if (header.status === messageStatus.continue) this.onData(data);
+    else if (header.status === messageStatus.ok) this.onFinish();
+    else this.onAbort();
+  }
+
+  /** The connection has closed. */
+  drop(): void {
+    this.isGone = true;
+    this.options.plan.duplex.destroy();
+  }
+
+  private onData(data: Buffer): void {
+    const { duplex, takesData } = this.options.plan;
+    if (!takesData) return this.fail(readOnlyStream());
+    // An empty packet: the client will send no more.
+    if (data.length === 0) duplex.end();
+    else if (duplex.writable) duplex.write(Buffer.from(data));
+  }
+
+  private onFinish(): void {
+    const { plan } = this.options;
+    if (plan.onFinish === 'destroy') return this.letGo();
+    // An error that comes before the end is told by `fail` instead.
+    if (plan.duplex.writableFinished) this.confirm();
+    else plan.duplex.end(() => this.confirm());
+  }
+
+  private onAbort(): void {
+    this.letGo();
+  }
+
+  /** Confirms when it is closed, so that the client can open the same console again at once. */
+  private letGo(): void {
+    const { duplex } = this.options.plan;
+    this.isSourceDone = true;
+    this.isLettingGo = true;
+    if (duplex.closed) return this.confirm();
+    duplex.once('close', () => this.confirm());
+    duplex.destroy();
+  }
+
+  private sendData(chunk: Buffer): void {
+    if (this.isGone || this.isSourceDone) return;
+    for (let at = 0; at < chunk.length; at += STREAM_PACKET_BYTES)
+      this.sendPacket(messageStatus.continue, chunk.subarray(at, at + STREAM_PACKET_BYTES));
+    if (!this.options.outbox.isFull) return;
+    this.isPausedForClient = true;
+    this.options.plan.duplex.pause();
+  }
+
+  /** An empty packet: no more data comes. The client then finishes the stream. */
+  private sourceDone(): void {
+    if (this.isGone || this.isSourceDone) return;
+    this.isSourceDone = true;
+    this.sendPacket(messageStatus.continue, nothing);
+  }
+
+  private confirm(): void {
+    if (this.isGone) return;
+    this.sendPacket(messageStatus.ok, nothing);
+    this.gone();
+  }
+
+  private fail(error: unknown): void {
+    if (this.isGone || this.isLettingGo) return;
+    const header = this.headerOf(messageStatus.error);
+    this.options.outbox.send(encodeMessage(header, errorBody, errorBodyOf(streamError(error))));
+    this.gone();
+    this.options.plan.duplex.destroy();
+  }
+
+  private gone(): void {
+    this.isGone = true;
+    this.options.onGone();
+  }
+
+  private sendPacket(status: number, data: Uint8Array): void {
+    this.options.outbox.send(encodeRaw(this.headerOf(status), data));
+  }
+
+  private headerOf(status: number): MessageHeader {
+    return { ...this.options.call, type: messageType.stream, status };
+  }
+}
+
+/** What a plain error of a pipe or terminal means to a client. */
+function streamError(error: unknown): unknown {
+  if (error instanceof LibvirtError || !(error instanceof Error) || error.name === 'VirtError') return error;
+  return new LibvirtError(errorNumber.systemError, error.message, errorDomain.streams);
+}
+
+function noHoles(): LibvirtError {
+  return new LibvirtError(errorNumber.operationInvalid, 'this stream takes no holes', errorDomain.streams);
+}
+
+function readOnlyStream(): LibvirtError {
+  return new LibvirtError(errorNumber.operationInvalid, 'this stream can only be read', errorDomain.streams);
+}

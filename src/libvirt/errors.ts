@@ -1,0 +1,222 @@
+/** Errors as libvirt's clients know them: number, part of the system, and the text that people and scripts read. */
+import { constants } from 'node:os';
+import { type ErrorCode, isVirtError, reasonOf, VirtError } from '../base/errors.ts';
+import type { ErrorBody } from './protocol/message.ts';
+import { XdrError } from './xdr/xdr.ts';
+
+/** virErrorNumber (virterror.h), as far as we say it. */
+export const errorNumber = {
+  internalError: 1,
+  noSupport: 3,
+  noConnect: 5,
+  invalidArg: 8,
+  operationFailed: 9,
+  xmlError: 27,
+  operationDenied: 29,
+  confSyntax: 33,
+  systemError: 38,
+  rpc: 39,
+  noDomain: 42,
+  noNetwork: 43,
+  authFailed: 45,
+  noStoragePool: 49,
+  noStorageVol: 50,
+  noNodeDevice: 53,
+  operationInvalid: 55,
+  noInterface: 57,
+  noNwfilter: 62,
+  noSecret: 66,
+  configUnsupported: 67,
+  operationTimeout: 68,
+  noDomainSnapshot: 72,
+  argumentUnsupported: 74,
+  operationAborted: 78,
+  noDomainMetadata: 80,
+  operationUnsupported: 84,
+  agentUnresponsive: 86,
+  resourceBusy: 87,
+  accessDenied: 88,
+  storageVolExist: 90,
+  deviceMissing: 99,
+  noNwfilterBinding: 101,
+  noDomainCheckpoint: 103,
+  noDomainBackup: 104,
+  noNetworkPort: 107,
+} as const;
+
+type ErrorNumber = (typeof errorNumber)[keyof typeof errorNumber];
+
+/** virErrorDomain (virterror.h): which part speaks. */
+export const errorDomain = {
+  none: 0,
+  domain: 6,
+  rpc: 7,
+  config: 9,
+  qemu: 10,
+  storage: 18,
+  network: 19,
+  domainConfig: 20,
+  nodeDevice: 22,
+  interface: 26,
+  secret: 30,
+  nwfilter: 33,
+  streams: 38,
+} as const;
+
+type ErrorDomain = (typeof errorDomain)[keyof typeof errorDomain];
+
+/** What stands before the detail of an error of that number; programs look for these words. '' where nothing does. */
+const leads: Readonly<Record<ErrorNumber, string>> = {
+  1: 'internal error',
+  3: 'this function is not supported by the connection driver',
+  5: 'no connection driver available for',
+  8: 'invalid argument',
+  9: 'operation failed',
+  27: 'XML error',
+  29: 'operation forbidden',
+  33: 'configuration file syntax error',
+  38: '',
+  39: '',
+  42: 'Domain not found',
+  43: 'Network not found',
+  45: 'authentication failed',
+  49: 'Storage pool not found',
+  50: 'Storage volume not found',
+  53: 'Node device not found',
+  55: 'Requested operation is not valid',
+  57: 'Interface not found',
+  62: 'Network filter not found',
+  66: 'Secret not found',
+  67: 'unsupported configuration',
+  68: 'Timed out during operation',
+  72: 'Domain snapshot not found',
+  74: 'argument unsupported',
+  78: 'operation aborted',
+  80: 'metadata not found',
+  84: 'Operation not supported',
+  86: 'Guest agent is not responding',
+  87: 'resource busy',
+  88: 'access denied',
+  90: 'storage volume',
+  99: 'device not found',
+  101: 'Network filter binding not found',
+  103: 'Domain checkpoint not found',
+  104: 'Domain backup job id not found',
+  107: 'network port not found',
+};
+
+/** An error of this front door: told with a libvirt number of its own rather than one of the engine's codes. */
+export class LibvirtError extends Error {
+  readonly number: ErrorNumber;
+  readonly domain: ErrorDomain;
+  readonly detail: string;
+
+  constructor(number: ErrorNumber, detail: string, domain: ErrorDomain = errorDomain.qemu) {
+    super(detail);
+    this.name = 'LibvirtError';
+    this.number = number;
+    this.domain = domain;
+    this.detail = detail;
+  }
+}
+
+/** The lead of an error number with its detail, as a client shows it. */
+function fullText(number: number, detail: string): { readonly form: string; readonly text: string } {
+  const lead = (leads as Readonly<Record<number, string>>)[number];
+  if (lead === undefined || lead === '') return { form: '%s', text: detail };
+  // Two forms of libvirt have no colon.
+  const form =
+    number === errorNumber.storageVolExist
+      ? `${lead} %s exists already`
+      : number === errorNumber.noConnect
+        ? `${lead} %s`
+        : `${lead}: %s`;
+  return { form, text: form.replace('%s', () => detail) };
+}
+
+/** Which part of libvirt speaks of such things, by the first word of our code. */
+const partOf: Readonly<Record<string, ErrorDomain>> = {
+  request: errorDomain.rpc,
+  access: errorDomain.rpc,
+  xml: errorDomain.domainConfig,
+  definition: errorDomain.domainConfig,
+  network: errorDomain.network,
+  forward: errorDomain.network,
+  link: errorDomain.network,
+  config: errorDomain.config,
+  stream: errorDomain.streams,
+};
+
+function partOfCode(code: ErrorCode): ErrorDomain {
+  return partOf[code.slice(0, code.indexOf('.'))] ?? errorDomain.qemu;
+}
+
+const ERROR_LEVEL = 2;
+
+/** The body of an error reply for anything that was thrown. A bug shows as an internal error, without its text. */
+export function errorBodyOf(error: unknown): ErrorBody {
+  if (error instanceof LibvirtError) return build(error.number, error.domain, error.detail);
+  if (error instanceof XdrError)
+    return build(errorNumber.rpc, errorDomain.rpc, `Unable to decode message payload: ${error.message}`);
+  if (isVirtError(error)) return fromVirtError(error);
+  return build(errorNumber.internalError, errorDomain.none, 'the daemon has a bug; its log has more');
+}
+
+function fromVirtError(error: VirtError): ErrorBody {
+  const body = build(error.row.libvirt, partOfCode(error.code), detailOf(error));
+  const errno = error.details?.['errno'];
+  if (error.row.libvirt !== errorNumber.systemError || typeof errno !== 'string') return body;
+  const known: Readonly<Record<string, number>> = constants.errno;
+  return { ...body, int1: known[errno] ?? -1 };
+}
+
+/** The reason; of a document with several problems all of them, each with its path. */
+function detailOf({ reason, details }: VirtError): string {
+  const problems = details?.['problems'];
+  if (!Array.isArray(problems) || problems.length < 2) return reason;
+  const more = problems
+    .slice(1, 6)
+    .map((problem: { path: string; message: string }) => `${problem.path}: ${problem.message}`);
+  return [reason, ...more].join('; ');
+}
+
+function build(number: number, domain: number, detail: string): ErrorBody {
+  const { form, text } = fullText(number, detail);
+  return {
+    code: number,
+    domain,
+    message: text,
+    level: ERROR_LEVEL,
+    dom: null,
+    str1: form,
+    str2: detail,
+    str3: null,
+    int1: -1,
+    int2: -1,
+    net: null,
+  };
+}
+
+/** The first of our codes that stands for a libvirt number, for errors that another daemon sent us. */
+const codeOfNumber: ReadonlyMap<number, ErrorCode> = new Map([
+  [errorNumber.noSupport, 'request.unsupported'],
+  [errorNumber.invalidArg, 'request.invalid'],
+  [errorNumber.operationDenied, 'access.read-only'],
+  [errorNumber.noDomain, 'domain.not-found'],
+  [errorNumber.noNetwork, 'network.not-found'],
+  [errorNumber.operationInvalid, 'domain.state'],
+  [errorNumber.configUnsupported, 'definition.unsupported'],
+  [errorNumber.xmlError, 'xml.invalid'],
+  [errorNumber.operationTimeout, 'operation.timeout'],
+  [errorNumber.operationAborted, 'operation.aborted'],
+  [errorNumber.accessDenied, 'access.denied'],
+]);
+
+/** The error that another daemon's error reply stands for; what has no code of ours is operation.failed. */
+export function virtErrorOf(body: ErrorBody, wanted: string): VirtError {
+  return new VirtError(codeOfNumber.get(body.code) ?? 'operation.failed', {
+    wanted,
+    reason: body.message ?? reasonOf(new Error(`libvirt error ${body.code}`)),
+    details: { libvirtCode: body.code, libvirtDomain: body.domain },
+  });
+}

@@ -1,0 +1,70 @@
+/** Which procedures are answered: docs/libvirt-coverage.md, written from the tables (`vitest -u` rewrites it). */
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { absentHandlers } from '../../../src/daemon/frontends/libvirt/handlers/absent.ts';
+import { buildHandlerTable } from '../../../src/daemon/frontends/libvirt/handlers/table.ts';
+import { wireName } from '../../../src/libvirt/protocol/procedure.ts';
+import { type Program, qemuProgram, remoteProgram } from '../../../src/libvirt/protocol/programs.ts';
+import { fakeEngine } from './rig.ts';
+
+const { engine } = fakeEngine('/nonexistent');
+const table = buildHandlerTable(engine);
+const absent = new Set(Object.keys(absentHandlers(engine)));
+
+interface Row {
+  readonly wire: string;
+  readonly number: number;
+  readonly state: 'answered' | 'empty' | 'not supported';
+}
+
+function rowsOf(program: Program): Row[] {
+  return [...program.byNumber.values()]
+    .filter(({ procedure }) => procedure.kind === 'call')
+    .map(({ name, procedure }) => {
+      const isAnswered = table.find(program.name, name) !== undefined;
+      const state = !isAnswered ? 'not supported' : absent.has(name) ? 'empty' : 'answered';
+      return { wire: wireName(name, procedure), number: procedure.number, state } as const;
+    });
+}
+
+/** The kind of thing a call is about, by its first words. */
+function areaOf(wire: string): string {
+  const area =
+    /^(CONNECT|DOMAIN_(?:SNAPSHOT|CHECKPOINT|MIGRATE|BLOCK)|DOMAIN|NETWORK|STORAGE_(?:POOL|VOL)|NODE_DEVICE|NODE|INTERFACE|SECRET|NWFILTER|AUTH)/;
+  return area.exec(wire)?.[1] ?? 'other';
+}
+
+function sections(title: string, rows: readonly Row[]): string[] {
+  const areas = [...new Set(rows.map(({ wire }) => areaOf(wire)))].sort();
+  return areas.flatMap((area) => {
+    const own = rows.filter(({ wire }) => areaOf(wire) === area);
+    const answered = own.filter(({ state }) => state === 'answered').length;
+    const lines = own.map(({ wire, number, state }) => `| ${wire} | ${number} | ${state} |`);
+    return [
+      '',
+      `## ${title}${area}: ${answered} of ${own.length}`,
+      '',
+      '| call | no. | state |',
+      '|---|---|---|',
+      ...lines,
+    ];
+  });
+}
+
+it('is as docs/libvirt-coverage.md says', async () => {
+  const remote = rowsOf(remoteProgram);
+  const qemu = rowsOf(qemuProgram);
+  const count = (state: Row['state']) => [...remote, ...qemu].filter((row) => row.state === state).length;
+  const page = [
+    "# Coverage of libvirt's protocol",
+    '',
+    'Written by `test/unit/libvirt/coverage.test.ts`. *Answered*: by the engine. *Empty*: there is none of it here yet, so lists are empty',
+    'and nothing is found. *Not supported*: error 3, which clients take as "not here" and go on. Events are sent as the engine has them.',
+    '',
+    `Of ${remote.length + qemu.length} calls ${count('answered')} are answered, ${count('empty')} are empty, ${count('not supported')} are not supported.`,
+    ...sections('', remote),
+    ...sections('QEMU program, ', qemu),
+    '',
+  ].join('\n');
+  await expect(page).toMatchFileSnapshot(join(import.meta.dirname, '../../../docs/libvirt-coverage.md'));
+});

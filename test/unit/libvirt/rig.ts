@@ -1,0 +1,110 @@
+/** libvirt's front door over the real domain service and a fake hypervisor, on a socket in a directory of its own. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
+import type { Engine } from '../../../src/daemon/frontends/libvirt/context.ts';
+import { type LibvirtServer, serveLibvirt } from '../../../src/daemon/frontends/libvirt/server.ts';
+import { DomainService } from '../../../src/daemon/services/domain-service.ts';
+import { EventBus } from '../../../src/daemon/services/events.ts';
+import type { HostService } from '../../../src/daemon/services/host-service.ts';
+import { createJobs } from '../../../src/daemon/services/jobs.ts';
+import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
+import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
+import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
+import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+import { LibvirtClient } from '../../support/libvirt-client.ts';
+import { FakeDriver } from '../jsonrpc/fake-driver.ts';
+
+export interface Rig {
+  readonly server: LibvirtServer;
+  readonly driver: FakeDriver;
+  readonly events: EventBus;
+  readonly engine: Engine;
+  readonly directory: string;
+  readonly socketPath: string;
+  open(flags?: number): Promise<LibvirtClient>;
+  connect(): Promise<LibvirtClient>;
+}
+
+/** An engine over a fake hypervisor, with its state below `directory`. */
+export function fakeEngine(directory: string) {
+  const driver = new FakeDriver();
+  const log = silentLogger;
+  const events = new EventBus(log);
+  const domains = new DomainService({
+    mode: 'system',
+    driver,
+    definitions: new DefinitionStore({
+      directory: join(directory, 'd'),
+      quarantine: join(directory, 'q'),
+      log,
+    }),
+    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
+    events,
+    jobs: createJobs(events),
+    links: new FakeNetworkHost(),
+    addresses: { leases: async () => [], neighbours: () => [] },
+    log,
+    jobWaitMs: 1000,
+    stopGraceMs: 1000,
+    host: {
+      logDirectory: '/var/log/vireo/qemu',
+      arch: 'x86_64',
+      kvmProblem: () => Promise.resolve(undefined),
+    },
+  });
+  const engine: Engine = {
+    mode: 'system',
+    domains,
+    networks: undefined,
+    host: { facts: () => readHostFacts(), memory: () => readHostMemory() } as HostService,
+    driver,
+    emulatorVersion: () => Promise.resolve(7_002_004),
+    hostName: 'here',
+    log,
+  };
+  return { engine, driver, events, domains };
+}
+
+export async function startRig(options: { readonly readOnlySocket?: boolean } = {}): Promise<Rig> {
+  const directory = mkdtempSync(join(tmpdir(), 'vireo-lv-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const { engine, driver, events, domains } = fakeEngine(directory);
+  await domains.open();
+  const server = await serveLibvirt({
+    mode: 'system',
+    engine,
+    directory: join(directory, 'run'),
+    fallbackDirectory: join(directory, 'own'),
+    rights: { mode: 0o600 },
+    readOnlySocket: options.readOnlySocket ?? false,
+    subscribe: (listener) => events.subscribe(listener),
+    onClientsChange: () => undefined,
+    log: silentLogger,
+  });
+  onTestFinished(() => server.close(100));
+  const clients: LibvirtClient[] = [];
+  onTestFinished(() => {
+    for (const client of clients) client.close();
+  });
+  const keep = (client: LibvirtClient) => {
+    clients.push(client);
+    return client;
+  };
+  const { socketPath } = server;
+  return {
+    server,
+    driver,
+    events,
+    engine,
+    directory,
+    socketPath,
+    open: async (flags) => keep(await LibvirtClient.open(socketPath, flags)),
+    connect: async () => keep(await LibvirtClient.connect(socketPath)),
+  };
+}
+
+export const guestXml = (name: string) =>
+  `<domain type='qemu'><name>${name}</name><memory unit='MiB'>64</memory><os><type>hvm</type></os><devices><serial type='pty'/></devices></domain>`;
