@@ -31,6 +31,10 @@ export const domainLifecycleMethods = [
         .boolean()
         .default(false)
         .describe('Boot afresh even where a saved state exists, and drop that.'),
+      startNetworks: z
+        .boolean()
+        .default(true)
+        .describe('Start the virtual networks first that it is on and that are not active.'),
     }),
     result: domainSummary,
     errors: [
@@ -46,6 +50,8 @@ export const domainLifecycleMethods = [
       'qemu.probe-failed',
       'qmp.timeout',
       'network.inactive',
+      'network.conflict',
+      'network.busy',
       'network.session',
       'access.denied',
       'link.failed',

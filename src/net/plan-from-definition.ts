@@ -23,6 +23,8 @@ import type {
 export interface PlanExtras {
   /** Port forwards whose guests' addresses are known. */
   readonly portForwards: readonly PortForward[];
+  /** Names of running guests that DNS tells besides those of the definition. */
+  readonly guestNames: DnsPlan['hosts'];
 }
 
 /** @throws Error for a network without a bridge of its own, or without its defaults: a bug of the caller */
@@ -43,7 +45,7 @@ export function planOf(definition: CompleteNetworkDef, extras: PlanExtras): Netw
         isRegistered: domain.register ?? false,
       },
     }),
-    dns: dnsOf(definition),
+    dns: dnsOf(definition, extras),
     dnsmasqOptions: definition.dnsmasqOptions.map(({ value }) => value),
     portForwards: extras.portForwards,
     ...(bandwidth && { bandwidth }),
@@ -130,7 +132,7 @@ function routeOf(route: NetworkRoute): RoutePlan {
   };
 }
 
-function dnsOf({ dns }: CompleteNetworkDef): DnsPlan {
+function dnsOf({ dns }: CompleteNetworkDef, { guestNames }: PlanExtras): DnsPlan {
   return {
     isEnabled: dns?.enable ?? true,
     isPlainNamesForwarded: dns?.forwardPlainNames ?? true,
@@ -145,6 +147,7 @@ function dnsOf({ dns }: CompleteNetworkDef): DnsPlan {
       ...withoutUndefined(rest),
     })),
     hosts: (dns?.hosts ?? []).map(({ ip, names }) => ({ address: ip, names })),
+    guestNames,
   };
 }
 

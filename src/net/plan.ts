@@ -121,6 +121,8 @@ export interface DnsPlan {
   readonly txt: readonly { readonly name: string; readonly value: string }[];
   readonly srv: readonly SrvPlan[];
   readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
+  /** As hosts; they come and go with the guests. */
+  readonly guestNames: readonly { readonly address: string; readonly names: readonly string[] }[];
 }
 
 export interface SrvPlan {

@@ -222,14 +222,37 @@ describeWith(
       });
     });
 
-    it('refuses a guest on a network that is not active, and says how to start it', async () => {
+    it('tells a guest in DNS by the name of its domain, whatever it calls itself', async () => {
+      const xml = guestXml('epsilon', '52:54:00:00:00:0e').replace('vireo.hostname=epsilon', '');
+      await client.call('domain.define', { xml, startAfter: true });
+      await ready('epsilon');
+      const lookUp = () => inside(here, 'busybox', 'nslookup', '-type=a', 'epsilon', '192.168.122.1');
+      await eventually('DNS knows epsilon', async () => {
+        const address = await addressOf('epsilon');
+        try {
+          return address !== undefined && lookUp().includes(`Address: ${address}`);
+        } catch {
+          return false; // not yet
+        }
+      });
+      await client.call('domain.destroy', { domain: 'epsilon' });
+      await client.call('domain.undefine', { domain: 'epsilon' });
+    }, 120_000);
+
+    it('starts the network that a guest names with it, or refuses the guest and says how to', async () => {
       await client.call('network.create', { name: 'lab', mode: 'isolated' });
       const xml = guestXml('gamma', '52:54:00:00:00:0c').replace("network='default'", "network='lab'");
       await client.call('domain.define', { xml });
-      await expect(client.call('domain.start', { domain: 'gamma' })).rejects.toMatchObject({
+      const alone = client.call('domain.start', { domain: 'gamma', startNetworks: false });
+      await expect(alone).rejects.toMatchObject({
         code: 'network.inactive',
         hint: "start it with 'vireo network start lab'",
       });
+      await client.call('domain.start', { domain: 'gamma', paused: true });
+      expect(await client.call('network.get', { network: 'lab' })).toMatchObject({ active: true });
+      await client.call('domain.destroy', { domain: 'gamma' });
+      await client.call('domain.undefine', { domain: 'gamma' });
+      await client.call('network.stop', { network: 'lab' });
       await client.call('network.undefine', { network: 'lab' });
     });
 

@@ -1,17 +1,28 @@
 /** Golden command lines: CASE.xml against recorded capabilities gives CASE.x86_64-VERSION.args, one option a line. */
 import { describe, expect, test } from 'vitest';
+import { isVirtError } from '../../src/base/errors.ts';
 import { parseDomain } from '../../src/model/domain/domain.ts';
 import { argsFile, build, caseNames, describeCommand, readCase, recorded } from './argv/cases.ts';
 
-const capabilities = recorded('7.2');
+/** The options, or why this QEMU cannot: the recorded QEMU 10 has no SPICE, which is a package of its own there. */
+function described(name: string, capabilities: ReturnType<typeof recorded>): string {
+  try {
+    return describeCommand(build(name, capabilities));
+  } catch (error) {
+    if (isVirtError(error, 'qemu.lacks')) return `refused: ${error.message}\n`;
+    throw error;
+  }
+}
 
-describe('the command line for QEMU 7.2', () => {
+describe.each(['7.2', '10'])('the command line for QEMU %s', (version) => {
+  const capabilities = recorded(version);
+
   test.each(caseNames)('%s is built as its file says', async (name) => {
-    await expect(describeCommand(build(name, capabilities))).toMatchFileSnapshot(argsFile(name, '7.2'));
+    await expect(described(name, capabilities)).toMatchFileSnapshot(argsFile(name, version));
   });
 
   test.each(caseNames)('%s is built the same each time', (name) => {
-    expect(describeCommand(build(name, capabilities))).toBe(describeCommand(build(name, capabilities)));
+    expect(described(name, capabilities)).toBe(described(name, capabilities));
   });
 });
 

@@ -1,4 +1,4 @@
-/** From an active network to what the host needs now: port forwards follow their guests as leases come and go. */
+/** From an active network to what the host needs now: port forwards and names follow guests as leases come and go. */
 import { isVirtError, reasonOf } from '../../base/errors.ts';
 import { familyOf } from '../../model/network/addresses.ts';
 import { type CompleteNetworkDef, hasOwnBridge } from '../../model/network/network.ts';
@@ -9,10 +9,14 @@ import {
   portForwardsOf,
 } from '../../model/network/port-forwards.ts';
 import type { Lease, NetworkPlan, PortForward } from '../../net/plan.ts';
-import { planOf } from '../../net/plan-from-definition.ts';
+import { type PlanExtras, planOf } from '../../net/plan-from-definition.ts';
 import type { Network } from './network.ts';
 import { listenerInTheWay } from './network-forward-conflicts.ts';
+import { type GuestName, guestNamesOf, servesGuestNames } from './network-guest-names.ts';
 import { type NetworkWorld, runNetworkJob } from './network-world.ts';
+
+/** For plans that only say where files of a network lie. */
+const nobody: PlanExtras = { portForwards: [], guestNames: [] };
 
 interface AddressedForward {
   readonly forward: NetworkPortForward;
@@ -27,7 +31,7 @@ export interface ResolvedForward extends AddressedForward {
 
 export class NetworkPlans {
   private readonly world: NetworkWorld;
-  /** What the host was last told, by uuid: a lease that changes nothing for a forward changes no rule. */
+  /** What the host was last told, by uuid: a lease that changes neither forward nor name changes nothing there. */
   private readonly told = new Map<string, string>();
 
   constructor(world: NetworkWorld) {
@@ -36,9 +40,21 @@ export class NetworkPlans {
 
   /** What the host needs for the network as it is now, forwards included. */
   async plan(network: Network, definition: CompleteNetworkDef): Promise<NetworkPlan> {
+    const extras = await this.extras(network, definition);
+    this.told.set(network.uuid, JSON.stringify(extras));
+    return planOf(definition, extras);
+  }
+
+  /** What depends on who has which address just now. */
+  private async extras(network: Network, definition: CompleteNetworkDef): Promise<PlanExtras> {
     const portForwards = (await this.addresses(network, definition)).flatMap((one) => planned(one));
-    this.told.set(network.uuid, JSON.stringify(portForwards));
-    return planOf(definition, { portForwards });
+    return { portForwards, guestNames: await this.guestNames(network, definition) };
+  }
+
+  private async guestNames(network: Network, definition: CompleteNetworkDef): Promise<GuestName[]> {
+    const ports = this.world.guests.ports();
+    if (!servesGuestNames(definition) || ports.every((port) => port.network !== network.name)) return [];
+    return guestNamesOf(definition, ports, await this.leases(network));
   }
 
   /** All forwards; of an active network with the addresses of the guests, and with what is wrong. */
@@ -88,31 +104,37 @@ export class NetworkPlans {
     );
   }
 
-  /** Leases changed: rules follow the guests. Nobody waits for it, so a failure goes to the log. */
+  /** Leases changed: rules and names follow the guests. Nobody waits for it, so a failure goes to the log. */
   async follow(network: Network): Promise<void> {
-    if (!followsLeases(network)) return;
     try {
+      // Most leases change nothing here, and should not keep a client's job waiting.
+      if (!(await this.isBehind(network))) return;
       await runNetworkJob(this.world, network, 'follow leases', async () => {
         const { live } = network;
-        if (live === undefined || !followsLeases(network)) return;
-        const before = this.told.get(network.uuid);
-        const plan = await this.plan(network, live.definition);
-        if (JSON.stringify(plan.portForwards) !== before) await this.world.host.reload(plan);
+        if (live === undefined || !(await this.isBehind(network))) return;
+        await this.world.host.reload(await this.plan(network, live.definition));
       });
     } catch (error) {
       if (isVirtError(error, 'network.not-found')) return; // Gone meanwhile, and its rules with it.
       this.world.log.error(
         { network: network.name, reason: reasonOf(error) },
-        'port forwards could not follow a lease',
+        'port forwards and names could not follow a lease',
       );
     }
+  }
+
+  /** The host was told something else than what is true now. */
+  private async isBehind(network: Network): Promise<boolean> {
+    const { live } = network;
+    if (live === undefined || !hasOwnBridge(live.definition)) return false;
+    return JSON.stringify(await this.extras(network, live.definition)) !== this.told.get(network.uuid);
   }
 
   /** The leases of an active network; others have none, and neither do networks on foreign bridges. */
   async leases(network: Network): Promise<Lease[]> {
     const { live } = network;
     if (live === undefined || !hasOwnBridge(live.definition)) return [];
-    return this.world.host.leases(planOf(live.definition, { portForwards: [] }));
+    return this.world.host.leases(planOf(live.definition, nobody));
   }
 
   /** The network has stopped: what the host was told counts no more. Leases outlive it where it is stored. */
@@ -123,13 +145,8 @@ export class NetworkPlans {
 
   /** The network is gone for good, and so are its leases. */
   async forget(definition: CompleteNetworkDef): Promise<void> {
-    if (hasOwnBridge(definition)) await this.world.host.forget(planOf(definition, { portForwards: [] }));
+    if (hasOwnBridge(definition)) await this.world.host.forget(planOf(definition, nobody));
   }
-}
-
-/** True when a forward leads to a guest by its name. */
-function followsLeases({ live }: Network): boolean {
-  return live !== undefined && portForwardsOf(live.definition).some(({ guest }) => guest !== undefined);
 }
 
 function planned({ forward, address }: AddressedForward): PortForward[] {

@@ -13,7 +13,8 @@ export interface DnsmasqFiles {
   readonly names: string;
   /**
    * False when the user dnsmasq becomes cannot enter their directory: reservations and names then stand in the
-   * configuration, which root reads, and a change of them is a restart.
+   * configuration, which root reads, and a change of them is a restart; names of guests are not told then, since they
+   * change with every guest.
    */
   readonly isShared: boolean;
   /** dnsmasq's own lease database. */
@@ -223,10 +224,10 @@ function hostParts(host: DhcpHost): string[] {
   return parts.filter((part) => part !== undefined);
 }
 
-/** The text of the names' file, in the format of hosts(5). */
-export function buildNamesFile(plan: NetworkPlan): string {
+/** The text of the names' file, in the format of hosts(5): the definition's, then those of running guests. */
+export function buildNamesFile({ dns }: NetworkPlan): string {
   return fileText(
-    plan.dns.hosts.map(({ address, names }) => [address, ...names]),
+    [...dns.hosts, ...dns.guestNames].map(({ address, names }) => [address, ...names]),
     '\t',
   );
 }

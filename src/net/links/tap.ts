@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { VirtError } from '../../base/errors.ts';
 import { close, ioctl, ioctlBuffer, open } from '../../base/ffi.ts';
 import { isGone } from '../../base/netlink.ts';
+import { findLink } from '../bridge.ts';
 import type { HostLink, Tap, TapRequest } from '../plan.ts';
 import { addAddress, addRoute } from './addresses.ts';
 import { linkError } from './link-error.ts';
@@ -22,8 +23,10 @@ const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const IFF_TUN_EXCL = 0x8000;
 
-/** The kernel puts the lowest free number in place of %d. */
-const nameTemplate = 'vnet%d';
+/** The number of the next generated name, `vnetN`. */
+let nextNumber = 0;
+/** Names have at most 15 bytes. */
+const numberCount = 10_000_000;
 
 /**
  * Makes a tap with its queues, puts it on the bridge and sets it up. It lives as long as one of the descriptors is open
@@ -38,7 +41,7 @@ export function openTap(request: TapRequest): Tap {
   } catch (error) {
     throw linkError(error, wanted);
   }
-  return withQueues(wanted, request.name ?? nameTemplate, request.queues, true, (tap, fd) => {
+  return withQueues(wanted, request.name, request.queues, true, (tap, fd) => {
     if (request.uid !== undefined) {
       ioctl(fd, TUNSETOWNER, request.uid);
       ioctl(fd, TUNSETPERSIST, 1);
@@ -116,7 +119,7 @@ function setUpVlans(tap: HostLink, bridge: HostLink, vlans: readonly PortVlan[],
 /** Makes a tap that is on no bridge, with the addresses of the host's end. @throws VirtError link.failed */
 export function openLooseTap(request: LooseTapRequest): Tap {
   const wanted = `make a tap${request.name === undefined ? '' : ` ${request.name}`}`;
-  return withQueues(wanted, request.name ?? nameTemplate, request.queues, true, (tap) => {
+  return withQueues(wanted, request.name, request.queues, true, (tap) => {
     changeLink(tap, {
       mac: hostMac(request.mac),
       ...(request.mtu !== undefined && { mtu: request.mtu }),
@@ -147,9 +150,10 @@ export async function openExisting({ name, queues }: ExistingLinkRequest): Promi
   }
 }
 
+/** `name` is left out for a generated one. */
 function withQueues(
   wanted: string,
-  name: string,
+  name: string | undefined,
   queues: number,
   isNew: boolean,
   setUp: (tap: HostLink, fd: number) => void,
@@ -157,7 +161,7 @@ function withQueues(
   const fds: number[] = [];
   try {
     const isMulti = queues > 1;
-    const first = openQueue(name, isMulti, isNew);
+    const first = name === undefined ? openUnnamed(isMulti) : openQueue(name, isMulti, isNew);
     fds.push(first.fd);
     while (fds.length < queues) fds.push(openQueue(first.name, isMulti, false).fd);
     setUp(linkByName(first.name), first.fd);
@@ -165,6 +169,23 @@ function withQueues(
   } catch (error) {
     for (const fd of fds) close(fd);
     throw linkError(error, wanted);
+  }
+}
+
+/**
+ * A name that was used is not used again soon: whoever still has to clean up after a guest that died knows its tap by
+ * name, and would meet the next guest's.
+ */
+function openUnnamed(isMulti: boolean): { fd: number; name: string } {
+  for (;;) {
+    const name = `vnet${nextNumber}`;
+    nextNumber = (nextNumber + 1) % numberCount;
+    try {
+      return openQueue(name, isMulti, true);
+    } catch (error) {
+      // EBUSY: a tap of that name; EINVAL: another kind of link has it (tun_set_iff in drivers/net/tun.c).
+      if (findLink(name) === undefined) throw error;
+    }
   }
 }
 

@@ -46,6 +46,7 @@ export const natPlan: NetworkPlan = {
     txt: [],
     srv: [],
     hosts: [{ address: '192.168.150.1', names: ['gateway'] }],
+    guestNames: [],
   },
   dnsmasqOptions: [],
   portForwards: [],

@@ -201,6 +201,50 @@ describe('what is known about a network', () => {
   });
 });
 
+describe('names of guests', () => {
+  const lease = { family: 4, address: '192.168.10.77', prefix: 24, mac: '52:54:00:00:00:05' } as const;
+  const port = (name: string) => ({
+    network: 'a',
+    domain: { uuid: 'dddddddd-4f50-4a61-8b72-93a4b5c6d7e8', name },
+    mac: lease.mac,
+    device: 'vnet0',
+    definition: nicOf("<source network='a'/>", 'network', lease.mac),
+  });
+  const namesIn = (rig: ReturnType<typeof makeRig>) => rig.host.plans.get('a')?.dns.guestNames;
+
+  it("are their domains', told when a lease comes and taken back when the guest has gone", async () => {
+    const rig = makeRig();
+    const network = await define(rig, xml('a', 10));
+    await rig.networks.lifecycle.start(network);
+    expect(namesIn(rig)).toEqual([]);
+    rig.ports.push(port('Web-1'));
+    rig.host.leaseList = [{ ...lease, hostName: 'localhost' }];
+    rig.host.tell({ kind: 'leases', network: network.uuid });
+    await expect.poll(() => namesIn(rig)).toEqual([{ address: '192.168.10.77', names: ['web-1'] }]);
+    rig.ports.length = 0;
+    rig.host.tell({ kind: 'leases', network: network.uuid });
+    await expect.poll(() => namesIn(rig)).toEqual([]);
+  });
+
+  it('leave alone what the definition names, what is no host name, and networks without DNS', async () => {
+    const rig = makeRig();
+    const fixed = "<dns><host ip='192.168.10.9'><hostname>web</hostname></host></dns>";
+    rig.ports.push(port('WEB'), port('a b'), port('www.example.org'));
+    rig.host.leaseList = [lease];
+    const network = await define(rig, xml('a', 10, fixed));
+    await rig.networks.lifecycle.start(network);
+    expect(namesIn(rig)).toEqual([]);
+    await rig.networks.lifecycle.stop(network);
+    rig.ports.push(port('db'));
+    await define(
+      rig,
+      xml('a', 10, "<dns enable='no'/>").replace('<name>', `<uuid>${network.uuid}</uuid><name>`),
+    );
+    await rig.networks.lifecycle.start(network);
+    expect(namesIn(rig)).toEqual([]);
+  });
+});
+
 describe('a port forward', () => {
   const forward = { protocol: 'tcp', hostPort: 8080, guest: 'web', guestPort: 80 } as const;
   const lease = { family: 4, address: '192.168.10.77', prefix: 24, mac: '52:54:00:00:00:05' } as const;

@@ -3,11 +3,13 @@ import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params, Result } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
-import { parseDomain } from '../../../model/domain/domain.ts';
+import type { Interface } from '../../../model/domain/devices/interface.ts';
+import { type DomainDef, parseDomain } from '../../../model/domain/domain.ts';
 import { connectionWarnings } from '../../services/connection-warnings.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { addressSources, hostSideSources } from '../../services/guest-addresses.ts';
+import { startNetworks } from '../../services/network-demand.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
@@ -27,7 +29,7 @@ export function bindDomains(
     ...bindQueries(domains, networks),
     ...bindDefinitions(domains, networks, log),
     ...bindChanges(domains),
-    ...bindLifecycle(domains, log),
+    ...bindLifecycle(domains, networks, log),
     ...bindControls(domains),
     ...bindInterfaces(domains),
   };
@@ -48,6 +50,10 @@ function destroyOnClose(domains: DomainService, context: CallContext, log: Logge
     });
   });
 }
+
+/** Names of the virtual networks that a definition's cards are on. */
+const networksOf = ({ devices }: Pick<DomainDef, 'devices'>): string[] =>
+  devices.interfaces.flatMap(({ source }: Interface) => ('network' in source ? (source.network ?? []) : []));
 
 function ownerOf(autodestroy: boolean, context: CallContext): { autodestroyOwner?: object } {
   return autodestroy ? { autodestroyOwner: context.connection } : {};
@@ -127,6 +133,8 @@ function bindDefinitions(domains: DomainService, networks: NetworkService | unde
       return {};
     },
     'domain.create': async (params, context) => {
+      const cards = (params.networks ?? []).flatMap((card) => (card.type === 'network' ? [card.source] : []));
+      if (params.start || params.transient) await startNetworks(networks, cards);
       const created = await domains.creation.create(createRequest(params, networks, context));
       if (params.autodestroy) destroyOnClose(domains, context, log);
       return { domain: summaryOf(domains, created.domain), warnings: created.warnings };
@@ -135,6 +143,7 @@ function bindDefinitions(domains: DomainService, networks: NetworkService | unde
       const mode = parseMode(strict);
       const { definition, dropped } = parseDomain(xml, { mode });
       const request = { paused, ...ownerOf(autodestroy, context) };
+      await startNetworks(networks, networksOf(definition));
       const domain = await domains.lifecycle.create(definition, request, mode);
       if (autodestroy) destroyOnClose(domains, context, log);
       return { domain: summaryOf(domains, domain), dropped: [...dropped] };
@@ -217,11 +226,12 @@ function bindChanges(domains: DomainService) {
   } satisfies Partial<DomainHandlers>;
 }
 
-function bindLifecycle(domains: DomainService, log: Logger) {
+function bindLifecycle(domains: DomainService, networks: NetworkService | undefined, log: Logger) {
   return {
     // `forceBoot` holds by itself as long as no state of a guest is saved: every start boots afresh.
-    'domain.start': async ({ domain, paused, autodestroy }, context) => {
+    'domain.start': async ({ domain, paused, autodestroy, startNetworks: isStarting }, context) => {
       const found = find(domains, domain);
+      if (isStarting) await startNetworks(networks, networksOf(domains.definitions.definition(found)));
       await domains.lifecycle.start(found, { paused, ...ownerOf(autodestroy, context) });
       if (autodestroy) destroyOnClose(domains, context, log);
       return summaryOf(domains, found);
