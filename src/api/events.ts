@@ -5,6 +5,8 @@ import { domainIdentity, domainRef, timestamp } from './domain-objects.ts';
 import { jobMeasure, jobObject } from './jobs.ts';
 import { event, method } from './method.ts';
 import { lease, networkIdentity, networkRef } from './network-objects.ts';
+import { filterIdentity } from './nwfilter.ts';
+import { secretIdentity } from './secret.ts';
 
 const since = '0.1.0';
 const domain = { domain: domainIdentity };
@@ -269,8 +271,78 @@ const networkEvents = [
   }),
 ] as const;
 
+const secret = { secret: secretIdentity };
+
+const secretEvents = [
+  event({
+    name: 'secret.defined',
+    since,
+    summary: 'A secret was defined.',
+    payload: z.object({ ...secret, isNew: z.boolean() }),
+  }),
+  event({
+    name: 'secret.undefined',
+    since,
+    summary: 'A secret was forgotten, with its value.',
+    payload: z.object(secret),
+  }),
+  event({
+    name: 'secret.value-changed',
+    since,
+    summary: 'A secret has another value.',
+    payload: z.object(secret),
+  }),
+] as const;
+
+const filter = { filter: filterIdentity };
+
+const filterEvents = [
+  event({
+    name: 'nwfilter.defined',
+    since,
+    summary: 'A network filter was stored, and is in force where running guests use it.',
+    payload: z.object({ ...filter, isNew: z.boolean() }),
+  }),
+  event({
+    name: 'nwfilter.undefined',
+    since,
+    summary: 'A stored network filter was forgotten.',
+    payload: z.object(filter),
+  }),
+] as const;
+
+const nodeDevice = { device: z.object({ name: z.string().describe("libvirt's name: `pci_0000_00_02_0`.") }) };
+
+const nodeDeviceEvents = [
+  event({
+    name: 'node-device.added',
+    since,
+    summary: 'The host has a new device.',
+    payload: z.object(nodeDevice),
+  }),
+  event({
+    name: 'node-device.removed',
+    since,
+    summary: 'A device of the host is gone.',
+    payload: z.object(nodeDevice),
+  }),
+  event({
+    name: 'node-device.changed',
+    since,
+    summary: 'A device of the host is another now: it has a medium, or another driver.',
+    payload: z.object(nodeDevice),
+  }),
+] as const;
+
 /** Every event, in the order of the documents. */
-export const eventDeclarations = [...domainEvents, ...jobEvents, ...networkEvents] as const;
+export const eventDeclarations = [
+  ...domainEvents,
+  ...jobEvents,
+  ...networkEvents,
+  ...secretEvents,
+  ...filterEvents,
+  ...nodeDeviceEvents,
+] as const;
 
 type EventDeclarations = (typeof eventDeclarations)[number];
 export type EventName = EventDeclarations['name'];
@@ -295,10 +367,13 @@ export type EventNotification = PublishedEvent & {
 const eventNames = eventDeclarations.map((declaration) => declaration.name) as [EventName, ...EventName[]];
 
 /** What `event.subscribe` takes for `events`: a name, or a group. */
-const eventPattern = z.enum([...eventNames, 'domain.*', 'job.*', 'network.*']).meta({
-  id: 'EventPattern',
-  description: 'Name of an event, or `domain.*`, `job.*` or `network.*` for all of a kind.',
-});
+const eventPattern = z
+  .enum([...eventNames, 'domain.*', 'job.*', 'network.*', 'secret.*', 'nwfilter.*', 'node-device.*'])
+  .meta({
+    id: 'EventPattern',
+    description:
+      'Name of an event, or a kind of events: `domain.*`, `job.*`, `network.*`, `secret.*`, `nwfilter.*`, `node-device.*`.',
+  });
 
 export type EventPattern = z.output<typeof eventPattern>;
 

@@ -60,6 +60,10 @@ const hostDevice = z
   ])
   .meta({ id: 'HostDevice', description: 'A device of the host that <hostdev> can name.' });
 
+const cpuTimes = z
+  .object({ userMs: z.int(), kernelMs: z.int(), idleMs: z.int(), iowaitMs: z.int() })
+  .meta({ id: 'CpuTimes', description: 'Milliseconds since boot, to ten of them.' });
+
 export const hostMethods = [
   method({
     name: 'host.info',
@@ -122,6 +126,16 @@ export const hostMethods = [
     errors: ['link.failed'],
   }),
   method({
+    name: 'host.interface-xml',
+    since: '0.1.0',
+    summary: "Gives a network interface of the host as libvirt's interface XML.",
+    description: 'As it is now. Interfaces are only looked at: the host sets them up.',
+    access: 'query',
+    params: z.strictObject({ interface: z.string().min(1).max(64).describe('Its name (`eth0`).') }),
+    result: z.object({ xml: z.string() }),
+    errors: ['host-interface.not-found', 'link.failed'],
+  }),
+  method({
     name: 'host.devices',
     since: '0.1.0',
     summary: 'Lists the PCI and USB devices of the host, and the domains that have them.',
@@ -131,6 +145,36 @@ export const hostMethods = [
     }),
     result: z.object({ devices: z.array(hostDevice) }),
     errors: [],
+  }),
+  method({
+    name: 'host.statistics',
+    since: '0.1.0',
+    summary: 'Tells what the processors did since boot, and which memory is free in each NUMA cell.',
+    access: 'query',
+    params: none,
+    result: z.object({
+      total: cpuTimes,
+      cpus: z.array(z.object({ cpu: z.int(), online: z.boolean(), times: cpuTimes.nullable() })),
+      cells: z.array(
+        z.object({
+          cell: z.int(),
+          memoryBytes: z.int(),
+          freeMemoryBytes: z.int(),
+          pages: z.array(z.object({ sizeBytes: z.int(), count: z.int(), free: z.int() })),
+        }),
+      ),
+    }),
+    errors: [],
+  }),
+  method({
+    name: 'host.sysinfo',
+    since: '0.1.0',
+    summary: "Gives what the firmware says of the host (SMBIOS) as libvirt's sysinfo document.",
+    description: 'Processors, memory modules and serial numbers are for a daemon that runs as root to see.',
+    access: 'query',
+    params: none,
+    result: z.object({ xml: z.string() }),
+    errors: ['request.unsupported'],
   }),
   method({
     name: 'host.capabilities',

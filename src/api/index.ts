@@ -9,6 +9,9 @@ import { eventDeclarations, eventMethods } from './events.ts';
 import { hostMethods } from './host.ts';
 import { jobMethods } from './jobs.ts';
 import { networkMethods } from './network.ts';
+import { nodeDeviceMethods } from './node-device.ts';
+import { nwfilterMethods } from './nwfilter.ts';
+import { secretMethods } from './secret.ts';
 
 /** Makes an object of declarations, keyed by name, without a prototype, so that `constructor` is no method. */
 function byName<const T extends readonly { readonly name: string }[]>(
@@ -33,6 +36,9 @@ export const methods = byName([
   ...domainInterfaceMethods,
   ...domainLifecycleMethods,
   ...networkMethods,
+  ...nodeDeviceMethods,
+  ...nwfilterMethods,
+  ...secretMethods,
 ]);
 
 /** Every event, by name. */

@@ -45,10 +45,12 @@ import {
   addTitle,
 } from './commands/domain-settings.ts';
 import { addEvents } from './commands/events.ts';
+import { addFilter } from './commands/filter.ts';
 import { addHost } from './commands/host.ts';
 import { addJobs } from './commands/job.ts';
 import { addNetwork } from './commands/network.ts';
 import { addRun } from './commands/run.ts';
+import { addSecret } from './commands/secret.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { VERSION } from './version.ts';
 
@@ -133,6 +135,8 @@ function addNouns(program: Command, cli: Cli): void {
     .description('Manages domains.');
   for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
   addNetwork(program, cli);
+  addFilter(program, cli);
+  addSecret(program, cli);
   addHost(program, cli);
   addJobs(program, cli);
   addDaemon(program, cli);

@@ -5,7 +5,8 @@ import { MAX_UNIX_PATH } from '../base/ffi.ts';
 import { ensureDirectory } from '../base/files.ts';
 import { createLogger, type Logger, type LogLevel, prettyStream } from '../base/log.ts';
 import { listenFds } from '../base/sd-notify.ts';
-import type { HostDeviceProvider, LinkProvider } from '../drivers/driver.ts';
+import { listenForUevents } from '../base/uevents.ts';
+import type { HostDeviceProvider, LinkProvider, SecretProvider } from '../drivers/driver.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
 import { hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
@@ -13,6 +14,7 @@ import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
 import { defaultTimeouts, type EmulatorSource, type QemuDriverOptions } from '../drivers/qemu/options.ts';
 import { CapabilityCache } from '../drivers/qemu/probe/cache.ts';
 import { emulatorFor } from '../drivers/qemu/probe/find.ts';
+import { hostFiles } from '../kvm/host-files.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
 import { readImageHeader } from '../storage/image-header/read.ts';
@@ -33,9 +35,12 @@ import { listHostDevices } from './services/host-device-list.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
 import { HostService, stateDirectories } from './services/host-service.ts';
 import { createJobs } from './services/jobs.ts';
+import { NodeDeviceService } from './services/node-device-service.ts';
+import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
+import { SecretValues } from './state/secret-values.ts';
 import { MemoryTidier } from './tidy-memory.ts';
 import { socketGroup, userByName } from './users.ts';
 import { version } from './version.ts';
@@ -77,10 +82,30 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   const networking = buildNetworking({ paths, config, log, events, jobs, domains: () => domains });
   const sessionLinks = networking === undefined ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const links = networking?.links ?? sessionLinks;
+  const secrets = new SecretService({
+    definitions: new DefinitionStore({
+      directory: paths.secrets,
+      quarantine: paths.secretQuarantine,
+      noun: 'secret',
+      log,
+    }),
+    values: new SecretValues({ directory: paths.secretValues }),
+    events,
+    log,
+    jobWaitMs: config.daemon.job_wait_seconds * 1000,
+  });
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
   const emulators = emulatorSource(paths, config, log);
-  const driver = await buildDriver({ paths, config, log, host, links, hostDevices, emulators });
+  const driver = await buildDriver({ paths, config, log, host, links, hostDevices, emulators, secrets });
   const facts = await host.facts();
+  const nodeDevices = new NodeDeviceService({
+    host: { files: hostFiles(), hostName: facts.hostname, hostUuid: facts.uuid.value },
+    devices: hostDevices,
+    mode: paths.mode,
+    events,
+    log,
+    uevents: listenForUevents,
+  });
   const domains: DomainService = new DomainService({
     mode: paths.mode,
     driver,
@@ -98,6 +123,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     },
     host: { arch: facts.arch, logDirectory: paths.guestLogs, kvmProblem: () => kvmProblem(host) },
   });
+  await secrets.open();
   await networking?.open();
   await domains.open();
   await hostDevices.releaseOthers(domains.runningUuids());
@@ -121,6 +147,9 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     handlers: buildHandlers({
       domains,
       networks: networking?.service,
+      nwfilters: networking?.nwfilters,
+      secrets,
+      nodeDevices,
       ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
       jobs,
       driver,
@@ -131,6 +160,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
         kvm: () => host.kvmReport(),
         interfaces: () => hostInterfaces(domains, networking?.service),
         devices: () => listHostDevices(hostDevices),
+        statistics: host,
         check: ({ signal }) => host.check(guestUids(paths, config), networking?.checked() ?? [], signal),
       },
       daemon: {
@@ -177,6 +207,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   events.subscribe((event) => event.event === 'domain.stopped' && idle.look());
   idle.look();
   tidier.look();
+  nodeDevices.start();
   bringUp(networking, domains, paths).catch((error: unknown) =>
     log.error({ err: error }, 'autostart failed'),
   );
@@ -191,10 +222,13 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       await reload(args, paths, log);
       await domains.files.rescan();
       await networking?.service.rescan();
+      await networking?.nwfilters.rescan();
+      await secrets.rescan();
     },
     stop: async () => {
       idle.stop();
       tidier.stop();
+      nodeDevices.stop();
       await Promise.all([server.close(), libvirt?.close()]);
       domains.detach();
       networking?.detach();
@@ -291,9 +325,10 @@ async function buildDriver(parts: {
   readonly host: HostService;
   readonly links: LinkProvider | undefined;
   readonly hostDevices: HostDeviceProvider;
+  readonly secrets: SecretProvider;
   readonly emulators: EmulatorSource;
 }): Promise<QemuDriver> {
-  const { paths, config, log, host, links, hostDevices, emulators } = parts;
+  const { paths, config, log, host, links, hostDevices, emulators, secrets } = parts;
   const { qemu } = config;
   const hostArch = (await host.facts()).arch;
   const user = qemu.user === undefined ? undefined : userByName(qemu.user);
@@ -329,6 +364,7 @@ async function buildDriver(parts: {
     kvmReport: () => host.kvmReport(),
     images: { readHeader: readImageHeader },
     hostDevices,
+    secrets,
     ...(links && { links }),
   };
   return new QemuDriver(options);

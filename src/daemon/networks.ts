@@ -21,6 +21,7 @@ import type { Jobs } from './services/jobs.ts';
 import type { Network } from './services/network.ts';
 import { filteredCards, guestDirectory } from './services/network-guests.ts';
 import { NetworkService } from './services/network-service.ts';
+import { NwFilterService } from './services/nwfilter-service.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { NetworkStatusStore } from './state/network-status.ts';
 
@@ -28,6 +29,7 @@ import { NetworkStatusStore } from './state/network-status.ts';
 export interface Networking {
   readonly service: NetworkService;
   readonly links: LinkProvider;
+  readonly nwfilters: NwFilterService;
   /** Reads what is stored and active, and defines `default` at the first start: before anybody can ask. */
   open(): Promise<void>;
   /** Brings the host in order after a restart, and starts what is to be started. Failures are logged. */
@@ -76,7 +78,7 @@ export function buildNetworking(parts: {
   });
   const filters = new TapFilters({ log });
   const guestLinks = new GuestLinks(service, host, paths.runtime);
-  const links = new GuestFilters({
+  const links: GuestFilters = new GuestFilters({
     links: guestLinks,
     filters,
     networks: service,
@@ -84,6 +86,19 @@ export function buildNetworking(parts: {
     linkByName,
     linkByIndex: (index) => listLinks().find((link) => link.index === index),
     log,
+    lookup: (name) => nwfilters.lookup(name),
+  });
+  const nwfilters: NwFilterService = new NwFilterService({
+    definitions: new DefinitionStore({
+      directory: paths.nwfilters,
+      quarantine: paths.nwfilterQuarantine,
+      noun: 'network filter',
+      log,
+    }),
+    guests: links,
+    events,
+    log,
+    jobWaitMs: config.daemon.job_wait_seconds * 1000,
   });
   host.subscribe((event) => {
     if (event.kind === 'leases') void links.follow(event.network); // It tells its failures itself.
@@ -91,7 +106,9 @@ export function buildNetworking(parts: {
   return {
     service,
     links,
+    nwfilters,
     async open() {
+      nwfilters.open();
       service.open();
       if (!config.network.define_default || process.getuid?.() !== 0) return;
       try {

@@ -24,6 +24,16 @@ export interface DaemonPaths {
   readonly definitions: string;
   /** Stored networks, UUID.xml. */
   readonly networks: string;
+  /** Stored network filters, UUID.xml. */
+  readonly nwfilters: string;
+  /** Stored network filters that could not be read. */
+  readonly nwfilterQuarantine: string;
+  /** Stored secrets without their values, UUID.xml. */
+  readonly secrets: string;
+  /** Stored secrets that could not be read. */
+  readonly secretQuarantine: string;
+  /** Values of stored secrets, UUID.base64. */
+  readonly secretValues: string;
   /** Stored networks that could not be read. */
   readonly networkQuarantine: string;
   /** Runtime status of networks, UUID.json. */
@@ -85,6 +95,11 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     configFile: join(base.config, 'vireod.toml'),
     definitions: join(base.config, 'domains'),
     networks: join(base.config, 'networks'),
+    nwfilters: join(base.config, 'nwfilters'),
+    nwfilterQuarantine: join(base.config, 'quarantine', 'nwfilters'),
+    secrets: join(base.config, 'secrets'),
+    secretQuarantine: join(base.config, 'quarantine', 'secrets'),
+    secretValues: join(base.config, 'secret-values'),
     networkQuarantine: join(base.config, 'quarantine', 'networks'),
     networkStatus: join(base.runtime, 'networks'),
     defaultNetworkMarker: join(base.data, 'default-network-defined'),

@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import type { DomainDef } from '../model/domain/domain.ts';
 import type { DomainState } from '../model/domain/state.ts';
+import type { SecretReference } from '../model/secret/secret.ts';
 
 /** How a start is wanted. */
 export interface StartOptions {
@@ -303,6 +304,15 @@ export type ActualInterface = Partial<
     'source' | 'vlan' | 'bandwidth' | 'trustGuestRxFilters' | 'portIsolated'
   >
 >;
+
+/** What a driver asks of secrets. */
+export interface SecretProvider {
+  /**
+   * The value, private or not, in a buffer that the caller fills with zeros.
+   * @throws VirtError secret.not-found, secret.no-value, file.*
+   */
+  valueForUse(reference: SecretReference): Buffer;
+}
 
 /** What a driver asks about devices of the host that are given to guests (drivers/host-devices/). */
 export interface HostDeviceProvider {

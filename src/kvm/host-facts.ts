@@ -101,7 +101,7 @@ export function readHostMemory(files: HostFiles = hostFiles()): HostMemory {
 }
 
 /** AT_PAGESZ of this process's auxiliary vector (linux/auxvec.h: 6), pairs of 64-bit words; 4 KiB when unreadable. */
-function readBasePageKiB(files: HostFiles): number {
+export function readBasePageKiB(files: HostFiles): number {
   const vector = files.readAt('/proc/self/auxv', 0, AUXV_ENTRIES * 16);
   if (vector === undefined) return 4;
   const entry = Array.from({ length: AUXV_ENTRIES }, (_, index) => index * 16).find(

@@ -24,6 +24,8 @@ export interface NodeStat {
 export interface HostFiles {
   /** The text of a file. */
   read(path: string): string | undefined;
+  /** The bytes of a file that is no text (SMBIOS tables). */
+  readBytes(path: string): Buffer | undefined;
   /** Names in a directory, sorted; empty when there is none. */
   list(path: string): readonly string[];
   exists(path: string): boolean;
@@ -55,6 +57,7 @@ export function hostFiles(root = '/'): HostFiles {
   const at = (path: string): string => join(root, path);
   return {
     read: (path) => attempt(() => readFileSync(at(path), 'utf8')),
+    readBytes: (path) => attempt(() => readFileSync(at(path))),
     list: (path) => attempt(() => readdirSync(at(path)).sort()) ?? [],
     exists: (path) => attempt(() => statSync(at(path))) !== undefined,
     link: (path) => attempt(() => readlinkSync(at(path))),

@@ -4,6 +4,8 @@ import type { HostFiles, NodeStat } from '../../src/kvm/host-files.ts';
 export interface RecordedHost {
   /** Text by path. A path that ends in `/` is an empty directory. */
   readonly files: Readonly<Record<string, string>>;
+  /** Bytes by path. */
+  readonly bytes?: Readonly<Record<string, Buffer>>;
   readonly nodes?: Readonly<Record<string, NodeStat>>;
   /** Model-specific registers, as /dev/cpu/0/msr gives them. */
   readonly msr?: Readonly<Record<number, bigint>>;
@@ -15,6 +17,7 @@ export function recordedFiles(host: RecordedHost): HostFiles {
   const below = (path: string): string[] => paths.filter((other) => other.startsWith(`${path}/`));
   return {
     read: (path) => host.files[path],
+    readBytes: (path) => host.bytes?.[path],
     list: (path) => {
       const names = below(path).map((other) => other.slice(path.length + 1).split('/')[0] ?? '');
       return [...new Set(names)].filter((name) => name !== '').sort();

@@ -42,7 +42,8 @@ export class SysfsTree implements SysfsWriter {
     if (overridden !== '') this.overrides.set(overridden, text.trim());
     else if (path.endsWith('/driver/unbind')) unlinkSync(this.link(address));
     else if (path === '/sys/bus/pci/drivers_probe') this.probe(address);
-    else if (path !== '/sys/bus/usb/drivers_probe') throw new Error(`nobody writes ${path}`);
+    else if (path !== '/sys/bus/usb/drivers_probe' && !path.endsWith('/reset'))
+      throw new Error(`nobody writes ${path}`);
     return Promise.resolve();
   }
 

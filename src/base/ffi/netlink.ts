@@ -1,6 +1,6 @@
 /** One exchange with the kernel over netlink. */
 import { constants } from 'node:os';
-import { check, FfiError, lazyLibrary } from './libc.ts';
+import { check, FfiError, lastError, lazyLibrary } from './libc.ts';
 
 const libc = lazyLibrary((lib) => ({
   socket: lib.func('int socket(int domain, int type, int protocol)'),
@@ -8,6 +8,7 @@ const libc = lazyLibrary((lib) => ({
   sendto: lib.func(
     'intptr_t sendto(int fd, const uint8_t *data, size_t size, int flags, const uint8_t *address, uint32_t length)',
   ),
+  bind: lib.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
   recv: lib.func('intptr_t recv(int fd, _Out_ uint8_t *data, size_t size, int flags)'),
   close: lib.func('int close(int fd)'),
 }));
@@ -74,11 +75,53 @@ function openNetlink(protocol: number): number {
   return fd;
 }
 
-/** struct sockaddr_nl (linux/netlink.h): family, padding, port 0 (the kernel), no groups. */
-function netlinkKernel(): Buffer {
+/** struct sockaddr_nl (linux/netlink.h): family, padding, port 0 (the kernel's, or a free one), groups. */
+function netlinkKernel(groups = 0): Buffer {
   const address = Buffer.alloc(12);
   address.writeUInt16LE(AF_NETLINK, 0);
+  address.writeUInt32LE(groups, 8);
   return address;
+}
+
+const MSG_DONTWAIT = 0x40; // linux/socket.h
+
+/** A socket that gets what the kernel tells everybody in some groups of one netlink protocol. libuv cannot wait for it. */
+export class NetlinkListener {
+  private fd: number;
+
+  /** `groups` is a set of bits, as in struct sockaddr_nl. @throws FfiError */
+  constructor(protocol: number, groups: number) {
+    this.fd = openNetlink(protocol);
+    const address = netlinkKernel(groups);
+    if (libc().bind(this.fd, address, address.length) !== -1) return;
+    const error = lastError('bind netlink');
+    this.close();
+    throw error;
+  }
+
+  /**
+   * What has come since the last call, without waiting. @throws FfiError; ENOBUFS when there was more than the socket
+   * could hold, so that something is missing
+   */
+  receive(): Buffer[] {
+    const datagrams: Buffer[] = [];
+    const buffer = Buffer.alloc(NETLINK_DATAGRAM_BYTES);
+    for (;;) {
+      const size = Number(libc().recv(this.fd, buffer, buffer.length, MSG_DONTWAIT));
+      if (size >= 0) {
+        datagrams.push(Buffer.from(buffer.subarray(0, size)));
+        continue;
+      }
+      const error = lastError('recv netlink');
+      if (error.code === 'EAGAIN' || error.code === 'EWOULDBLOCK') return datagrams;
+      throw error;
+    }
+  }
+
+  close(): void {
+    if (this.fd !== -1) libc().close(this.fd);
+    this.fd = -1;
+  }
 }
 
 function receiveNetlink(fd: number, isComplete: (datagram: Buffer) => boolean): Buffer[] {

@@ -22,6 +22,9 @@ export const eventPatterns: readonly EventPattern[] = [
   'domain.*',
   'job.*',
   'network.*',
+  'secret.*',
+  'nwfilter.*',
+  'node-device.*',
 ];
 
 export const addEvents: AddCommand = (parent, cli) => {
@@ -29,11 +32,11 @@ export const addEvents: AddCommand = (parent, cli) => {
     .command('events')
     .summary('show events as they happen')
     .description(
-      'Shows what happens to domains and networks, until Ctrl-C. With --json each event is one JSON document on a line of its own.',
+      'Shows what happens to domains, networks and other objects, until Ctrl-C. With --json each event is one JSON document on a line of its own.',
     )
     .option(
       '--event <name>',
-      'Only this event; domain.*, network.* and job.* are groups. May be given several times.',
+      'Only this event; domain.*, network.*, job.*, secret.*, nwfilter.* and node-device.* are groups. May be given several times.',
       collect,
     )
     .option('--domain <domain>', 'Only events of this domain. May be given several times.', collect)

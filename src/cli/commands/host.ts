@@ -1,4 +1,4 @@
-/** `host info|check|interfaces|devices|capabilities|domain-capabilities`. */
+/** `host info|check|interfaces|devices|capabilities|domain-capabilities`; node devices stand in a file of their own. */
 import { Option } from 'commander';
 import type { Result } from '../../api/index.ts';
 import { formatBytes } from '../../base/units.ts';
@@ -10,6 +10,8 @@ import type { Output } from '../format/output.ts';
 import { safeLines } from '../format/table.ts';
 import { counted } from '../format/wrap.ts';
 import type { AddCommand } from './command.ts';
+import { addNodeDevices } from './host-node-devices.ts';
+import { addStatistics } from './host-statistics.ts';
 
 type HostInfo = Result<'host.info'>;
 type HostInterface = Result<'host.interfaces'>['interfaces'][number];
@@ -24,7 +26,10 @@ export const addHost: AddCommand = (parent, cli) => {
   addInfo(host, cli);
   addCheck(host, cli);
   addInterfaces(host, cli);
+  addInterface(host, cli);
   addDevices(host, cli);
+  addNodeDevices(host, cli);
+  addStatistics(host, cli);
   addCapabilities(host, cli);
   addDomainCapabilities(host, cli);
 };
@@ -99,6 +104,18 @@ const addInterfaces: AddCommand = (host, cli) => {
       const params = type === undefined ? {} : { type };
       const result = await cli.withClient((client) => client.call('host.interfaces', params));
       cli.out.result(result, () => interfaceTable(cli.out, result.interfaces));
+    });
+};
+
+const addInterface: AddCommand = (host, cli) => {
+  host
+    .command('interface')
+    .summary("print a network interface as libvirt's XML")
+    .description(methodSummary('host.interface-xml'))
+    .argument('<interface>', paramHelp('host.interface-xml', 'interface'))
+    .action(async (name: string) => {
+      const result = await cli.withClient((client) => client.call('host.interface-xml', { interface: name }));
+      cli.out.result(result, () => safeLines(result.xml));
     });
 };
 

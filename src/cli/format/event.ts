@@ -17,6 +17,8 @@ const envelope = new Set([
   'domain',
   'network',
   'lease',
+  'secret',
+  'filter',
   ...jobParts,
 ]);
 
@@ -33,14 +35,23 @@ function leaseText({ address, prefix, mac, hostName, domain, expiresAt }: Lease)
   return `${[`${address}/${prefix}`, ...who].join(' ')}, until ${expiresAt ?? 'ever'}`;
 }
 
+/** `1f2e... for ceph client.admin` */
+function secretText({ uuid, usageType, usage }: Result<'secret.undefine'>): string {
+  return usageType === null ? uuid : `${uuid} for ${usageType} ${usage}`;
+}
+
 /** `'web' reason=booted`: the domain or network, then what the event carries. */
 export function eventText(event: EventNotification): string {
   const parts = [];
   if ('object' in event) parts.push(jobText(event));
   else if ('domain' in event) parts.push(`'${event.domain.name}'`);
   else if ('network' in event) parts.push(`'${event.network.name}'`);
+  else if ('secret' in event) parts.push(secretText(event.secret));
+  else if ('filter' in event) parts.push(`'${event.filter.name}'`);
+  else if ('device' in event) parts.push(event.device.name);
   for (const [key, value] of Object.entries(event)) {
     if (envelope.has(key) || value === null || value === '') continue;
+    if (key === 'device' && typeof value === 'object') continue;
     parts.push(`${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   }
   if ('lease' in event) parts.push(leaseText(event.lease));

@@ -13,7 +13,7 @@ export interface EventDomain {
 type Listener = (event: PublishedEvent) => void;
 
 /** Names of the events that are about one domain. */
-type DomainEventName = Exclude<EventName, 'domain.quarantined' | `network.${string}` | `job.${string}`>;
+type DomainEventName = Exclude<Extract<EventName, `domain.${string}`>, 'domain.quarantined'>;
 
 /** Delivers events; a listener that throws is logged and doesn't disturb the others. */
 export class EventBus {

@@ -5,7 +5,6 @@ import type { Logger } from '../../base/log.ts';
 import type { GuestLink, LinkProvider } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import { familyOf } from '../../model/network/addresses.ts';
-import { builtInFilter } from '../../model/nwfilter/built-in.ts';
 import type { FilterLookup } from '../../model/nwfilter/filter.ts';
 import { type CompiledFilter, compileFilter, listsOf } from '../../net/filter/compile.ts';
 import type { TapFilters } from '../../net/filter/tap-filters.ts';
@@ -32,8 +31,8 @@ export interface GuestFiltersOptions {
   readonly linkByName: (name: string) => HostLink;
   readonly linkByIndex: (index: number) => HostLink | undefined;
   readonly log: Logger;
-  /** Filters besides the built-in ones. */
-  readonly lookup?: FilterLookup;
+  /** All filters there are, by name. */
+  readonly lookup: FilterLookup;
 }
 
 /** Gives guests their links as another provider does, with the filter in force before the guest can send anything. */
@@ -108,6 +107,37 @@ export class GuestFilters implements LinkProvider {
     await this.renew(this.options.cards().filter(isMeant));
   }
 
+  /** Cards of running guests that have a filter and a tap. */
+  cards(): readonly FilteredCard[] {
+    return this.options.cards();
+  }
+
+  /**
+   * What these cards would have if `lookup` told the filters. Changes nothing.
+   * @throws VirtError definition.unsupported with the path of the first card that could not have it
+   */
+  async rehearse(
+    cards: readonly FilteredCard[],
+    lookup: FilterLookup,
+  ): Promise<ReadonlyMap<string, CompiledFilter>> {
+    const compiled = new Map<string, CompiledFilter>();
+    for (const { nic, index, domain, device } of cards) {
+      const filter = await this.compile({ nic, index, name: domain.name }, lookup);
+      if (filter !== undefined) compiled.set(device, filter);
+    }
+    return compiled;
+  }
+
+  /** Puts rehearsed filters on their taps, in one transaction. @throws VirtError program.*, definition.unsupported */
+  async putInPlace(compiled: ReadonlyMap<string, CompiledFilter>): Promise<void> {
+    if (compiled.size > 0) await this.options.filters.apply(compiled);
+  }
+
+  /** Brings these cards in order with the filters as they are now. Failures are logged. */
+  async renewThose(cards: readonly FilteredCard[]): Promise<void> {
+    await this.renew(cards);
+  }
+
   /** Nobody waits for it, so a failure goes to the log; the rules before stay in force. */
   private async renew(cards: readonly FilteredCard[]): Promise<void> {
     const compiled = new Map<string, CompiledFilter>();
@@ -133,15 +163,13 @@ export class GuestFilters implements LinkProvider {
     );
   }
 
-  private async compile(card: {
-    readonly nic: Interface;
-    readonly index: number;
-    readonly name: string;
-  }): Promise<CompiledFilter | undefined> {
+  private async compile(
+    card: { readonly nic: Interface; readonly index: number; readonly name: string },
+    lookup: FilterLookup = this.options.lookup,
+  ): Promise<CompiledFilter | undefined> {
     const { nic, index, name } = card;
     const { filterref } = nic;
     if (filterref === undefined) return undefined;
-    const lookup: FilterLookup = (wanted) => builtInFilter(wanted) ?? this.options.lookup?.(wanted);
     try {
       return compileFilter(filterref.filter, await this.variablesOf(nic), lookup);
     } catch (error) {

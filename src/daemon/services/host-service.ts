@@ -1,6 +1,18 @@
 /** The host: who it is, what it can do, what it lacks. */
-import { type HostFacts, readHostFacts, readHostMemory } from '../../kvm/host-facts.ts';
+import { VirtError } from '../../base/errors.ts';
+import { type HostFacts, readBasePageKiB, readHostFacts, readHostMemory } from '../../kvm/host-facts.ts';
+import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
+import {
+  type CellMemory,
+  type CpuMap,
+  type CpuTimes,
+  readCellMemory,
+  readCpuMap,
+  readCpuTimes,
+} from '../../kvm/host-statistics.ts';
 import { type KvmReport, probeKvm } from '../../kvm/report.ts';
+import { readSysinfo } from '../../kvm/sysinfo.ts';
+import { formatHostSysinfo } from '../../model/capabilities/host-sysinfo.ts';
 import type { DaemonConfig } from '../config.ts';
 import type { HostCheck, UidRange } from '../host-check/check.ts';
 import { checkHost } from '../host-check/host-check.ts';
@@ -13,11 +25,17 @@ const KVM_REPORT_MS = 2000;
 export class HostService {
   private readonly paths: DaemonPaths;
   private readonly config: DaemonConfig;
+  private readonly files: HostFiles;
   private kvm: { readonly report: Promise<KvmReport>; readonly atMs: number } | undefined;
 
-  constructor(options: { readonly paths: DaemonPaths; readonly config: DaemonConfig }) {
+  constructor(options: {
+    readonly paths: DaemonPaths;
+    readonly config: DaemonConfig;
+    readonly files?: HostFiles;
+  }) {
     this.paths = options.paths;
     this.config = options.config;
+    this.files = options.files ?? hostFiles();
   }
 
   /** Facts of the host, with the configured name and UUID. Free memory is as of now. */
@@ -32,6 +50,55 @@ export class HostService {
   /** Memory in KiB, as of now. */
   memory(): ReturnType<typeof readHostMemory> {
     return readHostMemory();
+  }
+
+  /** How long processors did what since boot, all together or one. @throws VirtError request.invalid */
+  cpuTimes(cpu?: number): CpuTimes {
+    return readCpuTimes(this.files, cpu);
+  }
+
+  /** Which processors are present, and which online. */
+  cpuMap(): CpuMap {
+    return readCpuMap(this.files);
+  }
+
+  /** Memory and pages of all NUMA cells, as of now. */
+  cells(): CellMemory[] {
+    return readCellMemory(this.files, readBasePageKiB(this.files));
+  }
+
+  /**
+   * Free pages of these sizes in these cells, in the order of both.
+   * @throws VirtError request.invalid for a cell or a size that the host has not
+   */
+  freePages(wish: {
+    readonly sizesKiB: readonly number[];
+    readonly firstCell: number;
+    readonly cellCount: number;
+  }): { readonly cell: number; readonly sizeKiB: number; readonly free: number }[] {
+    const all = this.cells();
+    return Array.from({ length: wish.cellCount }, (_, index) => wish.firstCell + index).flatMap((id) => {
+      const found = all.find(({ cell }) => cell === id);
+      return wish.sizesKiB.map((sizeKiB) => {
+        const pool = found?.pages.find((one) => one.sizeKiB === sizeKiB);
+        if (pool !== undefined) return { cell: id, sizeKiB, free: pool.free };
+        throw new VirtError('request.invalid', {
+          wanted: 'count free pages',
+          reason:
+            found === undefined ? `there is no NUMA cell ${id}` : `there are no pages of ${sizeKiB} KiB`,
+        });
+      });
+    });
+  }
+
+  /** libvirt's sysinfo document. @throws VirtError request.unsupported on a host without SMBIOS */
+  sysinfoXml(): string {
+    const info = readSysinfo(this.files);
+    if (info !== undefined) return formatHostSysinfo(info);
+    throw new VirtError('request.unsupported', {
+      wanted: 'tell what the firmware says of the host',
+      reason: 'it has no SMBIOS',
+    });
   }
 
   /** In system mode guests run with uids of their own: what root may open is not enough for them. */

@@ -35,6 +35,8 @@ export interface LoadedDefinitions {
   readonly quarantined: QuarantinedFile[];
 }
 
+type StoredNoun = 'domain' | 'network' | 'secret' | 'network filter';
+
 const FORMAT = 1;
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const uuidRule = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -55,14 +57,14 @@ const noteSchema = z.object({
 export class DefinitionStore {
   private readonly directory: string;
   private readonly quarantineDirectory: string;
-  private readonly noun: 'domain' | 'network';
+  private readonly noun: StoredNoun;
   private readonly log: Logger;
 
   constructor(options: {
     directory: string;
     quarantine: string;
     /** What the definitions are of (default: domains). */
-    noun?: 'domain' | 'network';
+    noun?: StoredNoun;
     log: Logger;
   }) {
     this.noun = options.noun ?? 'domain';

@@ -6,9 +6,18 @@ import type { Hostdev } from '../../model/domain/devices/hostdev.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { HostDeviceProvider } from '../driver.ts';
 import { type Claim, ClaimStore } from './claims.ts';
-import { listUsb } from './list.ts';
+import { listUsb, type PciDevice, pciPath, readPci } from './list.ts';
 import { grantNode, revokeNode } from './node-access.ts';
-import { bindToVfio, linksBehind, mountsBehind, type PciGrant, planPci, returnToHost } from './pci.ts';
+import {
+  bindToVfio,
+  isBridge,
+  linksBehind,
+  mountsBehind,
+  type PciGrant,
+  planPci,
+  returnToHost,
+  VFIO,
+} from './pci.ts';
 import { kernelSysfs, type SysfsWriter } from './sysfs-writer.ts';
 import { findUsb, returnUsb } from './usb.ts';
 
@@ -57,6 +66,74 @@ export class HostDevices implements HostDeviceProvider {
       .list()
       .map(({ device, domainUuid, domainName }) => [device, { uuid: domainUuid, name: domainName }] as const);
     return new Map(pairs);
+  }
+
+  /**
+   * Takes a PCI device from its driver, for a guest that is not to do it itself (<hostdev managed='no'>).
+   * @throws VirtError host-device.*, file.*
+   */
+  detach(address: string): Promise<void> {
+    return this.inTurn(async () => {
+      const device = this.free(address, `detach PCI device ${address}`);
+      if (device.driver === VFIO) return;
+      if (isBridge(device))
+        throw new VirtError('host-device.unusable', {
+          wanted: `detach PCI device ${address}`,
+          reason: 'it is a bridge, and the host needs what is behind it',
+        });
+      this.refuseMounted(address, `detach PCI device ${address}`);
+      await bindToVfio(this.files, this.sysfs, address);
+      this.log.info({ address, from: device.driver }, 'moved a PCI device to vfio-pci');
+    });
+  }
+
+  /** Gives a PCI device back to the driver that the kernel chooses. @throws VirtError host-device.*, file.* */
+  reattach(address: string): Promise<void> {
+    return this.inTurn(async () => {
+      this.free(address, `reattach PCI device ${address}`);
+      await returnToHost(this.files, this.sysfs, address);
+    });
+  }
+
+  /**
+   * Resets a PCI device that neither a guest nor a driver of the host has (sysfs-bus-pci, `reset`).
+   * @throws VirtError host-device.*, file.*
+   */
+  reset(address: string): Promise<void> {
+    return this.inTurn(async () => {
+      const wanted = `reset PCI device ${address}`;
+      const { driver } = this.free(address, wanted);
+      if (driver !== undefined && driver !== VFIO)
+        throw new VirtError('host-device.unusable', {
+          wanted,
+          reason: `the host's driver ${driver} has it`,
+          hint: 'detach it first',
+        });
+      const path = `${pciPath(address)}/reset`;
+      if (!this.files.exists(path))
+        throw new VirtError('host-device.unusable', {
+          wanted,
+          reason: 'the kernel knows no way to reset that device alone',
+        });
+      await this.sysfs.write(path, '1');
+    });
+  }
+
+  /** @throws VirtError host-device.not-found, host-device.in-use */
+  private free(address: string, wanted: string): PciDevice {
+    const device = readPci(this.files, address);
+    if (device === undefined)
+      throw new VirtError('host-device.not-found', {
+        wanted,
+        reason: `the host has no PCI device ${address}`,
+      });
+    const holder = this.claims.list().find((claim) => claim.device === `pci ${address}`);
+    if (holder === undefined) return device;
+    throw new VirtError('host-device.in-use', {
+      wanted,
+      reason: `domain '${holder.domainName}' has it`,
+      hint: `stop '${holder.domainName}' first`,
+    });
   }
 
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -139,18 +216,22 @@ export class HostDevices implements HostDeviceProvider {
   /** A disk that the host has mounted stays; a network card that is up may be what was meant. */
   private refuseOwnDisk(request: TakeRequest, address: string, isMoved: boolean): void {
     if (!isMoved) return;
-    const [mount] = mountsBehind(this.files, address);
-    if (mount !== undefined)
-      throw new VirtError('host-device.unusable', {
-        wanted: wantedOf(request),
-        reason: `the host has a file system of PCI device ${address} mounted at ${mount}`,
-        hint: 'unmount it first',
-      });
+    this.refuseMounted(address, wantedOf(request));
     for (const link of linksBehind(this.files, address))
       this.log.warn(
         { domain: request.domainName, address, link },
         'the host loses a network interface that is up',
       );
+  }
+
+  private refuseMounted(address: string, wanted: string): void {
+    const [mount] = mountsBehind(this.files, address);
+    if (mount === undefined) return;
+    throw new VirtError('host-device.unusable', {
+      wanted,
+      reason: `the host has a file system of PCI device ${address} mounted at ${mount}`,
+      hint: 'unmount it first',
+    });
   }
 
   private async takeMdev(request: TakeRequest, uuid: string, index: number): Promise<void> {

@@ -70,7 +70,7 @@ function planOne(
 }
 
 /** PCI-to-PCI bridges, and what else has a bridge's header. */
-function isBridge(device: PciDevice): boolean {
+export function isBridge(device: PciDevice): boolean {
   return Math.floor(device.class / 0x100) === 0x0604;
 }
 

@@ -8,7 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileError, VirtError } from '../../base/errors.ts';
 import { statIfPresent } from '../../base/files.ts';
 import type { BackingStore, Disk } from '../../model/domain/devices/disk.ts';
-import { isEmptySource } from '../../model/domain/devices/disk.ts';
+import { encryptionOf, isEmptySource } from '../../model/domain/devices/disk.ts';
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { ImageHeader, ImageReader } from '../driver.ts';
@@ -40,6 +40,8 @@ interface Image {
   readonly format: string;
   /** `devices.disk[0].source` */
   readonly purpose: string;
+  /** The definition says that it is encrypted, and with which secret. */
+  readonly isEncrypted: boolean;
 }
 
 /** One way down: what has been passed already. */
@@ -68,7 +70,10 @@ export async function followChains(definition: DomainDef, images: ImageReader): 
 async function followDisk(disk: Disk, path: string, walk: Walk): Promise<Disk> {
   const { source } = disk;
   if (source.type === 'vhostuser' || isEmptySource(source) || disk.target.tray === 'open') return disk;
-  const image = { source, format: disk.driver?.type ?? 'raw', purpose: `${path}.source` };
+  const image = {
+    ...{ source, format: disk.driver?.type ?? 'raw', purpose: `${path}.source` },
+    isEncrypted: encryptionOf(disk) !== undefined,
+  };
   return { ...disk, backingStore: await below(image, disk.backingStore, path, walk) };
 }
 
@@ -87,7 +92,10 @@ async function below(
   if (next === undefined) return null;
   walk.depth++;
   const at = `${path}.backingStore`;
-  const lower = { source: next.source, format: next.format.type, purpose: `${at}.source` };
+  const lower = {
+    ...{ source: next.source, format: next.format.type, purpose: `${at}.source` },
+    isEncrypted: next.source.type !== 'vhostuser' && next.source.encryption !== undefined,
+  };
   return { ...next, backingStore: await below(lower, next.backingStore, at, walk) };
 }
 
@@ -133,13 +141,15 @@ function refuseHeader(header: ImageHeader, image: Image, walk: Walk): void {
       `its data is in another file (${header.dataFile === '' ? 'not named' : `'${header.dataFile}'`})`,
       'convert it with qemu-img to an image without data_file',
     );
-  if (header.encryption !== undefined)
-    throw refuse(
-      walk,
-      image,
-      `it is encrypted (${header.encryption}), which needs secrets`,
-      'secrets are not supported yet; convert it to an image that is not encrypted',
-    );
+  if (header.encryption === undefined || (image.isEncrypted && header.encryption === 'luks')) return;
+  throw refuse(
+    walk,
+    image,
+    `it is encrypted (${header.encryption})`,
+    header.encryption === 'luks'
+      ? "say with which secret: <encryption format='luks'><secret type='passphrase' uuid='...'/></encryption>"
+      : 'convert it to an image with LUKS, or one that is not encrypted',
+  );
 }
 
 /** The image that a header names, as a definition would have it. */

@@ -8,6 +8,7 @@ import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { close, connectUnix, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
 import { allSettledOrThrow } from '../../base/settled.ts';
+import type { SecretProvider } from '../driver.ts';
 import type { FdNeed } from './argv/types.ts';
 import type { UidRange } from './identity.ts';
 import { openLog } from './log-file.ts';
@@ -67,6 +68,7 @@ interface OpenContext {
   readonly uid?: number;
   /** The uids of all guests. */
   readonly uidRange?: UidRange;
+  readonly secrets?: SecretProvider;
   /** Called with each socket path that was made, so that it can be removed when the guest has ended. */
   readonly onSocket: (path: string) => void;
   /** Called with each file that QEMU writes text to without end. */
@@ -85,6 +87,8 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
       return table.addHandle(need.fd, await openMemoryFile(need, context));
     case 'copy':
       return table.addFd(need.fd, await copyToMemory(need));
+    case 'secret':
+      return table.addFd(need.fd, secretInMemory(need, context.secrets));
     case 'listen':
       return table.addFd(need.fd, await listenAt(need.path, context));
     case 'connect':
@@ -232,6 +236,34 @@ async function copyToMemory(need: Need<'copy'>): Promise<number> {
     return await fillMemory(source);
   } finally {
     await source.close();
+  }
+}
+
+/** The value goes from one buffer into memory that only this guest gets. @throws VirtError secret.* with the place */
+function secretInMemory(need: Need<'secret'>, secrets: SecretProvider | undefined): number {
+  const { reference, purpose } = need;
+  let value: Buffer;
+  try {
+    if (secrets === undefined)
+      throw new VirtError('request.unsupported', { reason: 'there are no secrets here' });
+    value = secrets.valueForUse(reference);
+  } catch (error) {
+    if (!(error instanceof VirtError)) throw error;
+    const { code, reason, hint } = error;
+    const wanted = `read ${purpose}`;
+    throw atPurpose(new VirtError(code, { wanted, reason, ...(hint !== undefined && { hint }) }), purpose);
+  }
+  const fd = memfdCreate('vireo-secret');
+  try {
+    for (let written = 0; written < value.length; )
+      written += writeSync(fd, value, written, value.length - written);
+    sealMemfd(fd);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  } finally {
+    value.fill(0);
   }
 }
 

@@ -14,9 +14,11 @@ export async function openNeeds(
   table: DescriptorTable,
 ): Promise<void> {
   const uid = starting.identity?.uid;
+  const { secrets, uidRange } = starting.deps.options;
   const context = {
     ...(uid !== undefined && { uid }),
-    uidRange: starting.deps.options.uidRange,
+    uidRange,
+    ...(secrets && { secrets }),
     onSocket: (path: string) => noteSocket(starting, path),
     onLog: (path: string) => void starting.logs.push(path),
   };

@@ -1,7 +1,7 @@
 /** What the QEMU driver is told by the daemon: paths, limits, and the parts of the host it may ask. */
 import type { Logger } from '../../base/log.ts';
 import type { KvmReport } from '../../kvm/report.ts';
-import type { HostDeviceProvider, ImageReader, LinkProvider } from '../driver.ts';
+import type { HostDeviceProvider, ImageReader, LinkProvider, SecretProvider } from '../driver.ts';
 import type { UidRange } from './identity.ts';
 import type { LogLimits } from './log-file.ts';
 import type { QemuCapabilities } from './probe/types.ts';
@@ -66,6 +66,8 @@ export interface QemuDriverOptions {
   readonly documents: HostDocuments;
   readonly kvmReport: () => Promise<KvmReport>;
   readonly images: ImageReader;
+  /** Values of secrets that definitions refer to; absent only in tests that have none. */
+  readonly secrets?: SecretProvider;
   /** Devices of the host for <hostdev>; absent only in tests that have none. */
   readonly hostDevices?: HostDeviceProvider;
   /** Absent in session mode: then only what needs no host interface works. */

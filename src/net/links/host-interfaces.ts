@@ -23,6 +23,15 @@ export interface HostInterface {
   /** The interface below a VLAN, macvlan or macvtap, when it is in this network namespace. */
   readonly parent: string | undefined;
   readonly vlanId: number | undefined;
+  /** What only bridges have. */
+  readonly bridge?: { readonly hasSpanningTree: boolean; readonly forwardDelayMs: number };
+  /** What only bonds have; `mode` is the kernel's number (linux/if_bonding.h). Without a monitor its time is 0. */
+  readonly bond?: {
+    readonly mode: number;
+    readonly miiEveryMs: number;
+    readonly upDelayMs: number;
+    readonly downDelayMs: number;
+  };
   /** Megabits a second; undefined where there is no such thing, or no link. */
   readonly speedMbps: number | undefined;
   readonly addresses: readonly {
@@ -45,6 +54,12 @@ const IFLA_LINK_NETNSID = 37;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_VLAN_ID = 1;
+const IFLA_BR_FORWARD_DELAY = 1;
+const IFLA_BR_STP_STATE = 5;
+const IFLA_BOND_MODE = 1;
+const IFLA_BOND_MIIMON = 3;
+const IFLA_BOND_UPDELAY = 4;
+const IFLA_BOND_DOWNDELAY = 5;
 const IFF_UP = 1;
 // linux/if_arp.h
 const ARPHRD_ETHER = 1;
@@ -106,6 +121,26 @@ export function parseInterface(body: Buffer): RawInterface {
     // A number of another namespace would name a stranger here.
     parentIndex: attributes.has(IFLA_LINK_NETNSID) ? undefined : number(IFLA_LINK),
     vlanId: kind === 'vlan' ? data.get(IFLA_VLAN_ID)?.readUInt16LE(0) : undefined,
+    ...(kind === 'bridge' && { bridge: bridgeOf(data) }),
+    ...(kind === 'bond' && { bond: bondOf(data) }),
+  };
+}
+
+/** The delay in hundredths of a second (USER_HZ). */
+function bridgeOf(data: ReadonlyMap<number, Buffer>): HostInterface['bridge'] & object {
+  return {
+    hasSpanningTree: (data.get(IFLA_BR_STP_STATE)?.readUInt32LE(0) ?? 0) !== 0,
+    forwardDelayMs: (data.get(IFLA_BR_FORWARD_DELAY)?.readUInt32LE(0) ?? 0) * 10,
+  };
+}
+
+function bondOf(data: ReadonlyMap<number, Buffer>): HostInterface['bond'] & object {
+  const number = (type: number) => data.get(type)?.readUInt32LE(0) ?? 0;
+  return {
+    mode: data.get(IFLA_BOND_MODE)?.readUInt8(0) ?? 0,
+    miiEveryMs: number(IFLA_BOND_MIIMON),
+    upDelayMs: number(IFLA_BOND_UPDELAY),
+    downDelayMs: number(IFLA_BOND_DOWNDELAY),
   };
 }
 

@@ -1,7 +1,17 @@
 /** Starts a real QEMU with a built command: opens what it needs, and talks to its monitor. For integration tests. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants, existsSync, ftruncateSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { connectUnix, FfiError, ioctlBuffer, listenUnix, open, socketPair } from '../../../src/base/ffi.ts';
@@ -93,6 +103,13 @@ export class Trial {
         return openSync(this.parent(need.path), modes[need.access], 0o600);
       case 'copy':
         return openSync(need.path, constants.O_RDONLY);
+      case 'secret': {
+        const path = this.parent(join(tmpdir(), `vireo-secret-${process.pid}`, 'value'));
+        writeFileSync(path, 'a secret', { mode: 0o600 });
+        const fd = openSync(path, constants.O_RDONLY);
+        rmSync(dirname(path), { recursive: true });
+        return fd;
+      }
       case 'memory-file':
         return this.openMemory(need);
       case 'tap':

@@ -12,7 +12,7 @@ describe('the API', () => {
   it.each(declarations.map((declaration) => [declaration.name, declaration] as const))(
     'declares %s well',
     (name, declaration) => {
-      expect(name).toMatch(/^[a-z]+(\.[a-z]+(-[a-z]+)*)+$/);
+      expect(name).toMatch(/^[a-z]+(-[a-z]+)*(\.[a-z]+(-[a-z]+)*)+$/);
       expect(declaration.summary).toMatch(/^[A-Z].*\.$/);
       expect(declaration.since).toMatch(/^\d+\.\d+\.\d+$/);
       for (const code of declaration.errors) expect(errorTable).toHaveProperty([code]);
@@ -29,7 +29,9 @@ describe('the API', () => {
 
   it('declares every event with a payload and a sentence', () => {
     for (const declaration of Object.values<EventDeclaration>(events)) {
-      expect(declaration.name).toMatch(/^(domain|job|network)\.[a-z]+(-[a-z]+)*$/);
+      expect(declaration.name).toMatch(
+        /^(domain|job|network|secret|nwfilter|node-device)\.[a-z]+(-[a-z]+)*$/,
+      );
       expect(declaration.summary).toMatch(/^[A-Z].*\.$/);
       expect(declaration.payload.def.type).toBe('object');
     }

@@ -76,13 +76,13 @@ describe('what cannot be honoured is named by its path', () => {
       'clock.timer',
     ],
     [
-      'an encrypted disk',
+      'an encrypted disk without its secret',
       {
         devices: disk(
           "<source file='/a'><encryption format='luks'/></source><target dev='vda' bus='virtio'/>",
         ),
       },
-      'devices.disk[0].source.encryption',
+      'devices.disk[0].source.encryption.secret',
     ],
     [
       'native AIO with a cache',
@@ -343,6 +343,41 @@ describe('building', () => {
     const command = buildCommand(complete(readCase('q35-kvm-linux'), capabilities), capabilities, context);
     expect(JSON.stringify(command)).not.toContain('secret');
     expect(renderArgs(command)).toContain('[::1]:1,share=allow-exclusive,password=on');
+  });
+
+  test('reads the secret of a disk from a descriptor', () => {
+    const encryption = (secret: string, format = 'luks') =>
+      disk(
+        `<source file='/a'><encryption format='${format}'>${secret}</encryption></source><target dev='vda' bus='virtio'/>`,
+      );
+    const secret = "<secret type='passphrase' usage='/a'/>";
+    const { fds, args } = build({ devices: encryption(secret) });
+    const need = fds.find(({ kind }) => kind === 'secret');
+    expect(need).toMatchObject({
+      reference: { type: 'volume', usage: '/a' },
+      purpose: 'devices.disk[0].source.encryption.secret',
+    });
+    const object = args.find(
+      ({ flag, value }) => flag === '-object' && JSON.stringify(value).includes('secret0'),
+    );
+    expect(object?.value).toEqual({
+      json: {
+        'qom-type': 'secret',
+        id: 'libvirt-1-format-luks-secret0',
+        file: `/proc/self/fd/${need?.fd}`,
+      },
+    });
+    for (const [devices, path] of [
+      [encryption(secret, 'luks2'), 'devices.disk[0].source.encryption.format'],
+      [encryption(secret + secret), 'devices.disk[0].source.encryption.secret'],
+      [encryption("<secret type='passphrase'/>"), 'devices.disk[0].source.encryption.secret'],
+      [encryption(`${secret}<cipher name='aes' size='256'/>`), 'devices.disk[0].source.encryption.cipher'],
+    ] as const)
+      expect(() => build({ devices })).toThrow(
+        expect.objectContaining({
+          details: { problems: expect.arrayContaining([expect.objectContaining({ path })]) },
+        }),
+      );
   });
 
   test('lets no path of the definition into argv when the daemon opens it', () => {

@@ -5,6 +5,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { type FilteredCard, GuestFilters } from '../../../src/daemon/services/guest-filters.ts';
 import type { Network } from '../../../src/daemon/services/network.ts';
 import type { Interface } from '../../../src/model/domain/devices/interface.ts';
+import { builtInFilter } from '../../../src/model/nwfilter/built-in.ts';
 import type { CompiledFilter } from '../../../src/net/filter/compile.ts';
 import type { HostLink, Lease } from '../../../src/net/plan.ts';
 import { define, makeRig, xml } from '../../support/network-rig.ts';
@@ -66,6 +67,7 @@ async function makeFilters() {
     linkByName: () => tap,
     linkByIndex: () => bridge,
     log: silentLogger,
+    lookup: builtInFilter,
   });
   const network: Network = await define(rig, xml('lab', 10));
   await rig.networks.lifecycle.start(network);

@@ -255,3 +255,30 @@ describe('the list of devices', () => {
     expect(listed[8]).toMatchObject({ vendorName: 'Kingston Technology', productName: undefined });
   });
 });
+
+describe('a PCI device that somebody moves by hand', () => {
+  it('goes to vfio-pci and back, and is reset only while no driver of the host has it', async () => {
+    const devices = provider();
+    const driver = () => readPci(hostFiles(tree.root), '0000:03:00.0')?.driver;
+    await expect(devices.reset('0000:03:00.0')).rejects.toMatchObject({ code: 'host-device.unusable' });
+    await devices.detach('0000:03:00.0');
+    expect(driver()).toBe('vfio-pci');
+    await devices.detach('0000:03:00.0');
+    await expect(devices.reset('0000:03:00.0')).rejects.toMatchObject({ reason: /no way to reset/ });
+    writeFileSync(join(tree.root, 'sys/bus/pci/devices/0000:03:00.0/reset'), '');
+    await devices.reset('0000:03:00.0');
+    expect(tree.writes.at(-1)).toBe('/sys/bus/pci/devices/0000:03:00.0/reset 1');
+    await devices.reattach('0000:03:00.0');
+    expect(driver()).toBe('igb');
+  });
+
+  it('stays when it is a bridge, holds a mounted file system, is not there, or a guest has it', async () => {
+    const devices = provider();
+    await expect(devices.detach('0000:00:01.0')).rejects.toMatchObject({ code: 'host-device.unusable' });
+    await expect(devices.detach('0000:02:00.0')).rejects.toMatchObject({ reason: /mounted at \// });
+    await expect(devices.detach('0000:09:00.0')).rejects.toMatchObject({ code: 'host-device.not-found' });
+    await take(devices, pci(3));
+    for (const verb of ['detach', 'reattach', 'reset'] as const)
+      await expect(devices[verb]('0000:03:00.0')).rejects.toMatchObject({ code: 'host-device.in-use' });
+  });
+});

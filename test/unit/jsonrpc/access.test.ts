@@ -31,7 +31,10 @@ const queries = [
   'host.devices',
   'host.domain-capabilities',
   'host.info',
+  'host.interface-xml',
   'host.interfaces',
+  'host.statistics',
+  'host.sysinfo',
   'job.list',
   'network.get',
   'network.get-metadata',
@@ -39,7 +42,15 @@ const queries = [
   'network.list',
   'network.port-forward.list',
   'network.xml',
+  'node-device.list',
+  'node-device.xml',
+  'nwfilter.bindings',
+  'nwfilter.list',
+  'nwfilter.xml',
   'rpc.discover',
+  'secret.get',
+  'secret.list',
+  'secret.xml',
 ];
 
 /** Valid params of every method that needs any. */
@@ -62,6 +73,7 @@ const valid: Readonly<Record<string, object>> = {
   'domain.send-key': { domain: 'a', keys: ['a'] },
   'domain.monitor-command': { domain: 'a', command: 'query-status' },
   'event.unsubscribe': { subscription: 's1' },
+  'host.interface-xml': { interface: 'a' },
   'job.cancel': { id: 'x-1' },
   'network.define': { xml: '<network/>' },
   'network.create': { name: 'a' },
@@ -74,11 +86,20 @@ const valid: Readonly<Record<string, object>> = {
   'network.set-autostart': { network: 'a', autostart: true },
   'network.port-forward.add': { network: 'a', hostPort: 1, guest: 'b', guestPort: 2 },
   'network.port-forward.remove': { network: 'a', hostPort: 1 },
+  'node-device.detach': { device: 'a' },
+  'node-device.reattach': { device: 'a' },
+  'node-device.reset': { device: 'a' },
+  'node-device.xml': { device: 'a' },
+  'nwfilter.define': { xml: '<filter/>' },
+  'nwfilter.undefine': { filter: 'a' },
+  'nwfilter.xml': { filter: 'a' },
+  'secret.define': { xml: '<secret/>' },
+  'secret.set-value': { secret: 'a', value: 'YQ==' },
 };
 
 function paramsOf(name: string): object {
   const [noun = '', verb] = name.split('.');
-  const needsOne = (noun === 'domain' || noun === 'network') && verb !== 'list';
+  const needsOne = ['domain', 'network', 'secret'].includes(noun) && verb !== 'list';
   return valid[name] ?? (needsOne ? { [noun]: 'a' } : {});
 }
 

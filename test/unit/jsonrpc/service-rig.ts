@@ -17,6 +17,8 @@ import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import type { Neighbour } from '../../../src/net/links/neighbours.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+import { makeNodeDevices } from '../../support/node-devices.ts';
+import { makeSecrets } from '../../support/secrets.ts';
 import { FakeDriver } from './fake-driver.ts';
 import { startServer } from './support.ts';
 
@@ -47,6 +49,12 @@ const hostSource: HostSource = {
       module: { name: 'kvm', loaded: false, nested: undefined },
       problem: { code: 'no-node', reason: 'no node', repair: 'load kvm' },
     } as unknown as Awaited<ReturnType<HostSource['kvm']>>),
+  statistics: {
+    cpuTimes: () => ({ userMs: 10, kernelMs: 20, idleMs: 30, iowaitMs: 0 }),
+    cpuMap: () => ({ online: [true, false] }),
+    cells: () => [{ cell: 0, totalKiB: 1024, freeKiB: 512, pages: [{ sizeKiB: 4, count: 256, free: 128 }] }],
+    sysinfoXml: () => "<sysinfo type='smbios'/>\n",
+  },
   devices: () => [
     {
       type: 'pci',
@@ -126,7 +134,11 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     },
   });
   await domains.open();
-  const handlers = buildHandlers({ domains, jobs, driver, log, host: hostSource, daemon: daemonSource });
+  const handlers = buildHandlers({
+    ...{ domains, jobs, driver, log, host: hostSource, daemon: daemonSource },
+    secrets: makeSecrets(directory, events),
+    nodeDevices: makeNodeDevices(events),
+  });
   const rig = await startServer({ ...options, handlers, events: (listener) => events.subscribe(listener) });
   return { ...rig, driver, directory, knowledge, events, domains, connect: () => connected(rig) };
 }

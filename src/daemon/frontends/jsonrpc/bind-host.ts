@@ -5,7 +5,9 @@ import type { HostFacts, HostMemory } from '../../../kvm/host-facts.ts';
 import type { KvmReport } from '../../../kvm/report.ts';
 import type { HostCheck } from '../../host-check/check.ts';
 import type { ListedDevice } from '../../services/host-device-list.ts';
+import { hostInterfaceXml } from '../../services/host-interface-documents.ts';
 import type { OwnedInterface } from '../../services/host-interfaces.ts';
+import type { HostService } from '../../services/host-service.ts';
 import type { Handlers } from './handlers.ts';
 
 /** What the host methods ask; `daemon/main.ts` wires it. */
@@ -17,6 +19,7 @@ export interface HostSource {
   check(options: { readonly signal: AbortSignal }): Promise<readonly HostCheck[]>;
   interfaces(): readonly OwnedInterface[];
   devices(): readonly ListedDevice[];
+  readonly statistics: Pick<HostService, 'cpuTimes' | 'cpuMap' | 'cells' | 'sysinfoXml'>;
 }
 
 type HostHandlers = Pick<Handlers, Extract<keyof Handlers, `host.${string}`>>;
@@ -40,12 +43,15 @@ export function bindHost(
         .filter((one) => type === undefined || one.type === type)
         .map(interfaceOf),
     }),
+    'host.interface-xml': async ({ interface: name }) => ({ xml: hostInterfaceXml(name) }),
     'host.devices': async ({ type }) => ({
       devices: host
         .devices()
         .filter((one) => type === undefined || one.type === type)
         .map(deviceOf),
     }),
+    'host.statistics': async () => statisticsOf(host.statistics),
+    'host.sysinfo': async () => ({ xml: host.statistics.sysinfoXml() }),
     'host.capabilities': async () => ({ xml: await driver.capabilitiesXml() }),
     'host.domain-capabilities': async ({ emulator, arch, machine, virtType }) => ({
       xml: await driver.domainCapabilitiesXml({
@@ -55,6 +61,21 @@ export function bindHost(
         ...(virtType !== undefined && { virtType }),
       }),
     }),
+  };
+}
+
+function statisticsOf(host: HostSource['statistics']): Result<'host.statistics'> {
+  return {
+    total: host.cpuTimes(),
+    cpus: host
+      .cpuMap()
+      .online.map((online, cpu) => ({ cpu, online, times: online ? host.cpuTimes(cpu) : null })),
+    cells: host.cells().map(({ cell, totalKiB, freeKiB, pages }) => ({
+      cell,
+      memoryBytes: totalKiB * 1024,
+      freeMemoryBytes: freeKiB * 1024,
+      pages: pages.map(({ sizeKiB, count, free }) => ({ sizeBytes: sizeKiB * 1024, count, free })),
+    })),
   };
 }
 

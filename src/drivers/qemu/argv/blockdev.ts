@@ -1,8 +1,9 @@
 /** Chains of block nodes: -blockdev for each image's protocol and format, from the bottom to the top. */
-import type { BackingStore, Disk } from '../../../model/domain/devices/disk.ts';
-import type { DiskSource } from '../../../model/domain/devices/source.ts';
+import { authOf, type BackingStore, type Disk, encryptionOf } from '../../../model/domain/devices/disk.ts';
+import type { DiskAuth, DiskSource, Encryption } from '../../../model/domain/devices/source.ts';
 import type { Build } from './context.ts';
 import { networkSource } from './network-disk.ts';
+import { addPassphrase } from './secret.ts';
 import type { JsonObject } from './types.ts';
 
 /** Numbers for node names: `libvirt-1-storage`, `libvirt-1-format`, unique in one command line. */
@@ -18,6 +19,7 @@ export class NodeNames {
 /** Formats by libvirt's name, with QEMU's driver and whether it can have a backing file. */
 const formats: Readonly<Record<string, { readonly driver: string; readonly backing?: true }>> = {
   raw: { driver: 'raw' },
+  luks: { driver: 'luks' },
   iso: { driver: 'raw' },
   aio: { driver: 'raw' },
   qcow2: { driver: 'qcow2', backing: true },
@@ -40,6 +42,8 @@ interface Layer {
   readonly readonly: boolean;
   readonly path: string;
   readonly metadataCacheBytes: number | undefined;
+  readonly auth: DiskAuth | undefined;
+  readonly encryption: Encryption | undefined;
   /** The definition says nothing of what is below: neither an image nor an end. */
   readonly unknownBacking: boolean;
 }
@@ -65,6 +69,8 @@ function layersOf(disk: Disk, path: string, names: NodeNames): Layer[] {
       readonly: isReadonly(disk),
       path: `${path}.source`,
       metadataCacheBytes: disk.driver?.metadataCacheBytes,
+      auth: authOf(disk),
+      encryption: encryptionOf(disk),
       unknownBacking: disk.backingStore === undefined,
     },
   ];
@@ -78,6 +84,8 @@ function layersOf(disk: Disk, path: string, names: NodeNames): Layer[] {
       readonly: true,
       path: `${at}.source`,
       metadataCacheBytes: next.format.metadataCacheBytes,
+      auth: next.source.type === 'network' ? next.source.auth : undefined,
+      encryption: next.source.type === 'vhostuser' ? undefined : next.source.encryption,
       unknownBacking: next.backingStore === undefined,
     });
   }
@@ -95,8 +103,9 @@ function buildLayer(b: Build, disk: Disk, layer: Layer, below: string | null): s
   needDriver(b, layer.path, format?.driver ?? 'raw');
   if (below !== null && !format?.backing)
     b.problem(layer.path, `an image of format '${layer.format}' has no backing store`);
-  const storage = slice(b, layer, buildStorage(b, disk, layer));
   const name = `libvirt-${layer.number}-format`;
+  const locked = encrypted(b, layer, name);
+  const storage = slice(b, layer, buildStorage(b, disk, layer));
   b.json('-blockdev', {
     'node-name': name,
     'read-only': layer.readonly,
@@ -104,11 +113,23 @@ function buildLayer(b: Build, disk: Disk, layer: Layer, below: string | null): s
     'detect-zeroes': detectZeroes(b, disk, layer),
     cache: cacheOf(disk),
     driver: format?.driver ?? 'raw',
+    ...locked,
     file: storage,
     backing: format?.backing ? below : undefined,
     'cache-size': format?.driver === 'qcow2' ? layer.metadataCacheBytes : undefined,
   });
   return name;
+}
+
+/** LUKS is a format of its own around raw data, and a property of qcow2 (QEMU docs, system/qemu-block-drivers). */
+function encrypted(b: Build, { encryption, format, path }: Layer, node: string): JsonObject {
+  if (encryption === undefined) return {};
+  const secret = addPassphrase(b, encryption, { node, path });
+  if (format === 'qcow2') return { encrypt: { format: 'luks', 'key-secret': secret } };
+  if (format !== 'raw' && format !== 'luks')
+    b.problem(`${path}.encryption`, `does not go with format '${format}'; raw and qcow2 do`);
+  needDriver(b, path, 'luks');
+  return { driver: 'luks', 'key-secret': secret };
 }
 
 function needDriver(b: Build, path: string, driver: string): void {
@@ -168,7 +189,7 @@ function protocolOf(b: Build, disk: Disk, layer: Layer): JsonObject & { readonly
         aio: aio(b, disk, path),
       };
     case 'network':
-      return networkSource(b, source, path);
+      return networkSource(b, source, { path, node: `libvirt-${layer.number}-storage`, auth: layer.auth });
     case 'nvme':
       return { driver: 'nvme', device: hostPciAddress(source.address), namespace: source.namespace };
     case 'dir':
@@ -210,10 +231,7 @@ function aio(b: Build, disk: Disk, path: string): string | undefined {
   return mode;
 }
 
-/** Secrets would have to reach QEMU, and there is no store of secrets yet. */
 function refuseSource(b: Build, source: DiskSource, path: string): void {
-  if ('encryption' in source)
-    b.refuse(path, { encryption: source.encryption }, 'needs secrets, which are not supported yet');
   if ('reservations' in source) b.refuse(path, { reservations: source.reservations });
   if ('fdgroup' in source) b.refuse(path, { fdgroup: source.fdgroup });
   if ('seclabels' in source)

@@ -48,11 +48,9 @@ function buildNodes(b: Build, disk: Disk, path: string, shared: Shared): string 
 
 function refuseParts(b: Build, disk: Disk, path: string): void {
   b.refuse(path, { transient: disk.transient, mirror: disk.mirror });
-  b.refuse(
-    path,
-    { auth: disk.auth, encryption: disk.encryption },
-    'needs secrets, which are not supported yet',
-  );
+  if (disk.source.type !== 'network') b.refuse(path, { auth: disk.auth }, 'is for sources over the network');
+  if (disk.source.type === 'vhostuser')
+    b.refuse(path, { encryption: disk.encryption }, 'is for the program that serves the disk');
   b.refuse(path, { rawio: disk.rawio || undefined }, 'would need capabilities that QEMU is never given');
   b.refuse(path, { sgio: disk.sgio === 'unfiltered' ? 'unfiltered' : undefined });
   if (disk.driver?.name !== undefined && disk.driver.name !== 'qemu')

@@ -1,6 +1,7 @@
 /** Disks over the network: nbd, http(s), ftp(s), iscsi, rbd, gluster and nfs as protocol nodes. */
-import type { DiskSource, SourceHost } from '../../../model/domain/devices/source.ts';
+import type { DiskAuth, DiskSource, SourceHost } from '../../../model/domain/devices/source.ts';
 import type { Build } from './context.ts';
+import { addCredentials } from './secret.ts';
 import type { JsonObject } from './types.ts';
 
 type Node = JsonObject & { readonly driver: string };
@@ -17,9 +18,18 @@ const ports: Readonly<Record<string, number>> = {
   gluster: 24_007,
 };
 
+/** Where a source stands: in the definition, and in QEMU; with who it is opened as. */
+interface Where {
+  readonly path: string;
+  readonly node: string;
+  readonly auth: DiskAuth | undefined;
+}
+
 /** The protocol node of a network source, without what all nodes have. */
-export function networkSource(b: Build, source: NetworkSource, path: string): Node {
-  b.refuse(path, { auth: source.auth }, 'needs secrets, which are not supported yet');
+export function networkSource(b: Build, source: NetworkSource, where: Where): Node {
+  const { path, auth } = where;
+  if (source.protocol !== 'rbd' && source.protocol !== 'iscsi')
+    b.refuse(path, { auth }, `is not supported for protocol '${source.protocol}'`);
   b.refuse(path, { tls: source.tls || undefined, tlsHostname: source.tlsHostname });
   if (!isWeb(source)) b.refuse(path, { query: source.query }, 'only goes with http and ftp');
   refuseForeign(b, source, path);
@@ -32,9 +42,9 @@ export function networkSource(b: Build, source: NetworkSource, path: string): No
     case 'ftps':
       return web(b, source, path);
     case 'iscsi':
-      return iscsi(b, source, path);
+      return { ...iscsi(b, source, path), ...chap(b, where) };
     case 'rbd':
-      return rbd(b, source, path);
+      return { ...rbd(b, source, path), ...cephx(b, where) };
     case 'gluster':
       return gluster(b, source, path);
     case 'nfs':
@@ -83,7 +93,7 @@ function web(b: Build, source: NetworkSource, path: string): Node {
   const query = source.query === undefined ? '' : `?${source.query}`;
   const authority = host.includes(':') ? `[${host}]` : host;
   if (source.cookies.length > 0 && source.protocol !== 'http')
-    b.problem(`${path}.cookies`, 'secrets are not supported yet');
+    b.problem(`${path}.cookies`, 'are supported for http only, since they are secrets and would be seen');
   return {
     driver: source.protocol,
     url: `${source.protocol}://${authority}:${port}/${name}${query}`,
@@ -107,6 +117,24 @@ function iscsi(b: Build, source: NetworkSource, path: string): Node {
     lun: Number(found?.[2] ?? 0),
     transport: 'tcp',
     'initiator-name': source.initiatorIqn,
+  };
+}
+
+function chap(b: Build, { path, node, auth }: Where): JsonObject {
+  if (auth === undefined) return {};
+  return {
+    user: auth.username,
+    'password-secret': addCredentials(b, auth, { node, type: 'iscsi', path }),
+  };
+}
+
+/** With a key, cephx is what the client offers first (qapi/block-core.json, BlockdevOptionsRbd). */
+function cephx(b: Build, { path, node, auth }: Where): JsonObject {
+  if (auth === undefined) return {};
+  return {
+    user: auth.username,
+    'key-secret': addCredentials(b, auth, { node, type: 'ceph', path }),
+    'auth-client-required': ['cephx', 'none'],
   };
 }
 

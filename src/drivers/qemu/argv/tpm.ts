@@ -43,7 +43,7 @@ function buildBackend(b: Build, tpm: Tpm, tpmdev: string, path: string): void {
       b.refuse(
         `${path}.backend`,
         { encryption: backend.encryptionSecret },
-        'needs secrets, which are not supported yet',
+        'is not supported: the state lies on disk as it is',
       );
       b.refuse(`${path}.backend`, { active_pcr_banks: backend.activePcrBanks });
       const socket = `${b.context.directory}/swtpm.sock`;

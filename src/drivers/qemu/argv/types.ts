@@ -1,5 +1,7 @@
 /** A QEMU command line while it is still data: options, and the descriptors that QEMU inherits. */
 
+import type { SecretReference } from '../../../model/secret/secret.ts';
+
 /** JSON as QEMU's JSON option forms take it; a bigint for 64-bit numbers (a WWN), which JavaScript's cannot hold. */
 export type JsonValue =
   | string
@@ -67,6 +69,8 @@ export type FdNeed = {
    * 0777, so the guest's uid may do that without rights on the file itself.
    */
   | { readonly kind: 'copy'; readonly path: string; readonly purpose: string }
+  /** The value of a secret, in sealed memory that goes with QEMU; QEMU opens `/proc/self/fd/FD`, as of a copy. */
+  | { readonly kind: 'secret'; readonly reference: SecretReference; readonly purpose: string }
   /**
    * Memory that lives in a file (nvdimm, ivshmem, file-backed RAM): QEMU re-opens `/proc/self/fd/FD`, so its uid needs
    * rights on the inode. With `createBytes` a missing file is created with that size (0600, of the guest's uid).

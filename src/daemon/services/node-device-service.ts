@@ -1,0 +1,149 @@
+/** Devices of the host as libvirt names them: listed from sysfs when asked for, watched for changes, moved for guests. */
+import { reasonOf, VirtError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import type { UeventSource } from '../../base/uevents.ts';
+import type { HostDevices } from '../../drivers/host-devices/host-devices.ts';
+import {
+  listBareDevices,
+  listNodeDevices,
+  type NodeDeviceHost,
+  nodeDeviceSubsystems,
+} from '../../drivers/host-devices/node-devices/list.ts';
+import { formatNodeDevice } from '../../model/node-device/format.ts';
+import {
+  capabilityTypesOf,
+  type NodeCapabilityType,
+  type NodeDevice,
+} from '../../model/node-device/node-device.ts';
+import type { EventBus } from './events.ts';
+
+/** How often uevents are looked for, in milliseconds: one system call that finds nothing, most times. */
+const LOOK_EVERY_MS = 1000;
+
+export interface NodeDeviceServiceOptions {
+  readonly host: NodeDeviceHost;
+  readonly devices: Pick<HostDevices, 'detach' | 'reattach' | 'reset'>;
+  /** In a session devices are only looked at. */
+  readonly mode: 'system' | 'session';
+  readonly events: EventBus;
+  readonly log: Logger;
+  readonly uevents: () => UeventSource;
+  readonly lookEveryMs?: number;
+}
+
+export class NodeDeviceService {
+  private readonly options: NodeDeviceServiceOptions;
+  /** What was there at the last look, by name; undefined before the first. */
+  private known: Map<string, string> | undefined;
+  private source: UeventSource | undefined;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(options: NodeDeviceServiceOptions) {
+    this.options = options;
+  }
+
+  /** The devices that are any of these, or all. */
+  list(capabilities: readonly NodeCapabilityType[] = []): NodeDevice[] {
+    const all = listNodeDevices(this.options.host);
+    if (capabilities.length === 0) return all;
+    return all.filter((device) => capabilityTypesOf(device).some((type) => capabilities.includes(type)));
+  }
+
+  /** @throws VirtError node-device.not-found */
+  find(name: string): NodeDevice {
+    const found = this.list().find((device) => device.name === name);
+    if (found !== undefined) return found;
+    throw new VirtError('node-device.not-found', {
+      reason: `the host has no node device '${name}'`,
+      hint: "'vireo host node-devices' lists those it has",
+    });
+  }
+
+  /** libvirt's node device XML. */
+  xml(device: NodeDevice): string {
+    return formatNodeDevice(device);
+  }
+
+  /** Takes a PCI device from its driver for a guest. @throws VirtError node-device.not-found, host-device.*, request.unsupported */
+  async detach(name: string): Promise<void> {
+    await this.options.devices.detach(this.pciAddress(name, 'detach'));
+  }
+
+  /** Gives it back. @throws VirtError as detach */
+  async reattach(name: string): Promise<void> {
+    await this.options.devices.reattach(this.pciAddress(name, 'reattach'));
+  }
+
+  /** Resets it. @throws VirtError as detach */
+  async reset(name: string): Promise<void> {
+    await this.options.devices.reset(this.pciAddress(name, 'reset'));
+  }
+
+  private pciAddress(name: string, verb: string): string {
+    const wanted = `${verb} node device '${name}'`;
+    if (this.options.mode === 'session')
+      throw new VirtError('request.unsupported', {
+        wanted,
+        reason: 'moving devices between drivers needs the system connection (qemu:///system)',
+      });
+    const { path, capability } = this.find(name);
+    if (capability.type === 'pci') return path?.split('/').at(-1) ?? '';
+    throw new VirtError('request.unsupported', { wanted, reason: 'it is no PCI device' });
+  }
+
+  /** Tells events of what comes, goes and changes from now on. A host that tells nothing is no failure. */
+  start(): void {
+    try {
+      this.source = this.options.uevents();
+    } catch (error) {
+      this.options.log.warn({ reason: reasonOf(error) }, 'devices that come and go will not be noticed');
+      return;
+    }
+    const every = this.options.lookEveryMs ?? LOOK_EVERY_MS;
+    this.timer = setInterval(() => this.look(), every).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.source?.close();
+    this.source = undefined;
+  }
+
+  /** Reads uevents, and compares the host with what it was only when there were some. */
+  private look(): void {
+    try {
+      const uevents = this.source?.take();
+      const isMeant =
+        uevents === undefined || uevents.some(({ subsystem }) => nodeDeviceSubsystems.has(subsystem));
+      if (this.known === undefined) this.known = this.snapshot();
+      else if (isMeant) this.compare(this.known);
+    } catch (error) {
+      this.options.log.error({ err: error }, 'the devices of the host could not be compared');
+    }
+  }
+
+  private snapshot(): Map<string, string> {
+    const devices = listBareDevices(this.options.host.files);
+    // Speed and state of links change all the time, and other events tell of that.
+    return new Map(
+      devices.map((device) => [device.name, JSON.stringify({ ...device, ...withoutLink(device) })]),
+    );
+  }
+
+  private compare(before: ReadonlyMap<string, string>): void {
+    const { events } = this.options;
+    const now = this.snapshot();
+    this.known = now;
+    for (const name of before.keys())
+      if (!now.has(name)) events.publish({ event: 'node-device.removed', device: { name } });
+    for (const [name, text] of now) {
+      const old = before.get(name);
+      if (old === undefined) events.publish({ event: 'node-device.added', device: { name } });
+      else if (old !== text) events.publish({ event: 'node-device.changed', device: { name } });
+    }
+  }
+}
+
+function withoutLink({ capability }: NodeDevice): Partial<NodeDevice> {
+  return capability.type === 'net' ? { capability: { ...capability, link: { state: '' } } } : {};
+}
