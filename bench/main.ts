@@ -17,6 +17,8 @@ import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
 import { measurePing } from './measurements/ping.ts';
 import { measureStart } from './measurements/start.ts';
+import { measureStorageImages } from './measurements/storage-images.ts';
+import { measureStorageTransfer } from './measurements/storage-transfer.ts';
 import { measureThousand } from './measurements/thousand.ts';
 import { formatTable, isMet, type Measurement } from './result.ts';
 
@@ -28,6 +30,8 @@ const groups: Readonly<Record<string, Measure>> = {
   thousand: measureThousand,
   parallel: measureParallel,
   network: measureNetwork,
+  'storage-images': measureStorageImages,
+  'storage-transfer': measureStorageTransfer,
 };
 
 const usage = `npm run bench -- [options] [group ...]

@@ -54,6 +54,7 @@ function sectionText(name: string, settings: Readonly<Record<string, Setting>>):
 
 function valueText({ enum: words, type, format, minimum, exclusiveMinimum, maximum }: Setting): string {
   if (words) return words.map((word) => `\`"${word}"\``).join(', ');
+  if (type === 'array') return 'a list of texts';
   if (type === 'string') return format === 'uuid' ? 'a UUID' : 'text';
   if (type === 'boolean') return '`true`, `false`';
   const least = minimum ?? (exclusiveMinimum === undefined ? undefined : `above ${exclusiveMinimum}`);

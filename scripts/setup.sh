@@ -34,9 +34,17 @@ static-busybox busybox-static
 "
 [ "${1:-}" != --tests ] || needs="$needs
 xmllint libxml2-utils
+xorriso xorriso
+xz xz-utils
+bzip2 bzip2
 /usr/share/libvirt/schemas/domain.rng libvirt0
 python3 python3
 systemd-analyze systemd
+lvm lvm2
+sfdisk fdisk
+mkfs.ext4 e2fsprogs
+losetup mount
+blkid util-linux
 swtpm swtpm
 passt passt
 strace strace

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { domainRef, domainSummary, newDomainName, portForward, xmlDocument } from './domain-objects.ts';
 import { domainSpec, portForwardSpec } from './domain-spec.ts';
 import { method } from './method.ts';
+import { trashed } from './pool-objects.ts';
 
 const target = { domain: domainRef };
 const text = (max: number) => z.string().max(max).nullable();
@@ -27,6 +28,17 @@ const startErrors = [
   'file.not-found',
   'file.denied',
   'qmp.timeout',
+] as const;
+
+/** What can go wrong when a cloud image is wanted. */
+const imageErrors = [
+  'image.not-found',
+  'image.unsafe',
+  'download.failed',
+  'download.checksum',
+  'pool.not-found',
+  'pool.inactive',
+  'volume.exists',
 ] as const;
 
 export const domainDefinitionMethods = [
@@ -66,9 +78,20 @@ export const domainDefinitionMethods = [
         .enum(['keep', 'remove'])
         .optional()
         .describe('What happens to its firmware variables. Must be told when it has any.'),
+      removeStorage: z
+        .boolean()
+        .default(false)
+        .describe('Delete its disks that are volumes of pools, into the trash; it must be shut off.'),
     }),
-    result: z.object({}),
-    errors: ['domain.not-found', 'domain.transient', 'domain.busy', 'operation.failed'],
+    result: z.object({
+      removed: z
+        .array(z.object({ pool: z.string(), volume: z.string(), trash: trashed.nullable() }))
+        .describe('Volumes that were deleted.'),
+      kept: z
+        .array(z.object({ path: z.string(), reason: z.string() }))
+        .describe('With `removeStorage`: disks that were left alone, and why.'),
+    }),
+    errors: ['domain.not-found', 'domain.transient', 'domain.busy', 'domain.active', 'operation.failed'],
   }),
   method({
     name: 'domain.create',
@@ -88,7 +111,11 @@ export const domainDefinitionMethods = [
       autostart: z.boolean().default(false).describe('Start it with the daemon.'),
       autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
     }),
-    result: z.object({ domain: domainSummary, warnings: z.array(z.string()) }),
+    result: z.object({
+      domain: domainSummary,
+      warnings: z.array(z.string()),
+      login: z.string().nullable().describe('Who may log in, for a domain from a cloud image.'),
+    }),
     errors: [
       'request.invalid',
       ...definitionErrors,
@@ -96,6 +123,7 @@ export const domainDefinitionMethods = [
       'file.no-space',
       'file.exists',
       'program.failed',
+      ...imageErrors,
       ...startErrors,
     ],
   }),

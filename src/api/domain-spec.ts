@@ -1,6 +1,8 @@
 /** The short description that `domain.create` makes a good modern guest of. */
 import * as z from 'zod';
 import { newDomainName } from './domain-objects.ts';
+import { imageReference } from './image.ts';
+import { poolRef, volumeRef } from './pool-objects.ts';
 
 /** Plain text for one attribute: no control characters, which XML could not carry either. */
 // oxlint-disable-next-line no-control-regex
@@ -31,7 +33,11 @@ export const portForwardSpec = z
 
 const diskSpec = z
   .strictObject({
-    path: path.describe('Image file or block device.'),
+    path: path.optional().describe('Image file or block device. This, or `pool`.'),
+    pool: poolRef.optional().describe('Storage pool of the disk.'),
+    volume: volumeRef
+      .optional()
+      .describe('Volume of `pool`; without it, a new one is named after the domain (`web.qcow2`).'),
     format: z
       .enum(['raw', 'qcow2', 'vmdk', 'vdi', 'vhdx'])
       .optional()
@@ -44,8 +50,15 @@ const diskSpec = z
       .int()
       .min(1)
       .optional()
-      .describe('When there is no such file, create an image of this size in bytes.'),
+      .describe('When there is no such file or volume, create one of this size in bytes.'),
   })
+  .refine(
+    ({ path: file, pool, volume }) =>
+      (file === undefined) !== (pool === undefined) && (volume === undefined || pool !== undefined),
+    {
+      error: 'a disk has a path or a pool, and a volume only with a pool',
+    },
+  )
   .meta({ id: 'DiskSpec' });
 
 const networkSpec = z
@@ -92,8 +105,48 @@ const networkSpec = z
       'A network card: of QEMU itself or passt (`user`), in a virtual network, on a bridge, on an interface of the host by macvtap (`direct`; the host itself does not reach the guest there), or on a `segment`, an Ethernet between guests on this host that needs no rights.',
   });
 
+const imageSpec = z
+  .strictObject({
+    name: imageReference,
+    pool: poolRef.default('default').describe("Where the image and the guest's disk go."),
+    sizeBytes: z
+      .int()
+      .min(1)
+      .default(10 * 1024 ** 3)
+      .describe(
+        "Size of the guest's disk in bytes, which takes space as it is written; at least that of the image.",
+      ),
+    copy: z
+      .enum(['linked', 'full'])
+      .default('linked')
+      .describe('`linked`: only what differs from the image is stored. `full`: the disk depends on nothing.'),
+    user: z
+      .string()
+      .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be a user name')
+      .optional()
+      .describe('Who may log in, and become root by sudo; when not given, the user of the distribution.'),
+    sshKeys: z.array(line(16_384)).max(100).default([]).describe('Public keys, as in authorized_keys.'),
+    passwordHash: line(512).optional().describe('Of crypt(5); without it there is no login by password.'),
+    packages: z.array(line(128)).max(1000).default([]).describe('What to install at the first boot.'),
+    userData: z
+      .string()
+      .min(1)
+      .max(1024 * 1024)
+      .optional()
+      .describe('The whole user-data for cloud-init, in place of user, keys, password and packages.'),
+  })
+  .meta({
+    id: 'ImageSpec',
+    description: 'A cloud image as the first disk, with a seed for cloud-init (data source NoCloud).',
+  });
+
 export const domainSpec = {
   name: newDomainName,
+  image: imageSpec
+    .optional()
+    .describe(
+      'Boot from a cloud image, which is pulled when it is not here: the disk is volume `NAME.qcow2`, the seed `NAME-seed.iso`. With `transient` and `autodestroy` both are gone with the guest.',
+    ),
   memoryBytes: z
     .int()
     .min(1024 * 1024)

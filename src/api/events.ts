@@ -6,6 +6,7 @@ import { jobMeasure, jobObject } from './jobs.ts';
 import { event, method } from './method.ts';
 import { lease, networkIdentity, networkRef } from './network-objects.ts';
 import { filterIdentity } from './nwfilter.ts';
+import { poolIdentity, poolRef } from './pool-objects.ts';
 import { secretIdentity } from './secret.ts';
 
 const since = '0.1.0';
@@ -334,11 +335,74 @@ const nodeDeviceEvents = [
   }),
 ] as const;
 
+const pool = { pool: poolIdentity };
+const volume = { ...pool, volume: z.string().describe('Name of the volume.') };
+
+const poolEvents = [
+  event({
+    name: 'pool.defined',
+    since,
+    summary: 'A storage pool was stored.',
+    payload: z.object({ ...pool, isNew: z.boolean() }),
+  }),
+  event({
+    name: 'pool.undefined',
+    since,
+    summary: 'A stored pool was forgotten.',
+    payload: z.object(pool),
+  }),
+  event({ name: 'pool.started', since, summary: 'A pool is active.', payload: z.object(pool) }),
+  event({ name: 'pool.stopped', since, summary: 'A pool is not active any more.', payload: z.object(pool) }),
+  event({
+    name: 'pool.built',
+    since,
+    summary: 'The directory, file system or volume group of a pool was made.',
+    payload: z.object(pool),
+  }),
+  event({
+    name: 'pool.deleted',
+    since,
+    summary: 'What a pool was built on was taken away.',
+    payload: z.object(pool),
+  }),
+  event({
+    name: 'pool.refreshed',
+    since,
+    summary: 'The list of volumes of a pool was read anew, or volumes came or went.',
+    payload: z.object({ ...pool, added: z.int(), removed: z.int(), changed: z.int() }),
+  }),
+  event({
+    name: 'pool.quarantined',
+    since,
+    summary: 'A stored pool could not be read and was put aside.',
+    payload: z.object({
+      file: z.string(),
+      reason: z.string(),
+      name: z.string().nullable(),
+      uuid: z.string().nullable(),
+    }),
+  }),
+  event({
+    name: 'volume.created',
+    since,
+    summary: 'A volume is there, made by us or by hand.',
+    payload: z.object(volume),
+  }),
+  event({ name: 'volume.deleted', since, summary: 'A volume is gone.', payload: z.object(volume) }),
+  event({
+    name: 'volume.changed',
+    since,
+    summary: 'A volume has another size, format, owner, mode or image below.',
+    payload: z.object(volume),
+  }),
+] as const;
+
 /** Every event, in the order of the documents. */
 export const eventDeclarations = [
   ...domainEvents,
   ...jobEvents,
   ...networkEvents,
+  ...poolEvents,
   ...secretEvents,
   ...filterEvents,
   ...nodeDeviceEvents,
@@ -368,11 +432,21 @@ const eventNames = eventDeclarations.map((declaration) => declaration.name) as [
 
 /** What `event.subscribe` takes for `events`: a name, or a group. */
 const eventPattern = z
-  .enum([...eventNames, 'domain.*', 'job.*', 'network.*', 'secret.*', 'nwfilter.*', 'node-device.*'])
+  .enum([
+    ...eventNames,
+    'domain.*',
+    'job.*',
+    'network.*',
+    'pool.*',
+    'volume.*',
+    'secret.*',
+    'nwfilter.*',
+    'node-device.*',
+  ])
   .meta({
     id: 'EventPattern',
     description:
-      'Name of an event, or a kind of events: `domain.*`, `job.*`, `network.*`, `secret.*`, `nwfilter.*`, `node-device.*`.',
+      'Name of an event, or a kind of events: `domain.*`, `job.*`, `network.*`, `pool.*`, `volume.*`, `secret.*`, `nwfilter.*`, `node-device.*`.',
   });
 
 export type EventPattern = z.output<typeof eventPattern>;
@@ -414,6 +488,12 @@ export const eventMethods = [
         .max(1000)
         .optional()
         .describe('Only events of these networks; together with `domains`, of those and of these.'),
+      pools: z
+        .array(poolRef)
+        .min(1)
+        .max(1000)
+        .optional()
+        .describe('Only events of these pools and their volumes; together with the others, of all of them.'),
     }),
     result: z.object({ subscription: z.string() }),
     errors: ['request.too-large'],

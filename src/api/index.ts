@@ -7,11 +7,15 @@ import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainQueries } from './domain-queries.ts';
 import { eventDeclarations, eventMethods } from './events.ts';
 import { hostMethods } from './host.ts';
+import { imageMethods } from './image.ts';
 import { jobMethods } from './jobs.ts';
 import { networkMethods } from './network.ts';
 import { nodeDeviceMethods } from './node-device.ts';
 import { nwfilterMethods } from './nwfilter.ts';
+import { poolMethods } from './pool.ts';
 import { secretMethods } from './secret.ts';
+import { volumeMethods } from './volume.ts';
+import { volumeTransferMethods } from './volume-transfer.ts';
 
 /** Makes an object of declarations, keyed by name, without a prototype, so that `constructor` is no method. */
 function byName<const T extends readonly { readonly name: string }[]>(
@@ -39,6 +43,10 @@ export const methods = byName([
   ...nodeDeviceMethods,
   ...nwfilterMethods,
   ...secretMethods,
+  ...poolMethods,
+  ...volumeMethods,
+  ...volumeTransferMethods,
+  ...imageMethods,
 ]);
 
 /** Every event, by name. */

@@ -70,6 +70,25 @@ export const errorTable = {
   'network.active': row(1058, 55, 409, 'The operation needs a network that is not active.'),
   'network.transient': row(1059, 55, 409, 'The operation needs a persistent network.'),
   'network.no-metadata': row(1089, 80, 404, 'The network has no metadata of that kind.'),
+  'pool.not-found': row(1100, 49, 404, 'No storage pool has that name or uuid.'),
+  'pool.exists': row(1101, 9, 409, 'Another storage pool has that name, uuid or place.'),
+  'pool.active': row(1102, 55, 409, 'The operation needs a pool that is not active.'),
+  'pool.inactive': row(1103, 55, 409, 'The pool is not active.'),
+  'pool.transient': row(1104, 55, 409, 'The operation needs a persistent pool.'),
+  'pool.busy': row(1105, 68, 409, 'Another job holds the pool.'),
+  'pool.quarantined': row(1106, 55, 409, 'The stored pool cannot be read and was put aside.'),
+  'pool.built': row(1107, 92, 409, 'Something is there already that a build would destroy.'),
+  'pool.failed': row(1108, 38, 500, 'The storage of a pool could not be brought up, taken down or read.'),
+  'pool.unresponsive': row(1109, 38, 504, 'The storage of a pool does not answer.'),
+  'volume.not-found': row(1110, 50, 404, 'No storage volume has that name, path or key.'),
+  'volume.exists': row(1111, 90, 409, 'Another volume of the pool has that name.'),
+  'volume.busy': row(1112, 68, 409, 'Another job holds the volume.'),
+  'volume.in-use': row(1113, 55, 409, 'Something depends on the volume.'),
+  'download.refused': row(1120, 88, 403, 'The URL is not one that may be fetched.'),
+  'download.failed': row(1121, 38, 502, 'A server could not be reached, or did not send the file.'),
+  'download.checksum': row(1122, 38, 422, 'The bytes are not those that the checksum promises.'),
+  'image.not-found': row(1123, 50, 404, 'The catalogue has no image of that name.'),
+  'image.unsafe': row(1124, 67, 422, 'The image names other files, or is encrypted.'),
   'file.not-found': row(1060, 38, 404, 'A file the operation needs is not there.'),
   'file.denied': row(1061, 38, 403, 'A file cannot be opened with the rights at hand.'),
   'file.exists': row(1062, 90, 409, 'A file is in the way.'),
@@ -199,6 +218,9 @@ const fileCodes: Readonly<Record<string, ErrorCode>> = {
 /** Wraps a failed file operation: the errno picks the code, the path and the purpose are told. */
 export function fileError(error: unknown, wanted: string, path: string): VirtError {
   if (error instanceof VirtError) return error;
+  // Whoever called the work off is told that, and nothing of the file that it was at.
+  if (error instanceof Error && error.name === 'AbortError')
+    return new VirtError('operation.aborted', { wanted, reason: 'it was cancelled', cause: error });
   const errno = errnoOf(error);
   const code = (errno !== undefined && fileCodes[errno]) || 'file.failed';
   return new VirtError(code, {

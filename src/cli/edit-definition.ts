@@ -8,7 +8,7 @@ import { confirm } from './prompt.ts';
 
 /** What is edited, and how it is read and stored. */
 export interface Editing {
-  readonly noun: 'domain' | 'network';
+  readonly noun: 'domain' | 'network' | 'pool';
   readonly name: string;
   readonly read: () => Promise<{ readonly xml: string }>;
   /** Stores the text and says so. */

@@ -47,10 +47,13 @@ import {
 import { addEvents } from './commands/events.ts';
 import { addFilter } from './commands/filter.ts';
 import { addHost } from './commands/host.ts';
+import { addImage } from './commands/image.ts';
 import { addJobs } from './commands/job.ts';
 import { addNetwork } from './commands/network.ts';
+import { addPool } from './commands/pool.ts';
 import { addRun } from './commands/run.ts';
 import { addSecret } from './commands/secret.ts';
+import { addVolume } from './commands/volume.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { VERSION } from './version.ts';
 
@@ -137,6 +140,9 @@ function addNouns(program: Command, cli: Cli): void {
   addNetwork(program, cli);
   addFilter(program, cli);
   addSecret(program, cli);
+  addPool(program, cli);
+  addVolume(program, cli);
+  addImage(program, cli);
   addHost(program, cli);
   addJobs(program, cli);
   addDaemon(program, cli);

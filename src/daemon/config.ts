@@ -4,9 +4,26 @@ import * as z from 'zod';
 import { reasonOf, VirtError } from '../base/errors.ts';
 import { readText, statIfPresent } from '../base/files.ts';
 import { logLevels } from '../base/log.ts';
+import { parseUrlRule } from '../storage/download/url.ts';
 
 const seconds = (fallback: number, what: string) =>
   z.number().positive().max(86_400).default(fallback).describe(what);
+
+const urlRule = z
+  .string()
+  .max(1024)
+  .refine((text) => parseUrlRule(text) !== undefined, {
+    message:
+      'must be a scheme (https://), or a scheme, a host and perhaps a directory (https://*.debian.org/cdimage/)',
+  });
+
+const mirror = (of: string) =>
+  z
+    .string()
+    .max(1024)
+    .regex(/^https?:\/\/[^\s?#@*]+$/, 'must be an http or https URL')
+    .optional()
+    .describe(`Server for cloud images of ${of}, with the same layout as its own.`);
 
 /** Settings by section. An unknown section or key is an error: a typing mistake must not be a silent default. */
 export const configSchema = z.strictObject({
@@ -92,6 +109,43 @@ export const configSchema = z.strictObject({
         .max(64)
         .optional()
         .describe('Who the DHCP and DNS servers of networks run as (default: the first of the usual users).'),
+    })
+    .prefault({}),
+  storage: z
+    .strictObject({
+      define_default: z
+        .boolean()
+        .default(true)
+        .describe("Define and start the directory pool 'default' at the first start."),
+      trash_days: z
+        .number()
+        .min(0)
+        .max(3650)
+        .default(7)
+        .describe('How long deleted volumes can be restored; 0: they are gone at once.'),
+      allow_import_urls: z
+        .array(urlRule)
+        .max(256)
+        .default(['https://', 'http://'])
+        .describe(
+          'What `volume.import` may fetch: beginnings of URLs; [] is nothing. Addresses of this host and its link are fetched only where the host stands here by name.',
+        ),
+      import_limit_gib: z
+        .number()
+        .positive()
+        .max(1_048_576)
+        .default(1024)
+        .describe('The largest image that is imported, packed or unpacked, in GiB.'),
+    })
+    .prefault({}),
+  catalogue: z
+    .strictObject({
+      debian: mirror('Debian (https://cloud.debian.org/images/cloud)'),
+      ubuntu: mirror('Ubuntu (https://cloud-images.ubuntu.com/releases)'),
+      fedora: mirror('Fedora (https://dl.fedoraproject.org/pub/fedora/linux/releases)'),
+      alpine: mirror('Alpine Linux (https://dl-cdn.alpinelinux.org/alpine)'),
+      rocky: mirror('Rocky Linux (https://dl.rockylinux.org/pub/rocky)'),
+      arch: mirror('Arch Linux (https://geo.mirror.pkgbuild.com/images)'),
     })
     .prefault({}),
 });

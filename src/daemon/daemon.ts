@@ -6,7 +6,7 @@ import { ensureDirectory } from '../base/files.ts';
 import { createLogger, type Logger, type LogLevel, prettyStream } from '../base/log.ts';
 import { listenFds } from '../base/sd-notify.ts';
 import { listenForUevents } from '../base/uevents.ts';
-import type { HostDeviceProvider, LinkProvider, SecretProvider } from '../drivers/driver.ts';
+import type { HostDeviceProvider, LinkProvider, SecretProvider, VolumeFinder } from '../drivers/driver.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
 import { hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
@@ -25,10 +25,12 @@ import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
 import type { LibvirtServer } from './frontends/libvirt/server.ts';
 import { IdleExit } from './idle-exit.ts';
+import { buildImages } from './images.ts';
 import { openLibvirtDoor } from './libvirt-door.ts';
 import { takeLock } from './lock.ts';
 import { buildNetworking, type Networking } from './networks.ts';
 import { type DaemonPaths, daemonPaths } from './paths.ts';
+import { diskVolumes } from './services/disk-volumes.ts';
 import { DomainService } from './services/domain-service.ts';
 import { EventBus } from './services/events.ts';
 import { listHostDevices } from './services/host-device-list.ts';
@@ -41,6 +43,7 @@ import { SessionLinks } from './services/session-links.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
+import { buildStorage, type Storage } from './storage.ts';
 import { MemoryTidier } from './tidy-memory.ts';
 import { socketGroup, userByName } from './users.ts';
 import { version } from './version.ts';
@@ -95,8 +98,19 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
   });
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
+  const storage = buildStorage({ paths, config, log, events, jobs, domains: () => domains });
   const emulators = emulatorSource(paths, config, log);
-  const driver = await buildDriver({ paths, config, log, host, links, hostDevices, emulators, secrets });
+  const driver = await buildDriver({
+    paths,
+    config,
+    log,
+    host,
+    links,
+    hostDevices,
+    emulators,
+    secrets,
+    volumes: storage.volumes,
+  });
   const facts = await host.facts();
   const nodeDevices = new NodeDeviceService({
     host: { files: hostFiles(), hostName: facts.hostname, hostUuid: facts.uuid.value },
@@ -121,19 +135,26 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],
       neighbours: listNeighbours,
     },
-    host: { arch: facts.arch, logDirectory: paths.guestLogs, kvmProblem: () => kvmProblem(host) },
+    host: {
+      arch: facts.arch,
+      logDirectory: paths.guestLogs,
+      volumes: diskVolumes(storage.service),
+      kvmProblem: () => kvmProblem(host),
+    },
   });
   await secrets.open();
+  const images = buildImages({ paths, config, log, storage: storage.service, domains, hostArch: facts.arch });
   await networking?.open();
   await domains.open();
   await hostDevices.releaseOthers(domains.runningUuids());
   await networking?.sweepLinks(domains.runningUuids());
+  storage.service.open();
 
   let libvirt: LibvirtServer | undefined;
   const clientCount = () => server.clientCount + (libvirt?.clientCount ?? 0);
   const idle = new IdleExit({
     delayMs: idleDelayMs(args, config, paths),
-    isBusy: () => clientCount() > 0 || domains.counts.active > 0,
+    isBusy: () => clientCount() > 0 || domains.counts.active > 0 || jobs.list().length > 0,
     onIdle,
   });
   const tidier = new MemoryTidier(() => clientCount() > 0);
@@ -151,6 +172,8 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       secrets,
       nodeDevices,
       ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
+      storage: storage.service,
+      ...images,
       jobs,
       driver,
       log,
@@ -204,11 +227,13 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     events,
     onClientsChange,
   });
-  events.subscribe((event) => event.event === 'domain.stopped' && idle.look());
+  events.subscribe(
+    (event) => (event.event === 'domain.stopped' || event.event === 'job.ended') && idle.look(),
+  );
   idle.look();
   tidier.look();
   nodeDevices.start();
-  bringUp(networking, domains, paths).catch((error: unknown) =>
+  bringUp(networking, storage, domains, paths).catch((error: unknown) =>
     log.error({ err: error }, 'autostart failed'),
   );
   log.info({ version, mode: paths.mode, root: paths.root, domains: domains.counts }, 'serving');
@@ -224,6 +249,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       await networking?.service.rescan();
       await networking?.nwfilters.rescan();
       await secrets.rescan();
+      await storage.service.rescan();
     },
     stop: async () => {
       idle.stop();
@@ -232,6 +258,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       await Promise.all([server.close(), libvirt?.close()]);
       domains.detach();
       networking?.detach();
+      storage.service.detach();
       log.info('stopped; guests were left as they are');
     },
   };
@@ -243,13 +270,14 @@ async function openSharedDirectories({ root }: DaemonPaths): Promise<void> {
   for (const path of [join(root, 'var'), join(root, 'var/lib')]) await ensureDirectory(path, 0o755);
 }
 
-/** Networks first: guests that are started then find them. */
+/** Networks and storage first: guests that are started then find them. */
 async function bringUp(
   networking: Networking | undefined,
+  storage: Storage,
   domains: DomainService,
   paths: DaemonPaths,
 ): Promise<void> {
-  await networking?.bringUp();
+  await Promise.all([networking?.bringUp(), storage.bringUp()]);
   await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
 }
 
@@ -327,8 +355,9 @@ async function buildDriver(parts: {
   readonly hostDevices: HostDeviceProvider;
   readonly secrets: SecretProvider;
   readonly emulators: EmulatorSource;
+  readonly volumes: VolumeFinder;
 }): Promise<QemuDriver> {
-  const { paths, config, log, host, links, hostDevices, emulators, secrets } = parts;
+  const { paths, config, log, host, links, hostDevices, emulators, secrets, volumes } = parts;
   const { qemu } = config;
   const hostArch = (await host.facts()).arch;
   const user = qemu.user === undefined ? undefined : userByName(qemu.user);
@@ -365,6 +394,7 @@ async function buildDriver(parts: {
     images: { readHeader: readImageHeader },
     hostDevices,
     secrets,
+    volumes,
     ...(links && { links }),
   };
   return new QemuDriver(options);

@@ -40,6 +40,22 @@ export interface DaemonPaths {
   readonly networkStatus: string;
   /** Tells that the network `default` was defined once: who takes it away does not get it back. */
   readonly defaultNetworkMarker: string;
+  /** Stored storage pools, UUID.xml. */
+  readonly pools: string;
+  /** Stored pools that could not be read. */
+  readonly poolQuarantine: string;
+  /** Runtime status of pools, UUID.json. */
+  readonly poolStatus: string;
+  /** Tells that the pool `default` was defined once: who takes it away does not get it back. */
+  readonly defaultPoolMarker: string;
+  /** Of which format each volume is, one file for each place. */
+  readonly volumeFormats: string;
+  /** Headers of volumes, read before. */
+  readonly volumeHeaders: string;
+  /** Images of the catalogue that were pulled, one file for each. */
+  readonly pulledImages: string;
+  /** Where imports wait for pools that are no directories. */
+  readonly importStaging: string;
   /** Configuration and leases of dnsmasq, where libvirt's name service module looks for them. */
   readonly dnsmasq: string;
   /** Stored files that could not be read. */
@@ -103,6 +119,14 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     networkQuarantine: join(base.config, 'quarantine', 'networks'),
     networkStatus: join(base.runtime, 'networks'),
     defaultNetworkMarker: join(base.data, 'default-network-defined'),
+    pools: join(base.config, 'pools'),
+    poolQuarantine: join(base.config, 'quarantine', 'pools'),
+    poolStatus: join(base.runtime, 'pools'),
+    defaultPoolMarker: join(base.data, 'default-pool-defined'),
+    volumeFormats: join(base.data, 'volume-formats'),
+    volumeHeaders: join(base.cache, 'volume-headers'),
+    pulledImages: join(base.data, 'images'),
+    importStaging: join(base.cache, 'imports'),
     dnsmasq: join(base.dataHome, 'libvirt/dnsmasq'),
     quarantine: join(base.config, 'quarantine'),
     status: join(base.runtime, 'status'),

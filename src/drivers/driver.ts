@@ -1,9 +1,13 @@
 /** What the daemon asks of a hypervisor driver, and what a driver asks of the host through the daemon. */
 import type { FileHandle } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import type { BackingStore } from '../model/domain/devices/disk.ts';
 import type { DomainDef } from '../model/domain/domain.ts';
 import type { DomainState } from '../model/domain/state.ts';
 import type { SecretReference } from '../model/secret/secret.ts';
+
+/** Formats of disk images as definitions name them. */
+export type StorageFormat = BackingStore['format']['type'];
 
 /** How a start is wanted. */
 export interface StartOptions {
@@ -283,6 +287,31 @@ export interface ImageReader {
     handle: FileHandle,
     image: { readonly format: string; readonly offsetBytes: number },
   ): Promise<ImageHeader>;
+}
+
+/** Where a volume of a pool is now. */
+export interface VolumePlace {
+  readonly path: string;
+  readonly type: 'file' | 'block';
+  /** What its pool knows of its format, in libvirt's words. */
+  readonly format: StorageFormat | 'iso' | undefined;
+}
+
+/** A file that a running guest has open. */
+export interface HeldFile {
+  readonly path: string;
+  /** Name of the domain. */
+  readonly domain: string;
+}
+
+/** What the driver asks of the storage side: "where is this volume?" (wired in the daemon). */
+export interface VolumeFinder {
+  /** @throws VirtError pool.not-found, pool.inactive, volume.not-found, volume.busy, definition.unsupported */
+  find(volume: { readonly pool: string; readonly volume: string }): Promise<VolumePlace>;
+  /** Refuses files of volumes that are being changed right now. @throws VirtError volume.busy */
+  refuseBusy(paths: readonly string[]): void;
+  /** Which of these files guests other than that one have open, by device and inode. */
+  holders(paths: readonly string[], exceptUuid: string | undefined): Promise<readonly HeldFile[]>;
 }
 
 /** A network device for a guest, made by whoever owns the host's links (net/, wired in daemon/main.ts). */

@@ -5,10 +5,18 @@ import { parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { stateSentence } from '../domains.ts';
+import {
+  addCloudImageOptions,
+  type CloudImage,
+  type CloudImageOptions,
+  cloudImageOf,
+  hasCloudImageOptions,
+} from '../options/cloud-image.ts';
 import { parseDisk } from '../options/disk.ts';
 import { parseDuration } from '../options/duration.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import { parseNetworks } from '../options/network.ts';
+import { watchingImport } from '../watch-import.ts';
 import { type AddCommand, collect } from './command.ts';
 import { attachTo, startWithConsole } from './domain-console.ts';
 import { type WaitGoal, waitFor, waitText } from './domain-inspect.ts';
@@ -32,7 +40,8 @@ export interface HardwareOptions {
   readonly machine?: string;
 }
 
-interface CreateOptions extends HardwareOptions {
+interface CreateOptions extends HardwareOptions, CloudImageOptions {
+  readonly image?: string;
   readonly name: string;
   readonly title?: string;
   readonly description?: string;
@@ -54,7 +63,7 @@ export function addHardwareOptions(command: Command, defaults: { readonly memory
     .option('--vcpus <count>', help('vcpus'), '1')
     .option(
       '--disk <disk>',
-      'path=FILE[,size=10GiB][,format=qcow2|raw][,bus=virtio|scsi|sata|ide|usb][,readonly=yes]: a disk; with a size, a file that is not there is made. May be given several times.',
+      'pool=POOL,size=10GiB, vol=POOL/NAME or path=FILE, each with [,size=10GiB][,format=qcow2|raw][,bus=virtio|scsi|sata|ide|usb][,readonly=yes]: a disk; with a size, one that is not there is made. May be given several times.',
       collect,
     )
     .option('--cdrom <file>', help('cdrom'))
@@ -121,7 +130,11 @@ export const addCreate: AddCommand = (parent, cli) => {
       `${methodSummary('domain.create')} KVM is used where it is usable; else it is emulated, with a warning.`,
     )
     .requiredOption('--name <name>', 'Name of the new domain.');
-  addHardwareOptions(command, { memory: '1GiB' })
+  addHardwareOptions(command, { memory: '1GiB' }).option(
+    '--image <image>',
+    "Cloud image to boot from, like debian:13 ('vireo image search' shows them); its disk becomes volume NAME.qcow2.",
+  );
+  addCloudImageOptions(command)
     .option('--title <text>', 'One line that tells what it is for.')
     .option('--description <text>', 'Longer text about it.')
     .option('--start', help('start'))
@@ -142,6 +155,7 @@ const examples = `
 Examples:
   vireo domain create --name web --memory 2GiB --vcpus 2 \\
     --disk path=/srv/web.qcow2,size=10GiB --cdrom debian.iso --graphics vnc --start
+  vireo domain create --name db --image debian:13 --disk-size 40GiB --start
   vireo domain create --name tiny --kernel vmlinuz --initrd initrd.img --cmdline console=ttyS0 \\
     --network user,forward=tcp:2222:22 --console`;
 
@@ -159,9 +173,11 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
   if (attaches && cli.out.isJson)
     throw badOption('--console', name, 'a console has no JSON form', 'leave --console or --json out');
   const isStarted = options.start === true || transient || wait !== undefined;
+  const cloud = await cloudOf(cli, options);
   const params: CreateParams = {
     name,
     ...hardwareParams(cli, options),
+    ...(cloud && { image: cloud.spec }),
     ...(title !== undefined && { title }),
     ...(description !== undefined && { description }),
     transient,
@@ -170,7 +186,9 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
     start: isStarted && (!attaches || transient),
   };
   await cli.withClient(async (client) => {
-    const result = await client.call('domain.create', params);
+    const make = () => client.call('domain.create', params);
+    const pool = cloud?.spec.pool ?? 'default';
+    const result = cloud ? await watchingImport(cli, client, pool, make) : await make();
     for (const warning of result.warnings) cli.out.warn(warning);
     const { domain } = result;
     if (wait !== undefined && cli.out.isJson) {
@@ -179,9 +197,11 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
       return;
     }
     cli.out.result(
-      result,
+      // For a program there is no other place to read it.
+      { ...result, ...(cloud?.password !== undefined && { password: cloud.password }) },
       () => `Domain '${domain.name}' is made (${domain.uuid}).\n${nextStep(result.domain)}`,
     );
+    if (cloud && result.login !== null) tellLogin(cli, domain.name, result.login, cloud);
     if (wait !== undefined) {
       cli.out.write(waitText(await waitFor(client, domain.uuid, wait, timeoutMs), wait));
     }
@@ -189,6 +209,27 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
     if (domain.active) await attachTo(cli, domain.uuid, {});
     else await startWithConsole(cli, client, { domain: domain.uuid });
   });
+}
+
+/** @throws VirtError request.invalid for options of cloud images without one */
+async function cloudOf(cli: Cli, options: CreateOptions): Promise<CloudImage | undefined> {
+  const { image } = options;
+  if (image !== undefined) return cloudImageOf(cli, image, options, { password: false });
+  if (!hasCloudImageOptions(options)) return undefined;
+  throw badOption('--name', options.name, 'keys, users and disk sizes are for cloud images', 'add --image');
+}
+
+/** How to come in: the password stands nowhere else. */
+function tellLogin(cli: Cli, name: string, user: string, { spec, password, hasKeys }: CloudImage): void {
+  if (spec.userData !== undefined) return;
+  if (password !== undefined)
+    cli.out.note(
+      `Log in at its console ('vireo console ${quoted(name)}') as '${user}', password: ${password}`,
+    );
+  if (hasKeys)
+    cli.out.note(
+      `By SSH: ssh ${user}@ADDRESS; 'vireo show ${quoted(name)}' tells the address when it is up.`,
+    );
 }
 
 function nextStep(

@@ -83,6 +83,7 @@ export const addCreateXml: AddCommand = (parent, cli) => {
 };
 
 interface UndefineOptions {
+  readonly removeStorage?: boolean;
   readonly nvram?: 'keep' | 'remove';
 }
 
@@ -91,18 +92,29 @@ export const addUndefine: AddCommand = (parent, cli) => {
     .command('undefine')
     .summary('forget a definition')
     .description(
-      `${methodSummary('domain.undefine')} A running domain runs on until it stops. Disks are kept.`,
+      `${methodSummary('domain.undefine')} A running domain runs on until it stops. Disks are kept, unless told otherwise.`,
     )
     .argument('<domain...>', 'Names, uuids or ids.')
+    .option('--remove-storage', paramHelp('domain.undefine', 'removeStorage'))
     .addOption(
       new Option('--nvram <what>', paramHelp('domain.undefine', 'nvram')).choices(['keep', 'remove']),
     )
-    .action((names: string[], { nvram }: UndefineOptions) =>
+    .action((names: string[], { nvram, removeStorage = false }: UndefineOptions) =>
       forEachDomain(cli, names, async (client, domain) => {
         const { name, active } = await client.call('domain.get', { domain });
-        await client.call('domain.undefine', { domain, ...(nvram && { nvram }) });
+        const { removed, kept } = await client.call('domain.undefine', {
+          domain,
+          ...(removeStorage && { removeStorage }),
+          ...(nvram && { nvram }),
+        });
+        for (const { path, reason } of kept) cli.out.note(`${path} is kept: ${reason}`);
+        for (const { pool, volume, trash } of removed)
+          cli.out.note(`Volume '${pool}/${volume}' is ${trash === null ? 'gone' : 'in the trash'}.`);
         const rest = active ? '; it runs on until it stops' : '';
-        return { document: { domain: name }, said: `The definition of '${name}' is gone${rest}.` };
+        return {
+          document: { domain: name, removed, kept },
+          said: `The definition of '${name}' is gone${rest}.`,
+        };
       }),
     );
 };

@@ -12,6 +12,7 @@ interface EventsOptions {
   readonly event?: readonly string[];
   readonly domain?: readonly string[];
   readonly network?: readonly string[];
+  readonly pool?: readonly string[];
   readonly count?: string;
   readonly timeout?: string;
 }
@@ -22,6 +23,8 @@ export const eventPatterns: readonly EventPattern[] = [
   'domain.*',
   'job.*',
   'network.*',
+  'pool.*',
+  'volume.*',
   'secret.*',
   'nwfilter.*',
   'node-device.*',
@@ -32,15 +35,16 @@ export const addEvents: AddCommand = (parent, cli) => {
     .command('events')
     .summary('show events as they happen')
     .description(
-      'Shows what happens to domains, networks and other objects, until Ctrl-C. With --json each event is one JSON document on a line of its own.',
+      'Shows what happens to domains, networks, storage and other objects, until Ctrl-C. With --json each event is one JSON document on a line of its own.',
     )
     .option(
       '--event <name>',
-      'Only this event; domain.*, network.*, job.*, secret.*, nwfilter.* and node-device.* are groups. May be given several times.',
+      'Only this event; domain.*, network.*, pool.*, volume.*, job.*, secret.*, nwfilter.* and node-device.* are groups. May be given several times.',
       collect,
     )
     .option('--domain <domain>', 'Only events of this domain. May be given several times.', collect)
     .option('--network <network>', 'Only events of this network. May be given several times.', collect)
+    .option('--pool <pool>', 'Only events of this pool and its volumes. May be given several times.', collect)
     .option('--count <number>', 'End after this many events.')
     .option('--timeout <time>', 'End after this time.')
     .action((options: EventsOptions) => watch(cli, options));
@@ -63,6 +67,7 @@ async function watch(cli: Cli, options: EventsOptions): Promise<void> {
       ...(patterns && { events: patterns }),
       ...(domains.length > 0 && { domains }),
       ...(options.network && { networks: [...options.network] }),
+      ...(options.pool && { pools: [...options.pool] }),
     });
     let isOver = false;
     const end = () => {

@@ -19,6 +19,8 @@ const envelope = new Set([
   'lease',
   'secret',
   'filter',
+  'pool',
+  'volume',
   ...jobParts,
 ]);
 
@@ -49,6 +51,8 @@ export function eventText(event: EventNotification): string {
   else if ('secret' in event) parts.push(secretText(event.secret));
   else if ('filter' in event) parts.push(`'${event.filter.name}'`);
   else if ('device' in event) parts.push(event.device.name);
+  else if ('volume' in event) parts.push(`'${event.pool.name}/${event.volume}'`);
+  else if ('pool' in event) parts.push(`'${event.pool.name}'`);
   for (const [key, value] of Object.entries(event)) {
     if (envelope.has(key) || value === null || value === '') continue;
     if (key === 'device' && typeof value === 'object') continue;

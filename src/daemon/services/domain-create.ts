@@ -4,7 +4,9 @@ import { dirname, extname, join } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import { statIfPresent } from '../../base/files.ts';
 import { buildDomain, type DomainSpec, type SpecFacts } from '../../model/domain/profile.ts';
-import { createImage, type ImageFormat } from '../../storage/qemu-img.ts';
+import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
+import { createImage, type ImageFormat } from '../../storage/images/create.ts';
+import type { DiskVolumes } from './disk-volumes.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
@@ -16,12 +18,17 @@ export interface HostForCreation {
   readonly arch: string;
   /** Where logs of guests lie. */
   readonly logDirectory: string;
+  /** Disks that are volumes of pools. */
+  readonly volumes: DiskVolumes;
   /** Undefined when KVM works; else why not, with the repair. */
   kvmProblem(): Promise<{ readonly reason: string; readonly hint?: string } | undefined>;
 }
 
 export interface DiskRequest {
-  readonly path: string;
+  /** This, or `pool`. */
+  readonly path?: string | undefined;
+  readonly pool?: string | undefined;
+  readonly volume?: string | undefined;
   readonly format?: ImageFormat | undefined;
   readonly bus?: 'virtio' | 'scsi' | 'sata' | 'ide' | 'usb' | undefined;
   readonly readonly: boolean;
@@ -38,6 +45,19 @@ export interface CreateRequest {
   readonly transient: boolean;
   readonly autostart: boolean;
   readonly autodestroyOwner?: object;
+}
+
+/** A domain that is being made. */
+interface Making {
+  readonly name: string;
+  /** How to take away again what was made. */
+  readonly made: (() => Promise<void>)[];
+  readonly warnings: string[];
+}
+
+/** Pools have libvirt's word for it. */
+function volumeFormat(format: ImageFormat | undefined): VolumeFormat | undefined {
+  return format === 'vhdx' ? 'vhd' : format;
 }
 
 export class DomainCreation {
@@ -72,9 +92,11 @@ export class DomainCreation {
       });
     await this.requireFiles(request);
     const virtType = await this.chooseVirtType(request, warnings);
-    const made: string[] = [];
+    const made: (() => Promise<void>)[] = [];
     try {
-      const disks = await Promise.all(request.disks.map((disk) => this.prepareDisk(disk, made)));
+      const disks: DomainSpec['disks'][number][] = [];
+      // One after another: each new volume takes the next free name.
+      for (const disk of request.disks) disks.push(await this.prepareDisk(disk, { name, made, warnings }));
       const facts: SpecFacts = { hostArch: this.host.arch, uid: process.getuid?.() ?? 0 };
       // What the guest prints is kept, so that it can be read when nobody was looking.
       const serialLogPath = join(this.host.logDirectory, `${name}-console.log`);
@@ -90,8 +112,7 @@ export class DomainCreation {
       return { domain, warnings };
     } catch (error) {
       // A domain that was stored but didn't start keeps its images.
-      if (!this.world.registry.withName(name))
-        await Promise.all(made.map((path) => rm(path, { force: true })));
+      if (!this.world.registry.withName(name)) await Promise.all(made.map((undo) => undo()));
       throw error;
     }
   }
@@ -131,25 +152,48 @@ export class DomainCreation {
   }
 
   /** Makes the image when a size is given; else the file must be there. */
-  private async prepareDisk(disk: DiskRequest, made: string[]): Promise<DomainSpec['disks'][number]> {
-    const exists = (await statIfPresent(disk.path)) !== undefined;
-    const format = disk.format ?? formatByName(disk.path, disk.createBytes !== undefined && !exists);
+  private async prepareDisk(disk: DiskRequest, making: Making): Promise<DomainSpec['disks'][number]> {
+    const { path } = disk;
+    if (path === undefined) return this.prepareVolume(disk, making);
+    const exists = (await statIfPresent(path)) !== undefined;
+    const format = disk.format ?? formatByName(path, disk.createBytes !== undefined && !exists);
     if (!exists) {
       if (disk.createBytes === undefined)
         throw new VirtError('file.not-found', {
-          wanted: `use the disk ${disk.path}`,
+          wanted: `use the disk ${path}`,
           reason: 'there is no such file',
           hint: 'give a size to create it',
         });
-      if ((await statIfPresent(dirname(disk.path))) === undefined)
+      if ((await statIfPresent(dirname(path))) === undefined)
         throw new VirtError('file.not-found', {
-          wanted: `create the disk ${disk.path}`,
-          reason: `the directory ${dirname(disk.path)} does not exist`,
+          wanted: `create the disk ${path}`,
+          reason: `the directory ${dirname(path)} does not exist`,
         });
-      made.push(disk.path);
-      await createImage({ path: disk.path, format, sizeBytes: disk.createBytes });
+      making.made.push(() => rm(path, { force: true }));
+      await createImage({ path, format, sizeBytes: disk.createBytes });
     }
-    return { path: disk.path, format, readonly: disk.readonly, ...(disk.bus && { bus: disk.bus }) };
+    return { path, format, readonly: disk.readonly, ...(disk.bus && { bus: disk.bus }) };
+  }
+
+  /** A volume of a pool, made when a size is given and it is not there. */
+  private async prepareVolume(disk: DiskRequest, making: Making): Promise<DomainSpec['disks'][number]> {
+    const { pool = 'default', volume, format, createBytes } = disk;
+    const made = await this.host.volumes.prepare({
+      domain: making.name,
+      pool,
+      volume,
+      format: volumeFormat(format),
+      createBytes,
+    });
+    making.made.push(made.undo);
+    making.warnings.push(...made.warnings);
+    return {
+      path: made.path,
+      volume: { pool: made.pool, name: made.volume },
+      format: made.format === 'iso' ? 'raw' : made.format,
+      readonly: disk.readonly,
+      ...(disk.bus && { bus: disk.bus }),
+    };
   }
 }
 

@@ -1,4 +1,4 @@
-/** Stored definitions of one kind, domains or networks: one file each, durable, readable, and read without parsing XML. */
+/** Stored definitions of one kind (domains, networks, pools): one file each, durable, readable, and read without parsing XML. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ export interface StoredDefinition {
   readonly name: string;
   readonly autostart: boolean;
   readonly xml: string;
-  /** What lists show (services/world.ts, DomainFacts; services/network.ts, NetworkFacts), so that a list parses no XML; absent after an edit by hand. */
+  /** What lists show (DomainFacts, NetworkFacts, PoolFacts in services/), so that a list parses no XML; absent after an edit by hand. */
   readonly facts?: Readonly<Record<string, unknown>>;
   /** Facts of the header that this version doesn't know; written back as they are (an older daemon after a newer). */
   readonly extra?: Readonly<Record<string, unknown>>;
@@ -35,7 +35,7 @@ export interface LoadedDefinitions {
   readonly quarantined: QuarantinedFile[];
 }
 
-type StoredNoun = 'domain' | 'network' | 'secret' | 'network filter';
+type StoredNoun = 'domain' | 'network' | 'pool' | 'secret' | 'network filter';
 
 const FORMAT = 1;
 const MAX_FILE_BYTES = 8 * 1024 * 1024;

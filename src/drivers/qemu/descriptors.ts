@@ -12,6 +12,7 @@ import type { SecretProvider } from '../driver.ts';
 import type { FdNeed } from './argv/types.ts';
 import type { UidRange } from './identity.ts';
 import { openLog } from './log-file.ts';
+import { deniedError } from './path-access.ts';
 
 type Need<K extends FdNeed['kind']> = Extract<FdNeed, { readonly kind: K }>;
 
@@ -151,7 +152,11 @@ async function openChecked(
     handle = await open(need.path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, 0o600);
   } catch (error) {
     if (errnoOf(error) === 'EINVAL' && (flags & constants.O_DIRECT) !== 0) throw noDirect(need, error);
-    throw atPurpose(fileError(error, `open ${need.purpose}`, need.path), need.purpose);
+    const wanted = `open ${need.purpose}`;
+    const isWritten = (flags & (constants.O_RDWR | constants.O_WRONLY)) !== 0;
+    const isDenied = ['EACCES', 'EPERM'].includes(errnoOf(error) ?? '');
+    const denied = isDenied ? await deniedError(need.path, isWritten, wanted, error) : undefined;
+    throw atPurpose(denied ?? fileError(error, wanted, need.path), need.purpose);
   }
   const stat = await handle.stat();
   const isRight = need.device === true ? stat.isBlockDevice() || stat.isCharacterDevice() : stat.isFile();

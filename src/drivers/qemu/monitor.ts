@@ -4,6 +4,7 @@ import type { DetachedProcess } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { QemuCommand } from './argv/types.ts';
 import { isPtyPath } from './console.ts';
+import { imagePaths } from './image-paths.ts';
 import type { Launched } from './launch.ts';
 import { readTail, sinceStart } from './log-file.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
@@ -65,6 +66,8 @@ export async function startFailed(
   hasEnded: boolean,
 ): Promise<VirtError> {
   const said = sinceStart(await readTail(starting.logPath, 8192));
+  const held = isLockFailure(said) ? await heldBy(starting, definition) : undefined;
+  if (held !== undefined) return held;
   const how = hasEnded ? 'QEMU ended before it was ready' : cause.reason;
   return new VirtError('domain.start-failed', {
     wanted: `start '${definition.name}'`,
@@ -72,6 +75,22 @@ export async function startFailed(
     hint: hintFor(said) ?? `see ${starting.logPath}`,
     details: { stderr: said, log: starting.logPath },
     cause,
+  });
+}
+
+const isLockFailure = (said: string): boolean => /Failed to get .*lock/.test(said);
+
+/** Which guest has the image; undefined when none of ours has. */
+async function heldBy(starting: Starting, definition: DomainDef): Promise<VirtError | undefined> {
+  const { volumes } = starting.deps.options;
+  const holders = (await volumes?.holders(imagePaths(definition), definition.uuid)) ?? [];
+  const [first] = holders;
+  if (first === undefined) return undefined;
+  return new VirtError('domain.start-failed', {
+    wanted: `start '${definition.name}'`,
+    reason: `domain '${first.domain}' runs and uses ${first.path}`,
+    hint: 'shut it down, or mark the disk <shareable/> (or <readonly/>) in both',
+    details: { holders },
   });
 }
 
@@ -86,7 +105,7 @@ function withoutStamps(said: string): string {
 
 /** Repairs for what goes wrong most often. */
 function hintFor(said: string): string | undefined {
-  if (/Failed to get .*lock/.test(said))
+  if (isLockFailure(said))
     return 'another guest or program uses one of these disks; shut that down, or mark the disk <shareable/> in both';
   if (/Address already in use/.test(said))
     return 'another program uses that port; choose another, or let it be chosen (autoport)';

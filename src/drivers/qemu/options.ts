@@ -1,7 +1,13 @@
 /** What the QEMU driver is told by the daemon: paths, limits, and the parts of the host it may ask. */
 import type { Logger } from '../../base/log.ts';
 import type { KvmReport } from '../../kvm/report.ts';
-import type { HostDeviceProvider, ImageReader, LinkProvider, SecretProvider } from '../driver.ts';
+import type {
+  HostDeviceProvider,
+  ImageReader,
+  LinkProvider,
+  SecretProvider,
+  VolumeFinder,
+} from '../driver.ts';
 import type { UidRange } from './identity.ts';
 import type { LogLimits } from './log-file.ts';
 import type { QemuCapabilities } from './probe/types.ts';
@@ -70,6 +76,8 @@ export interface QemuDriverOptions {
   readonly secrets?: SecretProvider;
   /** Devices of the host for <hostdev>; absent only in tests that have none. */
   readonly hostDevices?: HostDeviceProvider;
+  /** Absent where there are no pools: then no disk can name a volume. */
+  readonly volumes?: VolumeFinder;
   /** Absent in session mode: then only what needs no host interface works. */
   readonly links?: LinkProvider;
 }

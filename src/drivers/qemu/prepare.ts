@@ -22,6 +22,7 @@ import { defaultNvramPath } from './nvram.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { lookupOf } from './probe/lookup.ts';
 import type { AcceleratorCapabilities, QemuCapabilities } from './probe/types.ts';
+import { withVolumePathsForDisplay } from './volume-sources.ts';
 
 /**
  * The complete definition. Completed again it is the same; what `previous` (the stored definition that this one
@@ -58,23 +59,24 @@ export async function completeDefinition(
  * @throws VirtError definition.unsupported, qemu.missing, qemu.lacks
  */
 export async function checkDefinition(options: QemuDriverOptions, definition: DomainDef): Promise<void> {
-  dryRun(options, definition, await capabilitiesOf(options, definition));
+  await dryRun(options, definition, await capabilitiesOf(options, definition));
 }
 
 /** The command line that a complete definition would be started with. */
-function dryRun(
+async function dryRun(
   options: QemuDriverOptions,
   definition: DomainDef,
   capabilities: QemuCapabilities,
-): QemuCommand {
-  return buildCommand(assignAliases(definition), capabilities, displayContext(options, definition));
+): Promise<QemuCommand> {
+  const placed = await withVolumePathsForDisplay(definition, options.volumes);
+  return buildCommand(assignAliases(placed), capabilities, displayContext(options, definition));
 }
 
 export async function displayCommandLine(
   options: QemuDriverOptions,
   definition: DomainDef,
 ): Promise<string[]> {
-  const command = dryRun(options, definition, await capabilitiesOf(options, definition));
+  const command = await dryRun(options, definition, await capabilitiesOf(options, definition));
   return [command.binary, ...renderArgs(command)];
 }
 

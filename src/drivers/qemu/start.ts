@@ -11,6 +11,7 @@ import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { QemuGuest } from './guest.ts';
 import { rtcAdjustmentOf } from './guest-clock.ts';
+import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
@@ -19,6 +20,7 @@ import { ensureNvram } from './nvram.ts';
 import { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { noteSocket, prepareHost, type StartDeps, type Starting } from './starting.ts';
+import { withVolumeNames, withVolumePaths } from './volume-sources.ts';
 
 /**
  * Starts a guest; `definition` is complete. On return QEMU runs and its vCPUs too, unless `paused`.
@@ -34,13 +36,15 @@ export async function startGuest(
   await using undo = new Undo(options.logger);
   const capabilities = await capabilitiesOf(options, definition);
   if (options.sandbox && !capabilities.sandbox && options.mode === 'system') throw noSandbox(definition);
-  const present = await dropMissingMedia(definition, (path) =>
+  const onDrop = (path: string) =>
     options.logger.warn(
       { domain: definition.name, path },
       'an optional image is missing; starting without it',
-    ),
-  );
+    );
+  const placed = await withVolumePaths(definition, options.volumes, onDrop);
+  const present = await dropMissingMedia(placed, onDrop);
   const chained = numberImages(await followChains(present, options.images));
+  options.volumes?.refuseBusy(imagePaths(chained));
   const complete = await withMtus(withVsockCid(assignAliases(chained)), options.links);
   start.onStep?.('opening disks and links');
   const starting = await prepareHost(deps, undo, complete, domainId);
@@ -59,7 +63,8 @@ export async function startGuest(
   undo.add('close the monitor', () => opened.monitor.close());
   try {
     const record = await recordOf(starting, named, command, context, launched, opened);
-    const guest = await bringUp(starting, named, command, record, launched, opened.monitor, start);
+    const live = withVolumeNames(liveDefinition(named, { ...record, actual: starting.actual }), definition);
+    const guest = await bringUp(starting, named, live, command, record, launched, opened.monitor, start);
     undo.keep();
     return guest;
   } catch (error) {
@@ -72,6 +77,7 @@ export async function startGuest(
 async function bringUp(
   starting: Starting,
   definition: DomainDef,
+  live: DomainDef,
   command: QemuCommand,
   record: GuestRecord,
   launched: Launched,
@@ -83,7 +89,7 @@ async function bringUp(
   await setPasswords(monitor, definition);
   const guest = new QemuGuest({
     record,
-    definition: liveDefinition(definition, { ...record, actual: starting.actual }),
+    definition: live,
     process: GuestProcess.ofChild(launched.child),
     state: { state: 'paused', reason: 'starting up' },
     log: options.logger,

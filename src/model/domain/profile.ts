@@ -12,6 +12,8 @@ export interface SpecDisk {
   readonly format: string;
   readonly bus?: 'virtio' | 'scsi' | 'sata' | 'ide' | 'usb' | undefined;
   readonly readonly?: boolean | undefined;
+  /** It is a volume, which the definition names instead of its path. */
+  readonly volume?: { readonly pool: string; readonly name: string } | undefined;
   readonly deviceType?: 'disk' | 'cdrom' | 'floppy' | undefined;
 }
 

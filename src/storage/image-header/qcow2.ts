@@ -4,7 +4,12 @@ import { badImage, bytesAt, type ImageHeader, nameAt, nameOf, uint64 } from './h
 /** Incompatible feature bit 2: guest data is in an external file. */
 const DATA_FILE_BIT = 1n << 2n;
 
-const extensions = { end: 0, backingFormat: 0xe279_2aca, dataFile: 0x4441_5441 } as const;
+const extensions = {
+  end: 0,
+  backingFormat: 0xe279_2aca,
+  dataFile: 0x4441_5441,
+  bitmaps: 0x2385_2875,
+} as const;
 
 const cryptMethods: Readonly<Record<number, string>> = { 1: 'aes', 2: 'luks' };
 
@@ -34,9 +39,16 @@ function backingOf(start: Buffer, format: string | undefined): ImageHeader['back
   return { name: nameAt(start, offset, start.readUInt32BE(16), 'backing file name'), format };
 }
 
+/** How many bitmaps an image has; undefined when it says nothing of bitmaps. @throws as parseQcow2 */
+export function bitmapsOf(start: Buffer): number | undefined {
+  const isNew = bytesAt(start, 0, V2_LENGTH, 'header').readUInt32BE(4) === 3;
+  return readExtensions(start, isNew ? start.readUInt32BE(100) : V2_LENGTH).bitmaps;
+}
+
 interface Extensions {
   backingFormat?: string;
   dataFile?: string;
+  bitmaps?: number;
 }
 
 /** Type and length of four bytes each, the data, and zeros up to a multiple of 8; type 0 ends the list. */
@@ -52,6 +64,7 @@ function readExtensions(start: Buffer, headerLength: number): Extensions {
     const data = bytesAt(start, at + 8, length, 'list of header extensions');
     if (type === extensions.backingFormat) found.backingFormat = nameOf(data, 'backing format');
     if (type === extensions.dataFile) found.dataFile = nameOf(data, 'data file name');
+    if (type === extensions.bitmaps && length >= 4) found.bitmaps = data.readUInt32BE(0);
     at += 8 + Math.ceil(length / 8) * 8;
   }
 }

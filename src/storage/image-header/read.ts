@@ -42,11 +42,15 @@ export function signatureOf(start: Buffer): string | undefined {
 export function parseImageHeader(start: Buffer, format: string): ImageHeader {
   const parse = parsers[format];
   if (parse === undefined) return {};
-  const signature = signatureOf(start);
   // A fixed VHD has its signature at the end only.
-  const isOther = signature !== format && (format !== 'vpc' || signature !== undefined);
-  if (isOther) throw otherFormat(format, signature);
+  if (format !== 'vpc' || signatureOf(start) !== undefined) needSignature(start, format);
   return parse(start);
+}
+
+/** @throws VirtError definition.unsupported when the beginning does not carry that format's signature */
+export function needSignature(start: Buffer, format: string): void {
+  const signature = signatureOf(start);
+  if (signature !== format) throw otherFormat(format, signature);
 }
 
 function otherFormat(format: string, signature: string | undefined): Error {

@@ -30,7 +30,7 @@ describe('the API', () => {
   it('declares every event with a payload and a sentence', () => {
     for (const declaration of Object.values<EventDeclaration>(events)) {
       expect(declaration.name).toMatch(
-        /^(domain|job|network|secret|nwfilter|node-device)\.[a-z]+(-[a-z]+)*$/,
+        /^(domain|job|network|pool|volume|secret|nwfilter|node-device)\.[a-z]+(-[a-z]+)*$/,
       );
       expect(declaration.summary).toMatch(/^[A-Z].*\.$/);
       expect(declaration.payload.def.type).toBe('object');

@@ -208,7 +208,11 @@ describe('failures', () => {
 describe('create', () => {
   it('sends what the options say, and shows warnings on stderr', async () => {
     daemon.answers = {
-      'domain.create': () => ({ domain: summary('web'), warnings: ['KVM is not usable; emulating'] }),
+      'domain.create': () => ({
+        domain: summary('web'),
+        warnings: ['KVM is not usable; emulating'],
+        login: null,
+      }),
     };
     const line =
       'domain create --name web --memory 2GiB --vcpus 2 --disk path=x.qcow2,size=10GiB --disk /y.raw,bus=sata ' +
@@ -254,6 +258,7 @@ describe('create', () => {
       'domain.create': () => ({
         domain: summary('my web', { active: false, state: 'shutoff', id: null }),
         warnings: [],
+        login: null,
       }),
     };
     const { stdout } = await vireo('create', '--name', 'my web');
@@ -399,7 +404,7 @@ describe('delete', () => {
     daemon.answers = {
       'domain.get': () => details('web', { disks }),
       'domain.destroy': () => ({}),
-      'domain.undefine': () => ({}),
+      'domain.undefine': () => ({ removed: [], kept: [] }),
     };
     const { stdout } = await vireo('delete', '--yes', 'web');
     expect(daemon.asked).toEqual(['domain.get', 'domain.destroy', 'domain.undefine']);
@@ -439,7 +444,11 @@ describe('small verbs', () => {
     [['reboot', 'web', '--mode', 'agent'], 'domain.reboot', { domain: 'web', mode: 'agent' }],
     [['domain', 'reset', 'web'], 'domain.reset', { domain: 'web' }],
     [['domain', 'nmi', 'web'], 'domain.inject-nmi', { domain: 'web' }],
-    [['undefine', 'web', '--nvram', 'keep'], 'domain.undefine', { domain: 'web', nvram: 'keep' }],
+    [
+      ['undefine', 'web', '--nvram', 'keep'],
+      'domain.undefine',
+      { domain: 'web', nvram: 'keep', removeStorage: false },
+    ],
     [['autostart', 'web'], 'domain.set-autostart', { domain: 'web', autostart: true }],
     [['autostart', 'web', '--off'], 'domain.set-autostart', { domain: 'web', autostart: false }],
     [['rename', 'web', 'www'], 'domain.rename', { domain: 'web', name: 'www' }],
@@ -517,7 +526,7 @@ describe('small verbs', () => {
       'domain.reboot': () => ({}),
       'domain.reset': () => ({}),
       'domain.inject-nmi': () => ({}),
-      'domain.undefine': () => ({}),
+      'domain.undefine': () => ({ removed: [], kept: [] }),
       'domain.set-autostart': () => ({}),
       'domain.rename': () => summary('www'),
       'domain.set-title': () => ({}),

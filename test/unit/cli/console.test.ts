@@ -174,7 +174,11 @@ describe('run', () => {
   it('boots a throw-away guest that belongs to the connection, and puts everything away', async () => {
     let guestSocket: Socket | undefined;
     daemon = await FakeDaemon.start({
-      'domain.create': () => ({ domain: summary('run-x', { state: 'paused' }), warnings: ['no KVM'] }),
+      'domain.create': () => ({
+        domain: summary('run-x', { state: 'paused' }),
+        warnings: ['no KVM'],
+        login: null,
+      }),
       'domain.console': (_params: never, socket) => ({
         console: 'serial0',
         after: () => (guestSocket = socket),

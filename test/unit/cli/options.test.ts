@@ -18,6 +18,13 @@ describe('--disk', () => {
 
   it('takes a path alone, relative to where the user is', () => {
     expect(parseDisk('images/a.raw', '/home/me')).toEqual({ path: '/home/me/images/a.raw' });
+    expect(parseDisk('pool=isos,size=1GiB', '/')).toEqual({ pool: 'isos', createBytes: 2 ** 30 });
+    expect(parseDisk('vol=isos/web.qcow2,bus=sata', '/')).toEqual({
+      pool: 'isos',
+      volume: 'web.qcow2',
+      bus: 'sata',
+    });
+    expect(parseDisk('vol=web.qcow2', '/')).toEqual({ pool: 'default', volume: 'web.qcow2' });
   });
 
   it('takes a comma in a path when it is written twice', () => {
@@ -31,7 +38,7 @@ describe('--disk', () => {
   it.each([
     ['', 'a field is empty'],
     ['size=1GiB', 'there is no path'],
-    ['/a,path=/b', 'there are two paths'],
+    ['/a,path=/b', 'more than one path, pool or volume'],
     ['/a,size=10', 'the size has no unit'],
     ['/a,size=1b', 'under one sector'],
     ['/a,size=many', 'not a number'],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { VirtError } from '../../../src/base/errors.ts';
 import { silentLogger } from '../../../src/base/log.ts';
+import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import type { Domain } from '../../../src/daemon/services/domain.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
@@ -13,6 +14,7 @@ import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { code } from '../../support/network-rig.ts';
+import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
 function makeRig() {
@@ -38,7 +40,12 @@ function makeRig() {
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     addresses: { leases: async () => [], neighbours: () => [] },
-    host: { logDirectory: '/nowhere', arch: 'x86_64', kvmProblem: async () => undefined },
+    host: {
+      volumes: diskVolumes(storageRig({ directory: join(directory, 'storage') }).storage),
+      logDirectory: '/nowhere',
+      arch: 'x86_64',
+      kvmProblem: async () => undefined,
+    },
   });
   return { domains, driver, host };
 }

@@ -35,6 +35,7 @@ const queries = [
   'host.interfaces',
   'host.statistics',
   'host.sysinfo',
+  'image.list',
   'job.list',
   'network.get',
   'network.get-metadata',
@@ -47,10 +48,19 @@ const queries = [
   'nwfilter.bindings',
   'nwfilter.list',
   'nwfilter.xml',
+  'pool.capabilities',
+  'pool.get',
+  'pool.list',
+  'pool.xml',
   'rpc.discover',
   'secret.get',
   'secret.list',
   'secret.xml',
+  'volume.find',
+  'volume.get',
+  'volume.list',
+  'volume.trash-list',
+  'volume.xml',
 ];
 
 /** Valid params of every method that needs any. */
@@ -74,6 +84,7 @@ const valid: Readonly<Record<string, object>> = {
   'domain.monitor-command': { domain: 'a', command: 'query-status' },
   'event.unsubscribe': { subscription: 's1' },
   'host.interface-xml': { interface: 'a' },
+  'image.pull': { image: 'debian:13' },
   'job.cancel': { id: 'x-1' },
   'network.define': { xml: '<network/>' },
   'network.create': { name: 'a' },
@@ -95,11 +106,29 @@ const valid: Readonly<Record<string, object>> = {
   'nwfilter.xml': { filter: 'a' },
   'secret.define': { xml: '<secret/>' },
   'secret.set-value': { secret: 'a', value: 'YQ==' },
+  'pool.capabilities': {},
+  'pool.find-sources': { type: 'netfs' },
+  'pool.define': { xml: '<pool/>' },
+  'pool.create': { name: 'a' },
+  'pool.create-xml': { xml: '<pool/>' },
+  'pool.set-autostart': { pool: 'a', autostart: true },
+  'volume.list': { pool: 'a' },
+  'volume.trash-list': {},
+  'volume.find': { path: '/a' },
+  'volume.create': { pool: 'a', name: 'b' },
+  'volume.create-xml': { pool: 'a', xml: '<volume/>' },
+  'volume.import': { pool: 'a', name: 'b', url: 'https://example.org/b' },
+  'volume.import-file': { pool: 'a', name: 'b' },
+  'volume.clone': { pool: 'a', volume: 'b', name: 'c' },
+  'volume.clone-xml': { pool: 'a', volume: 'b', xml: '<volume/>' },
+  'volume.resize': { pool: 'a', volume: 'b', capacityBytes: 1 },
+  'volume.set-format': { pool: 'a', volume: 'b', format: 'raw' },
 };
 
 function paramsOf(name: string): object {
   const [noun = '', verb] = name.split('.');
-  const needsOne = ['domain', 'network', 'secret'].includes(noun) && verb !== 'list';
+  if (noun === 'volume') return valid[name] ?? { pool: 'a', volume: 'b' };
+  const needsOne = ['domain', 'network', 'pool', 'secret'].includes(noun) && verb !== 'list';
   return valid[name] ?? (needsOne ? { [noun]: 'a' } : {});
 }
 

@@ -8,6 +8,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { buildHandlers } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
 import type { DaemonSource } from '../../../src/daemon/frontends/jsonrpc/bind-daemon.ts';
 import type { HostSource } from '../../../src/daemon/frontends/jsonrpc/bind-host.ts';
+import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import type { DatedLease } from '../../../src/daemon/services/guest-addresses.ts';
@@ -17,8 +18,10 @@ import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import type { Neighbour } from '../../../src/net/links/neighbours.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
+import { imageServices } from '../../support/image-services.ts';
 import { makeNodeDevices } from '../../support/node-devices.ts';
 import { makeSecrets } from '../../support/secrets.ts';
+import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from './fake-driver.ts';
 import { startServer } from './support.ts';
 
@@ -110,6 +113,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   const log = silentLogger;
   const events = new EventBus(log);
   const jobs = createJobs(events);
+  const { storage } = storageRig({ directory: join(directory, 'storage') });
   const knowledge: { leases: DatedLease[]; neighbours: Neighbour[] } = { leases: [], neighbours: [] };
   const domains = new DomainService({
     mode: 'system',
@@ -129,6 +133,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     addresses: { leases: async () => knowledge.leases, neighbours: () => knowledge.neighbours },
     host: {
       logDirectory: '/var/log/vireo/qemu',
+      volumes: diskVolumes(storage),
       arch: 'x86_64',
       kvmProblem: () => Promise.resolve({ reason: 'no node', hint: 'load kvm' }),
     },
@@ -138,6 +143,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     ...{ domains, jobs, driver, log, host: hostSource, daemon: daemonSource },
     secrets: makeSecrets(directory, events),
     nodeDevices: makeNodeDevices(events),
+    ...{ storage, ...imageServices({ storage, domains, directory }) },
   });
   const rig = await startServer({ ...options, handlers, events: (listener) => events.subscribe(listener) });
   return { ...rig, driver, directory, knowledge, events, domains, connect: () => connected(rig) };

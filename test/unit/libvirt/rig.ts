@@ -6,6 +6,7 @@ import { onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import type { Engine } from '../../../src/daemon/frontends/libvirt/context.ts';
 import { type LibvirtServer, serveLibvirt } from '../../../src/daemon/frontends/libvirt/server.ts';
+import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import type { HostService } from '../../../src/daemon/services/host-service.ts';
@@ -15,6 +16,7 @@ import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { LibvirtClient } from '../../support/libvirt-client.ts';
+import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
 export interface Rig {
@@ -50,6 +52,7 @@ export function fakeEngine(directory: string) {
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     host: {
+      volumes: diskVolumes(storageRig({ directory: join(directory, 'storage') }).storage),
       logDirectory: '/var/log/vireo/qemu',
       arch: 'x86_64',
       kvmProblem: () => Promise.resolve(undefined),

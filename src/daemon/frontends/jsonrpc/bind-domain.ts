@@ -6,28 +6,37 @@ import type { Logger } from '../../../base/log.ts';
 import type { Interface } from '../../../model/domain/devices/interface.ts';
 import { type DomainDef, parseDomain } from '../../../model/domain/domain.ts';
 import { connectionWarnings } from '../../services/connection-warnings.ts';
+import { removeStorage, storageOf } from '../../services/disk-volumes.ts';
 import type { Domain } from '../../services/domain.ts';
+import type { ImageGuests } from '../../services/domain-image.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { addressSources, hostSideSources } from '../../services/guest-addresses.ts';
 import { startNetworks } from '../../services/network-demand.ts';
 import type { NetworkService } from '../../services/network-service.ts';
+import type { StorageService } from '../../services/storage-service.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
+import { trashedOf } from './storage-shapes.ts';
 
 type DomainMethod = Extract<keyof Handlers, `domain.${string}`>;
 export type DomainHandlers = Pick<Handlers, DomainMethod>;
 
-/** `networks` tell which addresses guests have; a session has none. */
-export function bindDomains(
-  domains: DomainService,
-  networks: NetworkService | undefined,
-  log: Logger,
-): DomainHandlers {
+export interface DomainParts {
+  readonly domains: DomainService;
+  /** They tell which addresses guests have; a session has none. */
+  readonly networks?: NetworkService | undefined;
+  readonly storage: StorageService;
+  readonly imageGuests: ImageGuests;
+  readonly log: Logger;
+}
+
+export function bindDomains(parts: DomainParts): DomainHandlers {
+  const { domains, networks, log } = parts;
   return {
     ...bindQueries(domains, networks),
-    ...bindDefinitions(domains, networks, log),
+    ...bindDefinitions(parts),
     ...bindChanges(domains),
     ...bindLifecycle(domains, networks, log),
     ...bindControls(domains),
@@ -118,7 +127,18 @@ async function withLeasedAddress(
   return lease === undefined ? nic : { ...nic, address: lease.address };
 }
 
-function bindDefinitions(domains: DomainService, networks: NetworkService | undefined, log: Logger) {
+/** @throws VirtError domain.active */
+function disksToRemove(domains: DomainService, storage: StorageService, domain: Domain) {
+  if (domain.isActive)
+    throw new VirtError('domain.active', {
+      wanted: `delete the disks of domain '${domain.name}'`,
+      reason: 'the domain runs',
+      hint: 'shut it down first',
+    });
+  return storageOf(storage, domains.definitions.definition(domain, { inactive: true }));
+}
+
+function bindDefinitions({ domains, networks, storage, imageGuests, log }: DomainParts) {
   return {
     // A client that leaves does not stop what it asked for: it may not have seen the answer, and asks again.
     'domain.define': async ({ xml, strict, startAfter }) => {
@@ -128,16 +148,32 @@ function bindDefinitions(domains: DomainService, networks: NetworkService | unde
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
       return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
     },
-    'domain.undefine': async ({ domain, nvram }) => {
-      await domains.definitions.undefine(find(domains, domain), nvram === undefined ? {} : { nvram });
-      return {};
+    'domain.undefine': async ({ domain, nvram, removeStorage: removes }) => {
+      const found = find(domains, domain);
+      const disks = removes ? disksToRemove(domains, storage, found) : undefined;
+      await domains.definitions.undefine(found, nvram === undefined ? {} : { nvram });
+      if (disks === undefined) return { removed: [], kept: [] };
+      const { removed, kept } = await removeStorage(storage, disks, { keep: true });
+      return {
+        removed: removed.map(({ trash, ...volume }) => ({
+          ...volume,
+          trash: trash ? trashedOf(trash) : null,
+        })),
+        kept: [...kept],
+      };
     },
     'domain.create': async (params, context) => {
       const cards = (params.networks ?? []).flatMap((card) => (card.type === 'network' ? [card.source] : []));
       if (params.start || params.transient) await startNetworks(networks, cards);
-      const created = await domains.creation.create(createRequest(params, networks, context));
+      const { image, ...rest } = params;
+      const request = createRequest(rest, networks, context);
+      const created =
+        image === undefined
+          ? { ...(await domains.creation.create(request)), user: null }
+          : await imageGuests.create(request, image, context.signal);
       if (params.autodestroy) destroyOnClose(domains, context, log);
-      return { domain: summaryOf(domains, created.domain), warnings: created.warnings };
+      const { domain, warnings, user } = created;
+      return { domain: summaryOf(domains, domain), warnings: [...warnings], login: user };
     },
     'domain.create-xml': async ({ xml, strict, paused, autodestroy }, context) => {
       const mode = parseMode(strict);
@@ -158,7 +194,7 @@ function defaultCard(networks: NetworkService | undefined): NetworkParams {
 }
 
 function createRequest(
-  params: Params<'domain.create'>,
+  params: Omit<Params<'domain.create'>, 'image'>,
   service: NetworkService | undefined,
   context: CallContext,
 ) {

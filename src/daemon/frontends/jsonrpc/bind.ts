@@ -1,20 +1,25 @@
 /** All handlers of the JSON-RPC front end, bound to the services behind it. */
 import type { Logger } from '../../../base/log.ts';
 import type { HypervisorDriver } from '../../../drivers/driver.ts';
+import type { ImageGuests } from '../../services/domain-image.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import type { ImageService } from '../../services/images.ts';
 import type { Jobs } from '../../services/jobs.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { NodeDeviceService } from '../../services/node-device-service.ts';
 import type { NwFilterService } from '../../services/nwfilter-service.ts';
 import type { SecretService } from '../../services/secret-service.ts';
+import type { StorageService } from '../../services/storage-service.ts';
 import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
 import { bindDomains } from './bind-domain.ts';
 import { bindHost, type HostSource } from './bind-host.ts';
+import { bindImages } from './bind-image.ts';
 import { bindJobs } from './bind-job.ts';
 import { bindNetworks } from './bind-network.ts';
 import { bindNodeDevices } from './bind-node-device.ts';
 import { bindNwFilters } from './bind-nwfilter.ts';
 import { bindSecrets } from './bind-secret.ts';
+import { bindStorage } from './bind-storage.ts';
 import type { Handlers } from './handlers.ts';
 
 export interface JsonRpcServices {
@@ -27,6 +32,9 @@ export interface JsonRpcServices {
   readonly nwfilters?: NwFilterService | undefined;
   readonly secrets: SecretService;
   readonly nodeDevices: NodeDeviceService;
+  readonly storage: StorageService;
+  readonly images: ImageService;
+  readonly imageGuests: ImageGuests;
   readonly jobs: Jobs;
   readonly host: HostSource;
   readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
@@ -38,11 +46,13 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
   return {
     ...bindDaemon(services.daemon, services.domains),
     ...bindHost(services.host, services.driver),
-    ...bindDomains(services.domains, services.networks, services.log),
+    ...bindDomains(services),
     ...bindNetworks(services.networks, services.waysOut ?? (async () => 'use the system connection')),
     ...bindNwFilters(services.nwfilters),
     ...bindSecrets(services.secrets),
     ...bindNodeDevices(services.nodeDevices),
+    ...bindStorage(services.storage, services.log),
+    ...bindImages(services.storage, services.images, services.log),
     ...bindJobs(services.jobs),
   };
 }

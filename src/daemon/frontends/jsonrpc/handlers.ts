@@ -22,6 +22,7 @@ export interface EventFilter {
   readonly events?: readonly EventPattern[] | undefined;
   readonly domains?: readonly DomainRef[] | undefined;
   readonly networks?: readonly string[] | undefined;
+  readonly pools?: readonly string[] | undefined;
 }
 
 /** What a handler may do with the connection of its caller. */

@@ -24,9 +24,26 @@ function matchesName(event: PublishedEvent, { events }: EventFilter): boolean {
   return events.some((pattern) => pattern === event.event || pattern === group);
 }
 
-function matchesObject(event: PublishedEvent, { domains, networks }: EventFilter): boolean {
-  if (domains === undefined && networks === undefined) return true;
-  return matchesDomain(event, domains ?? []) || matchesNetwork(event, networks ?? []);
+function matchesObject(event: PublishedEvent, { domains, networks, pools }: EventFilter): boolean {
+  if (domains === undefined && networks === undefined && pools === undefined) return true;
+  return (
+    matchesDomain(event, domains ?? []) ||
+    matchesNetwork(event, networks ?? []) ||
+    matchesPool(event, pools ?? [])
+  );
+}
+
+function matchesPool(event: PublishedEvent, pools: readonly string[]): boolean {
+  if (event.event === 'pool.quarantined')
+    return pools.some((ref) => isText(ref, event.name) || isUuid(ref, event.uuid));
+  if ('pool' in event) {
+    const { pool } = event;
+    return pools.some((ref) => isUuid(ref, pool.uuid) || isText(ref, pool.name));
+  }
+  if (!('object' in event)) return false;
+  const { type, name, uuid, pool } = event.object;
+  if (type === 'volume') return pools.some((ref) => isText(ref, pool));
+  return type === 'pool' && pools.some((ref) => isUuid(ref, uuid) || isText(ref, name));
 }
 
 function matchesNetwork(event: PublishedEvent, networks: readonly string[]): boolean {

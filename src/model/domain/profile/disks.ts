@@ -30,7 +30,7 @@ function buildDisk(disk: SpecDisk, board: Board, facts: SpecFacts, names: Map<st
   const bus = busOf(disk, board);
   const isReadonly = disk.readonly === true || device === 'cdrom';
   return {
-    source: sourceOf(disk.path, facts),
+    source: sourceOf(disk, facts),
     device,
     // Freed blocks go back to the host, as the guest would expect of a real disk with TRIM.
     driver: {
@@ -69,7 +69,9 @@ function formatOf(disk: SpecDisk): NonNullable<NonNullable<Disk['driver']>['type
   }
 }
 
-function sourceOf(path: string, facts: SpecFacts): Disk['source'] {
+function sourceOf({ path, volume }: SpecDisk, facts: SpecFacts): Disk['source'] {
+  if (volume !== undefined)
+    return { type: 'volume', pool: volume.pool, volume: volume.name, slices: [], seclabels: [] };
   const isBlock = facts.isBlockDevice?.(path) ?? (path.startsWith('/dev/') && !path.startsWith('/dev/shm/'));
   return isBlock
     ? { type: 'block', dev: path, slices: [], seclabels: [] }

@@ -1,0 +1,416 @@
+/** The storage service over real directories: life cycle, volumes, formats, what others do to the files, restarts. */
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { temporaryVolumePrefix } from '../../../src/model/storage/names.ts';
+import { qcow2 } from '../../support/qcow2-header.ts';
+import { dirPool, plainImages, type StorageRig, storageRig } from '../../support/storage-rig.ts';
+
+/** Old enough to be judged for good. */
+function put(path: string, bytes: Uint8Array | string): void {
+  writeFileSync(path, bytes);
+  const then = new Date(Date.now() - 60_000);
+  utimesSync(path, then, then);
+}
+
+async function started(rig: StorageRig, name = 'p') {
+  const path = rig.place(name);
+  const { pool } = await rig.storage.definitions.define(dirPool(name, path), 'strict');
+  await rig.storage.lifecycle.start(pool);
+  return { pool, path };
+}
+
+const raw = (name: string, bytes = 4096) => ({
+  name,
+  capacityBytes: bytes,
+  allocationBytes: 0,
+  target: { format: { type: 'raw' as const } },
+});
+
+const namesOf = (rig: StorageRig, name = 'p') =>
+  rig.storage.volumes.list(rig.storage.find(name)).map((volume) => volume.name);
+
+describe('pools', () => {
+  it('are defined, started, stopped and forgotten, and each is told', async () => {
+    const rig = storageRig();
+    const { pool } = await started(rig);
+    expect(rig.storage.definitions.xml(pool, { inactive: false })).toMatch(/<capacity unit='bytes'>[1-9]/);
+    await rig.storage.definitions.setAutostart(pool, true);
+    await rig.storage.lifecycle.stop(pool);
+    await rig.storage.definitions.undefine(pool);
+    expect(rig.storage.list()).toEqual([]);
+    const told = rig.events.map(({ event }) => event).filter((event) => event.startsWith('pool.'));
+    expect(told).toEqual(['pool.defined', 'pool.started', 'pool.stopped', 'pool.undefined']);
+  });
+
+  it('are built where nothing is, with mode and parents; deleted only when empty', async () => {
+    const rig = storageRig();
+    const path = join(rig.directory, 'new/images');
+    const { pool } = await rig.storage.definitions.define(
+      `<pool type='dir'><name>p</name><target><path>${path}</path><permissions><mode>0750</mode></permissions></target></pool>`,
+      'strict',
+    );
+    await expect(rig.storage.lifecycle.start(pool)).rejects.toMatchObject({
+      code: 'file.not-found',
+      hint: "'vireo pool build p' makes it",
+    });
+    await rig.storage.lifecycle.build(pool, {});
+    expect(statSync(path).mode & 0o7777).toBe(0o750);
+    await expect(rig.storage.lifecycle.build(pool, { overwrite: true })).rejects.toMatchObject({
+      code: 'request.flags',
+    });
+    put(join(path, 'mine'), 'x');
+    await expect(rig.storage.lifecycle.delete(pool)).rejects.toMatchObject({ code: 'file.exists' });
+    unlinkSync(join(path, 'mine'));
+    await rig.storage.lifecycle.delete(pool);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it('leave a directory that is there as it is', async () => {
+    const rig = storageRig();
+    const path = rig.place('foreign');
+    const before = statSync(path);
+    const { pool } = await rig.storage.definitions.define(
+      `<pool type='dir'><name>p</name><target><path>${path}</path><permissions><mode>0777</mode><owner>1234</owner></permissions></target></pool>`,
+      'strict',
+    );
+    await rig.storage.lifecycle.build(pool, {});
+    expect(statSync(path)).toMatchObject({ mode: before.mode, uid: before.uid });
+  });
+
+  it('do not share a directory or a name', async () => {
+    const rig = storageRig();
+    const { path } = await started(rig);
+    await expect(rig.storage.definitions.define(dirPool('q', `${path}/`), 'strict')).rejects.toMatchObject({
+      code: 'pool.exists',
+    });
+    const uuid = '<uuid>11111111-4f50-4a61-8b72-93a4b5c6d7e8</uuid>';
+    const second = dirPool('p', '/srv/x').replace('<target>', `${uuid}<target>`);
+    await expect(rig.storage.definitions.define(second, 'strict')).rejects.toMatchObject({
+      code: 'pool.exists',
+    });
+  });
+
+  it.each([
+    ['/etc', /directory of the system/],
+    ['/proc/self', /directory of the system/],
+    ['relative/x', /not an absolute path/],
+    ['/srv/../etc', /must not contain/],
+  ])('are not put on %s', async (path, message) => {
+    await expect(storageRig().storage.definitions.define(dirPool('p', path), 'strict')).rejects.toThrow(
+      message,
+    );
+  });
+
+  it('are active again after a restart, with their transient ones; unfinished volumes are gone', async () => {
+    const rig = storageRig();
+    const { path } = await started(rig);
+    const other = rig.place('t');
+    await rig.storage.lifecycle.create(dirPool('t', other), 'strict');
+    put(join(path, `${temporaryVolumePrefix}abc`), 'half');
+    rig.storage.detach();
+    const again = storageRig({ directory: rig.directory });
+    await again.storage.bringUp(join(rig.directory, 'marker'));
+    expect(
+      again.storage.list().map(({ name, isActive, isPersistent }) => [name, isActive, isPersistent]),
+    ).toEqual([
+      ['p', true, true],
+      ['t', true, false],
+    ]);
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  it('that lost their directory meanwhile are told and left off', async () => {
+    const rig = storageRig();
+    const { path } = await started(rig);
+    rig.storage.detach();
+    rmSync(path, { recursive: true });
+    const again = storageRig({ directory: rig.directory });
+    await again.storage.bringUp(join(rig.directory, 'marker'));
+    expect(again.storage.find('p').isActive).toBe(false);
+    expect(again.events).toContainEqual(expect.objectContaining({ event: 'pool.stopped' }));
+  });
+
+  it('are made once as default, and not again when somebody took it away', async () => {
+    const rig = storageRig();
+    const marker = join(rig.directory, 'default-defined');
+    const images = join(rig.directory, 'var/images');
+    const first = () => rig.storage.creation.defineDefault(marker, images);
+    await rig.storage.bringUp(join(rig.directory, 'started'), first);
+    const pool = rig.storage.find('default');
+    expect([pool.isActive, pool.autostart, statSync(images).mode & 0o777]).toEqual([true, true, 0o711]);
+    await rig.storage.lifecycle.stop(pool);
+    await rig.storage.definitions.undefine(pool);
+    await first();
+    expect(rig.storage.list()).toEqual([]);
+  });
+});
+
+describe('what is in a directory', () => {
+  it('is listed without waiting for anybody: files, and links that root put there', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'a.img'), Buffer.alloc(1000));
+    put(join(path, '.hidden'), 'x');
+    put(join(path, 'line\nbreak'), 'x');
+    put(join(rig.directory, 'elsewhere.iso'), 'iso');
+    mkdirSync(join(path, 'directory'));
+    symlinkSync('/nonexistent', join(path, 'dangling'));
+    symlinkSync(join(rig.directory, 'elsewhere.iso'), join(path, 'link.iso'));
+    symlinkSync('loop', join(path, 'loop'));
+    symlinkSync('/dev/zero', join(path, 'zero'));
+    const socket = createServer().listen(join(path, 'socket'));
+    await started(rig);
+    socket.close();
+    expect(namesOf(rig)).toEqual(['a.img', 'link.iso']);
+    // Where others may write, a link says nothing of who put it there.
+    chmodSync(path, 0o777);
+    await rig.storage.lifecycle.refresh(rig.storage.find('p'));
+    expect(namesOf(rig)).toEqual(['a.img']);
+  });
+
+  it('is followed when others change it', async () => {
+    const rig = storageRig();
+    const { path } = await started(rig);
+    put(join(path, 'a'), 'x');
+    await expect.poll(() => namesOf(rig), { timeout: 5000 }).toEqual(['a']);
+    renameSync(join(path, 'a'), join(path, 'b'));
+    await expect.poll(() => namesOf(rig), { timeout: 5000 }).toEqual(['b']);
+    unlinkSync(join(path, 'b'));
+    await expect.poll(() => namesOf(rig), { timeout: 5000 }).toEqual([]);
+    await expect
+      .poll(() => rig.events, { timeout: 5000 })
+      .toContainEqual(expect.objectContaining({ event: 'volume.deleted', volume: 'b' }));
+  });
+});
+
+describe('formats', () => {
+  it('are learnt once: a guest that writes a header into its raw disk changes nothing, also across a restart', async () => {
+    const rig = storageRig();
+    const { pool, path } = await started(rig);
+    await rig.storage.volumeCreation.create(pool, raw('disk.img', 1024));
+    put(join(path, 'found.img'), Buffer.alloc(2048));
+    await rig.storage.lifecycle.refresh(pool);
+    for (const name of ['disk.img', 'found.img']) put(join(path, name), qcow2({ backing: 'found.img' }));
+    await rig.storage.lifecycle.refresh(pool);
+    const formats = (one: StorageRig) =>
+      one.storage.volumes
+        .list(one.storage.find('p'))
+        .map(({ name, format, backing }) => [name, format, backing]);
+    const wanted = [
+      ['disk.img', 'raw', undefined],
+      ['found.img', 'raw', undefined],
+    ];
+    expect(formats(rig)).toEqual(wanted);
+    rig.storage.detach();
+    const again = storageRig({ directory: rig.directory });
+    await again.storage.bringUp(join(rig.directory, 'marker'));
+    expect(formats(again)).toEqual(wanted);
+    // Renamed by hand, and the pool defined anew: still the same file in the same place.
+    renameSync(join(path, 'disk.img'), join(path, 'renamed.qcow2'));
+    const other = again.storage.find('p');
+    await again.storage.lifecycle.stop(other);
+    await again.storage.definitions.undefine(other);
+    await again.storage.definitions.define(dirPool('p', path), 'strict');
+    await again.storage.lifecycle.start(again.storage.find('p'));
+    expect(formats(again)).toEqual([
+      ['found.img', 'raw', undefined],
+      ['renamed.qcow2', 'raw', undefined],
+    ]);
+  });
+
+  it("are those of a domain's definition where one uses the file", async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'disk.img'), qcow2());
+    rig.disks.push({
+      domain: { uuid: 'u', name: 'web' },
+      isActive: false,
+      as: 'disk vda',
+      paths: [join(path, 'disk.img')],
+      format: 'raw',
+    });
+    const { pool } = await started(rig);
+    expect(rig.storage.volumes.find(pool, 'disk.img').format).toBe('raw');
+  });
+
+  it('of a file that names another one outside are raw until somebody says otherwise', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'a.qcow2'), qcow2({ backing: '/etc/shadow' }));
+    const { pool } = await started(rig);
+    const found = { pool, volume: rig.storage.volumes.find(pool, 'a.qcow2') };
+    expect(found.volume).toMatchObject({
+      format: 'raw',
+      problem: expect.stringContaining('/etc/shadow') as string,
+    });
+    await expect(
+      rig.storage.volumeCreation.clone(found, pool, { name: 'b', target: {} }),
+    ).rejects.toMatchObject({
+      code: 'definition.unsupported',
+    });
+    await rig.storage.volumeChanges.setFormat(found, 'qcow2');
+    expect(rig.storage.volumes.find(pool, 'a.qcow2')).toMatchObject({
+      format: 'qcow2',
+      capacityBytes: 1_073_741_824,
+      backing: { path: '/etc/shadow' },
+    });
+    // It is what somebody said; the file below it is still not opened.
+    const told = { pool, volume: rig.storage.volumes.find(pool, 'a.qcow2') };
+    await expect(rig.storage.volumeCreation.clone(told, pool, { name: 'b', target: {} })).rejects.toThrow(
+      /in no active pool/,
+    );
+  });
+});
+
+describe('volumes', () => {
+  it('are made, found by path and key, resized, overwritten and deleted', async () => {
+    const rig = storageRig();
+    const { pool, path } = await started(rig);
+    const { volume, warnings } = await rig.storage.volumeCreation.create(pool, raw('a', 8192));
+    expect([volume.capacityBytes, volume.permissions?.mode, warnings]).toEqual([8192, 0o600, []]);
+    expect(rig.storage.volumes.findByPath(`${path}//a`).volume.name).toBe('a');
+    expect(rig.storage.volumes.findByKey(`${path}/a`).volume.name).toBe('a');
+    const found = { pool, volume };
+    const wish = { relative: 'no', allocate: false, shrink: false } as const;
+    await expect(
+      rig.storage.volumeChanges.resize(found, { ...wish, capacityBytes: 4096 }),
+    ).rejects.toMatchObject({ code: 'request.invalid' });
+    expect(
+      (await rig.storage.volumeChanges.resize(found, { ...wish, relative: 'more', capacityBytes: 100 }))
+        .capacityBytes,
+    ).toBe(8292);
+    expect(
+      (await rig.storage.volumeChanges.resize(found, { ...wish, shrink: true, capacityBytes: 4096 }))
+        .capacityBytes,
+    ).toBe(4096);
+    // Holes hold nothing, and stay.
+    writeFileSync(join(path, 'a'), Buffer.alloc(4096, 'secret'));
+    await rig.storage.volumeChanges.wipe(found, 'bsi');
+    expect(readFileSync(join(path, 'a')).every((byte) => byte === 0x7f)).toBe(true);
+    await rig.storage.volumeChanges.delete(found);
+    expect(namesOf(rig)).toEqual([]);
+    expect(() => rig.storage.volumes.find(pool, 'a')).toThrow(/no storage volume/);
+  });
+
+  it.each(['../up', 'a/b', '.hidden', '..', 'a\u0007', ' ', 'x'.repeat(256)])(
+    'are not called %j',
+    async (name) => {
+      const rig = storageRig();
+      const { pool } = await started(rig);
+      const xml = `<volume><name>${name.replace('\u0007', '&#7;')}</name><capacity>1</capacity></volume>`;
+      const options = { mode: 'strict', preallocateMetadata: false } as const;
+      await expect(rig.storage.volumeCreation.createXml(pool, xml, options)).rejects.toThrow();
+      expect(readdirSync(rig.directory).sort()).toEqual(['definitions', 'formats', 'headers', 'p', 'status']);
+    },
+  );
+
+  it('never take the place of a file, a link or a FIFO', async () => {
+    const rig = storageRig();
+    const { pool, path } = await started(rig);
+    put(join(path, 'file'), 'mine');
+    symlinkSync('/nonexistent', join(path, 'dangling'));
+    for (const name of ['file', 'dangling'])
+      await expect(rig.storage.volumeCreation.create(pool, raw(name))).rejects.toMatchObject({
+        code: 'volume.exists',
+      });
+    expect(existsSync('/nonexistent')).toBe(false);
+    expect(readdirSync(path).sort()).toEqual(['dangling', 'file']);
+  });
+
+  it('that fail or are called off leave nothing', async () => {
+    const failing = {
+      ...plainImages,
+      create: async (path: string) => {
+        writeFileSync(path, 'half');
+        throw new Error('broken');
+      },
+    };
+    const rig = storageRig({ images: failing });
+    const { pool, path } = await started(rig);
+    await expect(rig.storage.volumeCreation.create(pool, raw('a'))).rejects.toThrow();
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  it('that others depend on are kept, and the others are named', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'base.img'), Buffer.alloc(4096));
+    put(join(path, 'top.qcow2'), qcow2({ backing: 'base.img' }));
+    const { pool } = await started(rig);
+    const base = { pool, volume: rig.storage.volumes.find(pool, 'base.img') };
+    rig.disks.push({
+      domain: { uuid: 'u', name: 'web' },
+      isActive: true,
+      as: 'disk vda',
+      paths: [join(path, 'top.qcow2')],
+      format: 'qcow2',
+    });
+    await expect(rig.storage.volumeChanges.delete(base)).rejects.toThrow(
+      "domain 'web' (running, below disk vda), volume 'p/top.qcow2' depend on it",
+    );
+    const top = { pool, volume: rig.storage.volumes.find(pool, 'top.qcow2') };
+    await expect(rig.storage.volumeChanges.delete(top)).rejects.toThrow(
+      "domain 'web' (running, disk vda) depends on it",
+    );
+    await expect(
+      rig.storage.volumeCreation.clone(top, pool, { name: 'c', target: {} }),
+    ).rejects.toMatchObject({
+      code: 'volume.in-use',
+    });
+    expect(await rig.storage.volumes.users(base)).toEqual([
+      { type: 'domain', name: 'web', isActive: true, as: ['below disk vda'] },
+      { type: 'volume', name: 'top.qcow2', pool: 'p', isActive: false, as: ['image on top'] },
+    ]);
+  });
+
+  it('need the space that is to be taken, and warn of what is only promised', async () => {
+    const rig = storageRig();
+    const { pool } = await started(rig);
+    const huge = Number.MAX_SAFE_INTEGER;
+    await expect(
+      rig.storage.volumeCreation.create(pool, { ...raw('a', huge), allocationBytes: huge }),
+    ).rejects.toMatchObject({ code: 'file.no-space' });
+    const thin = await rig.storage.volumeCreation.create(pool, { ...raw('b', 2 ** 43) });
+    expect(thin.warnings).toHaveLength(1);
+    truncateSync(thin.volume.path, 0);
+  });
+
+  it('of a copy are what the domain below says, and nothing of a pool that stops meanwhile', async () => {
+    const gate = Promise.withResolvers<void>();
+    const slow = {
+      ...plainImages,
+      copy: async (...args: Parameters<typeof plainImages.copy>) => {
+        await gate.promise;
+        await plainImages.copy(...args);
+      },
+    };
+    const rig = storageRig({ images: slow });
+    const { pool } = await started(rig);
+    const { volume } = await rig.storage.volumeCreation.create(pool, raw('a'));
+    const copy = rig.storage.volumeCreation.clone({ pool, volume }, pool, { name: 'b', target: {} });
+    await expect
+      .poll(() => rig.events.some((event) => event.event === 'job.started' && event.job === 'clone from'))
+      .toBe(true);
+    await expect(rig.storage.lifecycle.stop(pool)).rejects.toMatchObject({ code: 'pool.busy' });
+    gate.resolve();
+    await copy;
+    expect(namesOf(rig)).toEqual(['a', 'b']);
+    await rig.storage.lifecycle.stop(pool);
+  });
+});
