@@ -70,7 +70,10 @@ const catalogueEntry = z
 const imported = {
   volume: volumeSummary,
   bytes: bytes.describe('How many came.'),
-  sha256: z.string().describe('Of what came.'),
+  sha256: z
+    .string()
+    .nullable()
+    .describe('Of what came; null for a file of the client with holes when no checksum was given.'),
   sourceFormat: volumeFormat.describe('What it was.'),
 };
 

@@ -61,10 +61,11 @@ async function importFrom(cli: Cli, source: string, options: ImportOptions): Pro
   );
   const { volume, sourceFormat } = end;
   const from = sourceFormat === volume.format ? '' : ` made of ${sourceFormat}`;
+  const sum = end.sha256 === null ? '' : `SHA-256 of what came: ${end.sha256}\n`;
   cli.out.result(
     end,
     () =>
-      `Volume '${volume.pool}/${volume.name}' is there: ${volume.format}${from}, ${formatBytes(volume.capacityBytes)}, ${volume.path}.\nSHA-256 of what came: ${end.sha256}\n`,
+      `Volume '${volume.pool}/${volume.name}' is there: ${volume.format}${from}, ${formatBytes(volume.capacityBytes)}, ${volume.path}.\n${sum}`,
   );
 }
 

@@ -1,6 +1,6 @@
 /** Imports: volumes whose bytes come from a server or a client, unpacked, looked at, and converted where that is wanted. */
 import { createHash } from 'node:crypto';
-import { copyFile, open, rename, unlink, writeFile } from 'node:fs/promises';
+import { copyFile, type FileHandle, open, rename, unlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { nanoid } from 'nanoid';
@@ -51,7 +51,8 @@ export interface Imported {
   readonly volume: VolumeFacts;
   /** Of what came. */
   readonly bytes: number;
-  readonly sha256: string;
+  /** Undefined for a file with holes whose checksum nobody asked for: hashing terabytes of zeros takes hours. */
+  readonly sha256: string | undefined;
   readonly sourceFormat: VolumeFormat;
 }
 
@@ -78,7 +79,7 @@ interface Importing {
 interface Arrived {
   readonly path: string;
   readonly bytes: number;
-  readonly sha256: string;
+  readonly sha256: string | undefined;
 }
 
 /** Formats that stay as they are when nothing else is wanted: guests run from them, or they are install media. */
@@ -247,17 +248,28 @@ export class VolumeImport {
       // A hole at the end was not written.
       await handle.truncate(bytes);
       job.progress({ step: 'checking' });
-      const algorithm = wish.checksum?.algorithm ?? 'sha256';
-      const hex = await hashFile(path, algorithm, work.signal);
-      if (wish.checksum !== undefined) requireChecksum(wish.checksum, hex, wanted);
-      const sha256 = algorithm === 'sha256' ? hex : await hashFile(path, 'sha256', work.signal);
-      return { path, bytes, sha256 };
+      const { checksum } = wish;
+      if (checksum !== undefined)
+        requireChecksum(checksum, await hashFile(path, checksum.algorithm, work.signal), wanted);
+      return { path, bytes, sha256: await this.sumOf(handle, path, checksum, work.signal) };
     } catch (error) {
       // An abort is told as such by the job.
       throw work.signal.aborted ? error : fileError(error, wanted, path);
     } finally {
       await handle.close();
     }
+  }
+
+  private async sumOf(
+    handle: FileHandle,
+    path: string,
+    checked: ExpectedChecksum | undefined,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    if (checked?.algorithm === 'sha256') return checked.hex;
+    const { size, blocks } = await handle.stat();
+    const hasHoles = blocks * 512 < size;
+    return hasHoles && checked === undefined ? undefined : hashFile(path, 'sha256', signal);
   }
 
   /** Unpacks what came, looks at it, and makes the volume of it. What came is gone afterwards. */

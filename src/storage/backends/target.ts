@@ -1,8 +1,10 @@
 /** The target directory of a pool: made with its mode and owner, never taken from somebody else. */
 import { constants } from 'node:fs';
 import { chmod, mkdir, open, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { statIfPresent } from '../../base/files.ts';
+import { trashDirectory } from '../../model/storage/names.ts';
 import type { CompletePoolDef } from '../../model/storage/pool/pool.ts';
 import { directoryOf } from './directory-volumes.ts';
 
@@ -70,11 +72,22 @@ export async function requireTarget(pool: CompletePoolDef): Promise<void> {
   }
 }
 
+/** An empty trash is ours to take away; one that has something in it keeps the directory. */
+async function removeEmptyTrash(path: string): Promise<void> {
+  try {
+    await rmdir(join(path, trashDirectory));
+  } catch (error) {
+    const isNone = ['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '');
+    if (!isNone) throw error;
+  }
+}
+
 /** Removes the directory of a pool, which must be empty: never what is in it. */
 export async function removeTarget(pool: CompletePoolDef): Promise<void> {
   const path = directoryOf(pool);
   const wanted = `delete pool '${pool.name}'`;
   try {
+    await removeEmptyTrash(path);
     await rmdir(path);
   } catch (error) {
     const errno = errnoOf(error);
@@ -83,7 +96,7 @@ export async function removeTarget(pool: CompletePoolDef): Promise<void> {
       throw new VirtError('file.exists', {
         wanted,
         reason: `its directory ${path} is not empty`,
-        hint: 'delete its volumes first; other files in it are yours to remove',
+        hint: 'delete its volumes and empty its trash first; other files in it are yours to remove',
       });
     throw fileError(error, wanted, path);
   }

@@ -83,6 +83,18 @@ describe('a deleted volume', () => {
     expect(readdirSync(rig.path)).toEqual([]);
   });
 
+  it('keeps its pool from being deleted until the trash is empty', async () => {
+    const rig = await withVolume();
+    await rig.storage.volumeChanges.delete(await rig.make(), { keep: true });
+    await rig.storage.lifecycle.stop(rig.pool);
+    await expect(rig.storage.lifecycle.delete(rig.pool)).rejects.toMatchObject({ code: 'file.exists' });
+    await rig.storage.lifecycle.start(rig.pool);
+    await rig.trash.empty(rig.pool);
+    await rig.storage.lifecycle.stop(rig.pool);
+    await rig.storage.lifecycle.delete(rig.pool);
+    expect(existsSync(rig.path)).toBe(false);
+  });
+
   it('is still there after a restart', async () => {
     const rig = await withVolume();
     await rig.storage.volumeChanges.delete(await rig.make(), { keep: true });

@@ -54,8 +54,8 @@ function wishOf({ checksum, ...wish }: Omit<Params<'volume.import-file'>, 'pool'
   return { ...wish, ...(checksum !== undefined && { checksum: parseChecksum(checksum) }) };
 }
 
-function importedOf(pool: Pool, { volume, ...imported }: Imported): Result<'volume.import'> {
-  return { ...imported, volume: volumeSummaryOf(pool, volume) };
+function importedOf(pool: Pool, { volume, sha256, ...imported }: Imported): Result<'volume.import'> {
+  return { ...imported, sha256: sha256 ?? null, volume: volumeSummaryOf(pool, volume) };
 }
 
 function entryOf({ distribution, version, pulled, ...entry }: CatalogueEntry) {

@@ -6,7 +6,6 @@ import type { VolumeDef } from '../../../model/storage/volume/volume.ts';
 import type { Pool } from '../../services/pool.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import { volumeXml } from '../../services/volume-view.ts';
-import type { FoundVolume } from '../../services/volumes.ts';
 import { bindVolumeTransfers } from './bind-volume-transfer.ts';
 import { quarantinedOf } from './domain-shapes.ts';
 import { poolOf, volumeOf } from './find-storage.ts';
