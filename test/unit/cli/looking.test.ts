@@ -87,7 +87,7 @@ describe('wait', () => {
 
   it('goes with create, which starts the domain then', async () => {
     daemon.answers = {
-      'domain.create': () => ({ domain: summary('web'), warnings: [] }),
+      'domain.create': () => ({ domain: summary('web'), warnings: [], login: null }),
       'domain.wait': () => ({ ...summary('web'), reached: { address: '10.0.0.9', port: null } }),
     };
     const run = await vireo('create', '--name', 'web', '--wait', 'address');

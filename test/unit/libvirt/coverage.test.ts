@@ -1,15 +1,14 @@
 /** Which procedures are answered: docs/libvirt-coverage.md, written from the tables (`vitest -u` rewrites it). */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
+import type { Engine } from '../../../src/daemon/frontends/libvirt/context.ts';
 import { absentHandlers } from '../../../src/daemon/frontends/libvirt/handlers/absent.ts';
 import { buildHandlerTable } from '../../../src/daemon/frontends/libvirt/handlers/table.ts';
 import { wireName } from '../../../src/libvirt/protocol/procedure.ts';
 import { type Program, qemuProgram, remoteProgram } from '../../../src/libvirt/protocol/programs.ts';
 import { fakeEngine } from './rig.ts';
-
-const { engine } = fakeEngine('/nonexistent');
-const table = buildHandlerTable(engine);
-const absent = new Set(Object.keys(absentHandlers(engine)));
 
 interface Row {
   readonly wire: string;
@@ -17,7 +16,9 @@ interface Row {
   readonly state: 'answered' | 'empty' | 'not supported';
 }
 
-function rowsOf(program: Program): Row[] {
+function rowsOf(program: Program, engine: Engine): Row[] {
+  const table = buildHandlerTable(engine);
+  const absent = new Set(Object.keys(absentHandlers(engine)));
   return [...program.byNumber.values()]
     .filter(({ procedure }) => procedure.kind === 'call')
     .map(({ name, procedure }) => {
@@ -52,8 +53,11 @@ function sections(title: string, rows: readonly Row[]): string[] {
 }
 
 it('is as docs/libvirt-coverage.md says', async () => {
-  const remote = rowsOf(remoteProgram);
-  const qemu = rowsOf(qemuProgram);
+  const directory = mkdtempSync(join(tmpdir(), 'vireo-coverage-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const { engine } = fakeEngine(directory);
+  const remote = rowsOf(remoteProgram, engine);
+  const qemu = rowsOf(qemuProgram, engine);
   const count = (state: Row['state']) => [...remote, ...qemu].filter((row) => row.state === state).length;
   const page = [
     "# Coverage of libvirt's protocol",
