@@ -13,6 +13,7 @@ import { describeMachine } from './machine.ts';
 import type { Bench, Measure } from './measurements/bench.ts';
 import { measureCli } from './measurements/cli.ts';
 import { measureDefine } from './measurements/define.ts';
+import { measureLibvirt } from './measurements/libvirt.ts';
 import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
 import { measurePing } from './measurements/ping.ts';
@@ -32,6 +33,7 @@ const groups: Readonly<Record<string, Measure>> = {
   network: measureNetwork,
   'storage-images': measureStorageImages,
   'storage-transfer': measureStorageTransfer,
+  libvirt: measureLibvirt,
 };
 
 const usage = `npm run bench -- [options] [group ...]

@@ -6,7 +6,21 @@
 #   DESTDIR      a tree to install into instead of the running system (packagers): no group is made, nothing started
 #   UNITDIR      where the unit directories system/ and user/ are               PREFIX/lib/systemd or /etc/systemd
 #   VIREO_GROUP  group whose members may use the system daemon                  vireo, else libvirt, else vireo is made
+#
+# With --drop-in Vireo takes libvirtd's place: its names for programs and units, the read-only socket, pid files and logs
+# where libvirt's are, and group libvirt. Files of other packages are never replaced; docs/guide/drop-in.md tells more.
 set -eu
+
+dropin=
+for argument; do
+  case $argument in
+    --drop-in) dropin=1 ;;
+    *)
+      printf 'install-system: there is no option %s\n' "$argument" >&2
+      exit 2
+      ;;
+  esac
+done
 
 PREFIX=${PREFIX:-/usr/local}
 DESTDIR=${DESTDIR:-}
@@ -30,6 +44,13 @@ case $PREFIX$UNITDIR in *[!A-Za-z0-9_./-]*) fail "PREFIX or UNITDIR has a charac
 
 if [ -z "$DESTDIR" ] && [ "$(id -u)" -ne 0 ]; then
   fail "only root can install for the whole system" "sudo npm run install:system (session mode needs no installation: bin/vireo -c qemu:///session)"
+fi
+# A guest of libvirtd's goes on when that is stopped, but nobody could reach it any more.
+if [ -n "$dropin" ] && [ -z "$DESTDIR" ]; then
+  for pidfile in /run/libvirt/qemu/*.pid; do
+    [ -e "${pidfile%.pid}.xml" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null || continue
+    fail "guest '$(basename "$pidfile" .pid)' runs under libvirtd, and cannot change hands while it does" "virsh shutdown all guests, then install again"
+  done
 fi
 node=$source/node_modules/node/bin/node
 [ -x "$node" ] || fail "the packages are not there" "npm ci"
@@ -79,10 +100,34 @@ for program in vireo vireod; do
   ln -sfn "../lib/vireo/bin/$program" "$DESTDIR$PREFIX/bin/$program"
 done
 
+# --- libvirt's names ---
+# A name that another package has stays that package's.
+take_name() {
+  path=$1
+  target=$2
+  mkdir -p "$(dirname "$path")"
+  if [ -e "$path" ] && { [ ! -L "$path" ] || [ "$(readlink -- "$path")" != "$target" ]; }; then
+    say "left as it is: $path (of another package)"
+  else
+    ln -sfn "$target" "$path"
+  fi
+}
+if [ -n "$dropin" ]; then
+  take_name "$DESTDIR$PREFIX/bin/virt-ssh-helper" "../lib/vireo/bin/virt-ssh-helper"
+  for name in libvirtd virtqemud; do
+    take_name "$DESTDIR$PREFIX/sbin/$name" "../lib/vireo/bin/$name"
+    # The path that is compiled into clients, where they look for the daemon of a session.
+    [ "$PREFIX" = /usr ] || take_name "$DESTDIR/usr/sbin/$name" "$libdir/bin/$name"
+  done
+fi
+
 # --- the group of the socket ---
 has_group() { getent group "$1" >/dev/null 2>&1; }
 group=${VIREO_GROUP:-}
-if [ -z "$group" ]; then
+if [ -z "$group" ] && [ -n "$dropin" ]; then
+  # Who may use libvirtd may use what is in its place.
+  group=libvirt
+elif [ -z "$group" ]; then
   group=vireo
   if ! has_group vireo && has_group libvirt; then group=libvirt; fi
 fi
@@ -100,17 +145,52 @@ for scope in system user; do
     chmod 0644 "$DESTDIR$UNITDIR/$scope/$unit"
   done
 done
+if [ -n "$dropin" ]; then
+  for unit in vireod.service vireod.socket; do
+    mkdir -p "$DESTDIR$UNITDIR/system/$unit.d"
+    cp "$source/systemd/drop-in/$unit.d/libvirt.conf" "$DESTDIR$UNITDIR/system/$unit.d/libvirt.conf"
+    chmod 0644 "$DESTDIR$UNITDIR/system/$unit.d/libvirt.conf"
+  done
+  # For unix_auth = "polkit"; libvirt's own package has the same.
+  actions=$DESTDIR/usr/share/polkit-1/actions
+  if [ ! -e "$actions/org.libvirt.unix.policy" ]; then
+    mkdir -p "$actions"
+    cp "$source/systemd/polkit/org.libvirt.unix.policy" "$actions/"
+    chmod 0644 "$actions/org.libvirt.unix.policy"
+  fi
+  config=$DESTDIR/etc/vireo/vireod.toml
+  settings="[daemon]
+socket_group = \"$group\"
+
+[libvirt]
+drop_in = true
+read_only_socket = true"
+  if [ -e "$config" ]; then
+    grep -q '^drop_in = true' "$config" || say "to do: $config is yours and stays; it should say:
+$settings"
+  else
+    mkdir -p -m 0700 "$DESTDIR/etc/vireo"
+    (umask 077 && printf '%s\n' "$settings" >"$config")
+  fi
+fi
 say "installed: $DESTDIR$libdir, commands in $DESTDIR$PREFIX/bin, units in $DESTDIR$UNITDIR"
 
 # --- start ---
 if [ -n "$DESTDIR" ]; then
   say "to do on the target: groupadd --system $group; systemctl daemon-reload; systemctl enable --now vireod.socket vireod.service"
 elif [ -d /run/systemd/system ]; then
+  if [ -n "$dropin" ]; then
+    # Their guests would go on, but there are none (see above).
+    for unit in libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket virtqemud.service virtqemud.socket; do
+      if [ "$(systemctl show -p Id --value "$unit")" = "$unit" ]; then systemctl disable --quiet --now "$unit" 2>/dev/null || true; fi
+    done
+  fi
   systemctl daemon-reload
   systemctl enable --quiet vireod.socket vireod.service
   # A daemon that runs is of the old version; a restart leaves its guests alone.
   systemctl start vireod.socket
   systemctl restart vireod.service
+  [ -z "$dropin" ] || say "what libvirtd knew can come over: vireo adopt libvirt --dry-run"
   say "the daemon runs; members of group '$group' may use it: usermod -aG $group USER"
   say "session daemons start by themselves; their unit is optional: systemctl --user enable --now vireod.socket"
 else

@@ -50,6 +50,9 @@ passt passt
 strace strace
 firewalld firewalld
 dbus-daemon dbus-daemon
+dbus-send dbus-bin
+pkcheck polkitd
+openssl openssl
 zsh zsh
 fish fish
 curl curl
@@ -60,6 +63,10 @@ virtiofsd virtiofsd
 virt-install virtinst
 virsh libvirt-clients
 /usr/lib/python3/dist-packages/libvirt.py python3-libvirt
+perl perl
+sys-virt libsys-virt-perl
+tshark tshark
+libvirt-dissector libvirt-wireshark
 libvirtd libvirt-daemon
 libvirt-qemu-driver libvirt-daemon-driver-qemu
 /usr/share/libvirt/nwfilter/clean-traffic.xml libvirt-daemon-config-nwfilter
@@ -83,6 +90,8 @@ is_there() {
     # Not in PATH anywhere; Debian 12 has it among QEMU's own files.
     virtiofsd) [ -e /usr/lib/qemu/virtiofsd ] || [ -e /usr/libexec/virtiofsd ] ;;
     libvirt-qemu-driver) ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 ;;
+    sys-virt) ls /usr/lib/*/perl5/*/Sys/Virt.pm >/dev/null 2>&1 ;;
+    libvirt-dissector) ls /usr/lib/*/wireshark/plugins/*/epan/libvirt.so >/dev/null 2>&1 ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
   esac

@@ -27,12 +27,24 @@ fi
 for scope in system user; do
   rm -f "$DESTDIR$UNITDIR/$scope/vireod.service" "$DESTDIR$UNITDIR/$scope/vireod.socket"
 done
+for unit in vireod.service vireod.socket; do
+  rm -f "$DESTDIR$UNITDIR/system/$unit.d/libvirt.conf"
+  rmdir "$DESTDIR$UNITDIR/system/$unit.d" 2>/dev/null || true
+done
 if has_systemd; then systemctl daemon-reload; fi
 
 # Only links that are ours: a package's own command of that name stays.
 for program in vireo vireod; do
   link=$DESTDIR$PREFIX/bin/$program
   if [ -L "$link" ] && [ "$(readlink -- "$link")" = "../lib/vireo/bin/$program" ]; then rm -f "$link"; fi
+done
+policy=$DESTDIR/usr/share/polkit-1/actions/org.libvirt.unix.policy
+if [ -e "$policy" ] && cmp -s "$policy" "$DESTDIR$libdir/systemd/polkit/org.libvirt.unix.policy"; then rm -f "$policy"; fi
+drop_name() { if [ -L "$1" ] && [ "$(readlink -- "$1")" = "$2" ]; then rm -f "$1"; fi; }
+drop_name "$DESTDIR$PREFIX/bin/virt-ssh-helper" "../lib/vireo/bin/virt-ssh-helper"
+for name in libvirtd virtqemud; do
+  drop_name "$DESTDIR$PREFIX/sbin/$name" "../lib/vireo/bin/$name"
+  drop_name "$DESTDIR/usr/sbin/$name" "$libdir/bin/$name"
 done
 rm -rf "$DESTDIR$libdir"
 

@@ -64,4 +64,50 @@ export const daemonMethods = [
     result: z.object({ previous: logLevel }),
     errors: [],
   }),
+  method({
+    name: 'daemon.adopt-libvirt',
+    since: '0.1.0',
+    summary: 'Takes over what a libvirtd of this host knew.',
+    description:
+      "Copies domains and networks with their autostart marks, firmware variables and TPM states, and puts metadata of snapshots and checkpoints aside. Nothing is changed at libvirt's, no running guest is touched, and what is here already stays as it is, so it can be done again. One object that cannot come over does not stop the others.",
+    access: 'path',
+    params: z.strictObject({
+      from: z
+        .string()
+        .regex(/^\//, 'is no absolute path')
+        .max(4096)
+        .optional()
+        .describe(
+          "The directory below which libvirt's etc/libvirt and var/lib/libvirt are (default: that of the daemon, usually /); in a session the directory in which libvirt/ is (default: ~/.config).",
+        ),
+      dryRun: z.boolean().default(false).describe('Only tell what would become of each object.'),
+    }),
+    result: z.object({
+      from: z.string().describe('The directory whose definitions were read.'),
+      dryRun: z.boolean(),
+      objects: z.array(
+        z.object({
+          kind: z.enum([
+            'domain',
+            'network',
+            'pool',
+            'secret',
+            'nwfilter',
+            'snapshot',
+            'checkpoint',
+            'managed-save',
+          ]),
+          name: z.string().describe('Of snapshots and checkpoints with the domain: web/clean.'),
+          uuid: z.string().nullable(),
+          outcome: z
+            .enum(['adopted', 'present', 'kept', 'refused', 'later'])
+            .describe(
+              'adopted: came over (or would). present: was here already. kept: put aside for a later version. refused: did not come over. later: there are no such objects here yet.',
+            ),
+          detail: z.string().nullable().describe('Why not, or what to know.'),
+        }),
+      ),
+    }),
+    errors: ['file.denied', 'file.failed'],
+  }),
 ] as const;

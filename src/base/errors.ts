@@ -123,6 +123,12 @@ export const errorTable = {
   'nwfilter.busy': row(1139, 68, 409, 'Another change of network filters is in work.'),
   'node-device.not-found': row(1140, 53, 404, 'The host has no node device of that name.'),
   'host-interface.not-found': row(1141, 57, 404, 'The host has no network interface of that name.'),
+  'hook.refused': row(
+    1110,
+    70,
+    409,
+    'A hook script of the administrator said no, failed, or did not end in time.',
+  ),
   'config.invalid': row(1086, 33, 500, 'The configuration file is wrong.'),
   'stream.failed': row(1087, 38, 500, 'A byte stream broke off.'),
 } as const satisfies Record<string, ErrorRow>;

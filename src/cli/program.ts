@@ -1,6 +1,7 @@
 /** The command tree: every noun and verb, and the short forms of the usual ones. */
 import { Command } from 'commander';
 import type { Cli, GlobalOptions } from './cli.ts';
+import { addAdopt } from './commands/adopt.ts';
 import type { AddCommand } from './commands/command.ts';
 import { addComplete, addCompletion } from './commands/completion.ts';
 import { addCall, addDaemon } from './commands/daemon.ts';
@@ -53,6 +54,7 @@ import { addNetwork } from './commands/network.ts';
 import { addPool } from './commands/pool.ts';
 import { addRun } from './commands/run.ts';
 import { addSecret } from './commands/secret.ts';
+import { addSshHelper } from './commands/ssh-helper.ts';
 import { addVolume } from './commands/volume.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { VERSION } from './version.ts';
@@ -145,12 +147,14 @@ function addNouns(program: Command, cli: Cli): void {
   addImage(program, cli);
   addHost(program, cli);
   addJobs(program, cli);
+  addAdopt(program, cli);
   addDaemon(program, cli);
   addCall(program, cli);
   addCompletion(program, cli);
   program.commandsGroup('Short for vireo domain ...:');
   for (const add of shortVerbs) add(program, cli);
   addComplete(program, cli);
+  addSshHelper(program, cli);
 }
 
 const helpTail = `

@@ -91,6 +91,53 @@ export const configSchema = z.strictObject({
         .boolean()
         .default(false)
         .describe('Also make libvirt-sock-ro, where everybody on the host may look and change nothing.'),
+      drop_in: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Vireo is in libvirtd's place: pid files and logs of guests are also where libvirt's are, and what libvirtd knew is offered once.",
+        ),
+      tls_addresses: z
+        .array(z.string().regex(/^[0-9A-Fa-f.:]+$/, 'is no address'))
+        .max(16)
+        .default([])
+        .describe(
+          'Addresses of this host where clients of other hosts are served by TLS (qemu+tls://); none by default.',
+        ),
+      tls_port: z.number().int().min(1).max(65_535).default(16_514).describe('The port for TLS.'),
+      tls_allowed_names: z
+        .array(z.string().min(1).max(1024))
+        .max(1000)
+        .default([])
+        .describe(
+          "Whose certificates are let in, by distinguished name: 'CN=ann,O=Example', with * for any text. They may do what root may.",
+        ),
+      tls_ca: z.string().default('/etc/pki/CA/cacert.pem').describe('Who signs the certificates of clients.'),
+      tls_crl: z
+        .string()
+        .default('/etc/pki/CA/cacrl.pem')
+        .describe('Certificates that were called back, when the file is there.'),
+      tls_cert: z.string().default('/etc/pki/libvirt/servercert.pem').describe("This host's certificate."),
+      tls_key: z.string().default('/etc/pki/libvirt/private/serverkey.pem').describe('Its key.'),
+      unix_auth: z
+        .enum(['group', 'polkit'])
+        .default('group')
+        .describe(
+          "Who may use libvirt's sockets: the group of the socket, or whoever polkit lets (org.libvirt.unix.manage and .monitor); root always may.",
+        ),
+    })
+    .prefault({}),
+  hooks: z
+    .strictObject({
+      directory: z
+        .string()
+        .max(1024)
+        .regex(/^(\/.*)?$/, 'is no absolute path')
+        .optional()
+        .describe(
+          "Where libvirt's hook scripts are (default: /etc/libvirt/hooks, ~/.config/libvirt/hooks); '' for none.",
+        ),
+      timeout_seconds: seconds(60, 'A script that has not ended by then has failed.'),
     })
     .prefault({}),
   network: z

@@ -1,32 +1,39 @@
 /** Wires all parts into one running daemon: the only place that knows every one of them. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isVirtError, reasonOf, VirtError } from '../base/errors.ts';
 import { MAX_UNIX_PATH } from '../base/ffi.ts';
-import { ensureDirectory } from '../base/files.ts';
+import { ensureDirectory, statIfPresent, writeDurable } from '../base/files.ts';
 import { createLogger, type Logger, type LogLevel, prettyStream } from '../base/log.ts';
 import { listenFds } from '../base/sd-notify.ts';
 import { listenForUevents } from '../base/uevents.ts';
 import type { HostDeviceProvider, LinkProvider, SecretProvider, VolumeFinder } from '../drivers/driver.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
-import { hostDocuments } from '../drivers/qemu/capabilities.ts';
+import { type CapabilitySources, hostDocuments } from '../drivers/qemu/capabilities.ts';
+import { QemuCpuModels } from '../drivers/qemu/cpu-models.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
 import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
 import { defaultTimeouts, type EmulatorSource, type QemuDriverOptions } from '../drivers/qemu/options.ts';
 import { CapabilityCache } from '../drivers/qemu/probe/cache.ts';
 import { emulatorFor } from '../drivers/qemu/probe/find.ts';
+import type { ProbeOptions } from '../drivers/qemu/probe/session.ts';
+import { qemuLogPath } from '../drivers/qemu/starting.ts';
 import { hostFiles } from '../kvm/host-files.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
 import { readImageHeader } from '../storage/image-header/read.ts';
+import { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
+import { libvirtPlaces } from './adopt/libvirt-files.ts';
+import { runningGuests } from './adopt/running.ts';
 import type { DaemonArguments } from './arguments.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
 import { buildHandlers } from './frontends/jsonrpc/bind.ts';
 import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
 import type { LibvirtServer } from './frontends/libvirt/server.ts';
+import { HookRunner } from './hooks/hooks.ts';
 import { IdleExit } from './idle-exit.ts';
 import { buildImages } from './images.ts';
-import { openLibvirtDoor } from './libvirt-door.ts';
+import { openLibvirtDoor, openTlsDoor } from './libvirt-door.ts';
 import { takeLock } from './lock.ts';
 import { buildNetworking, type Networking } from './networks.ts';
 import { type DaemonPaths, daemonPaths } from './paths.ts';
@@ -37,6 +44,8 @@ import { listHostDevices } from './services/host-device-list.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
 import { HostService, stateDirectories } from './services/host-service.ts';
 import { createJobs } from './services/jobs.ts';
+import { leaveTraces } from './services/libvirt-traces.ts';
+import type { NetworkService } from './services/network-service.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
@@ -82,7 +91,13 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   const events = new EventBus(log);
   const jobs = createJobs(events);
   const host = new HostService({ paths, config });
-  const networking = buildNetworking({ paths, config, log, events, jobs, domains: () => domains });
+  const hooks = new HookRunner({
+    directory: hooksDirectory(paths, config),
+    timeoutMs: config.hooks.timeout_seconds * 1000,
+    log,
+  });
+  await hooks.tell({ kind: 'daemon', object: '-', operation: 'start', subOperation: '-', extra: 'start' });
+  const networking = buildNetworking({ paths, config, log, events, jobs, hooks, domains: () => domains });
   const sessionLinks = networking === undefined ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const links = networking?.links ?? sessionLinks;
   const secrets = new SecretService({
@@ -127,6 +142,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     runtime: new RuntimeStore({ directory: paths.status, log }),
     events,
     jobs,
+    hooks,
     log,
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
@@ -149,6 +165,8 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   await hostDevices.releaseOthers(domains.runningUuids());
   await networking?.sweepLinks(domains.runningUuids());
   storage.service.open();
+
+  const adoption = buildAdoption(paths, { domains, networks: networking?.service, log });
 
   let libvirt: LibvirtServer | undefined;
   const clientCount = () => server.clientCount + (libvirt?.clientCount ?? 0);
@@ -184,7 +202,13 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
         interfaces: () => hostInterfaces(domains, networking?.service),
         devices: () => listHostDevices(hostDevices),
         statistics: host,
-        check: ({ signal }) => host.check(guestUids(paths, config), networking?.checked() ?? [], signal),
+        check: async ({ signal }) =>
+          host.check({
+            guestUids: guestUids(paths, config),
+            networks: networking?.checked() ?? [],
+            adoption: await adoption.pending(),
+            signal,
+          }),
       },
       daemon: {
         version,
@@ -204,6 +228,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
         setLogLevel: (level) => {
           log.level = level;
         },
+        adoptLibvirt: (request) => adoption.adopt(request),
       },
     }),
     events: (listener) => events.subscribe(listener),
@@ -220,6 +245,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       networks: networking?.service,
       host,
       driver,
+      cpus: new QemuCpuModels(capabilitySources({ host, emulators, log }), probeOptions(paths, config)),
       emulatorVersion: () => emulatorVersion(emulators, facts.arch),
       hostName: facts.hostname,
       log,
@@ -227,6 +253,8 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     events,
     onClientsChange,
   });
+  const tls = await openTlsDoor(config, libvirt, log);
+  if (config.libvirt.drop_in) await takeLibvirtsPlace({ paths, domains, events, adoption, log });
   events.subscribe(
     (event) => (event.event === 'domain.stopped' || event.event === 'job.ended') && idle.look(),
   );
@@ -241,9 +269,17 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     sockets: {
       jsonrpc: `unix://${paths.socket}`,
       ...(libvirt && { libvirt: `unix://${libvirt.socketPath}` }),
+      ...(tls && { tls: tls.urls.join(',') }),
     },
     log,
     reload: async () => {
+      await hooks.tell({
+        kind: 'daemon',
+        object: '-',
+        operation: 'reload',
+        subOperation: 'begin',
+        extra: 'SIGHUP',
+      });
       await reload(args, paths, log);
       await domains.files.rescan();
       await networking?.service.rescan();
@@ -255,19 +291,27 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       idle.stop();
       tidier.stop();
       nodeDevices.stop();
+      await tls?.close();
       await Promise.all([server.close(), libvirt?.close()]);
       domains.detach();
       networking?.detach();
       storage.service.detach();
+      await hooks.tell({
+        kind: 'daemon',
+        object: '-',
+        operation: 'shutdown',
+        subOperation: '-',
+        extra: 'shutdown',
+      });
       log.info('stopped; guests were left as they are');
     },
   };
 }
 
-/** What others must enter below a root of our own, as they can below /: dnsmasq runs unprivileged. */
+/** What others must enter below a root of our own, as they can below /: dnsmasq runs unprivileged, clients connect. */
 async function openSharedDirectories({ root }: DaemonPaths): Promise<void> {
   if (root === undefined) return;
-  for (const path of [join(root, 'var'), join(root, 'var/lib')]) await ensureDirectory(path, 0o755);
+  for (const path of ['run', 'var', 'var/lib']) await ensureDirectory(join(root, path), 0o755);
 }
 
 /** Networks and storage first: guests that are started then find them. */
@@ -315,10 +359,29 @@ function socketRights(paths: DaemonPaths, config: DaemonConfig): { mode: number;
   return gid === undefined ? { mode: 0o600 } : { mode: 0o660, gid };
 }
 
+function probeOptions(paths: DaemonPaths, config: DaemonConfig): ProbeOptions {
+  return { timeoutMs: config.qemu.probe_timeout_seconds * 1000, runtimeDirectory: paths.runtime };
+}
+
+/** Whom the documents of capabilities ask. */
+function capabilitySources(parts: {
+  readonly host: HostService;
+  readonly emulators: EmulatorSource;
+  readonly log: Logger;
+}): CapabilitySources {
+  const { host, emulators, log } = parts;
+  return {
+    emulators,
+    hostFacts: () => host.facts(),
+    kvmReport: () => host.kvmReport(),
+    firmwareDirectories,
+    log,
+  };
+}
+
 /** The emulators of this host, each asked once for what it can do. */
 function emulatorSource(paths: DaemonPaths, config: DaemonConfig, log: Logger): EmulatorSource {
-  const timeoutMs = config.qemu.probe_timeout_seconds * 1000;
-  const probe = { timeoutMs, runtimeDirectory: paths.runtime };
+  const probe = probeOptions(paths, config);
   const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
   return {
     capabilities: (path) => cache.get(path),
@@ -338,6 +401,12 @@ async function emulatorVersion(emulators: EmulatorSource, arch: string): Promise
   const { path } = await emulatorFor(arch);
   const { major, minor, micro } = (await emulators.capabilities(path)).version;
   return major * 1_000_000 + minor * 1000 + micro;
+}
+
+/** Where the administrator's scripts are; undefined where there are to be none. */
+function hooksDirectory(paths: DaemonPaths, config: DaemonConfig): string | undefined {
+  const configured = config.hooks.directory;
+  return configured === '' ? undefined : (configured ?? paths.hooks);
 }
 
 function idleDelayMs(args: DaemonArguments, config: DaemonConfig, paths: DaemonPaths): number | undefined {
@@ -383,13 +452,7 @@ async function buildDriver(parts: {
     allowCommandLinePassthrough: qemu.allow_command_line,
     logger: log,
     emulators,
-    documents: hostDocuments({
-      emulators,
-      hostFacts: () => host.facts(),
-      kvmReport: () => host.kvmReport(),
-      firmwareDirectories,
-      log,
-    }),
+    documents: hostDocuments(capabilitySources(parts)),
     kvmReport: () => host.kvmReport(),
     images: { readHeader: readImageHeader },
     hostDevices,
@@ -398,6 +461,63 @@ async function buildDriver(parts: {
     ...(links && { links }),
   };
   return new QemuDriver(options);
+}
+
+/** Files where libvirt's are, and once the offer to take over what libvirtd knew. */
+async function takeLibvirtsPlace(parts: {
+  readonly paths: DaemonPaths;
+  readonly domains: DomainService;
+  readonly events: EventBus;
+  readonly adoption: LibvirtAdoption;
+  readonly log: Logger;
+}): Promise<void> {
+  const { paths, domains, events, adoption, log } = parts;
+  await leaveTraces({
+    runDirectory: paths.libvirtRuntime,
+    logDirectory: paths.libvirtLogs,
+    logOf: ({ live }) => live && qemuLogPath(paths.logs, live.guest.definition),
+    domains,
+    subscribe: (listener) => events.subscribe(listener),
+    log,
+  });
+  if ((await statIfPresent(paths.adoptionOffered)) !== undefined) return;
+  const { from, count } = await adoption.pending();
+  if (count > 0)
+    log.warn(
+      { from, count },
+      "libvirtd knew domains and networks that are not here: 'vireo adopt libvirt --dry-run' tells what would come over",
+    );
+  await writeDurable(paths.adoptionOffered, '');
+}
+
+/** Takes over what a libvirtd of this host, or of this user, knew. */
+function buildAdoption(
+  paths: DaemonPaths,
+  parts: {
+    readonly domains: DomainService;
+    readonly networks: NetworkService | undefined;
+    readonly log: Logger;
+  },
+): LibvirtAdoption {
+  const { domains, networks, log } = parts;
+  return new LibvirtAdoption({
+    domains: {
+      service: domains,
+      isKnown: (uuid) => domains.hasUuid(uuid),
+      running: runningGuests,
+      nvram: paths.nvram,
+      tpm: paths.tpm,
+      log,
+    },
+    networks,
+    places: (from) =>
+      libvirtPlaces(paths.mode, paths.root, from, {
+        configHome: dirname(paths.config),
+        runtimeHome: dirname(paths.runtime),
+      }),
+    keep: join(paths.data, 'adopted'),
+    log,
+  });
 }
 
 /** Why guests can't use KVM, undefined when they can. */

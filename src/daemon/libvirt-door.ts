@@ -1,10 +1,57 @@
 /** Opens the front door for libvirt's clients, as the configuration wants it. */
+import { VirtError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 import type { DaemonConfig } from './config.ts';
 import type { Engine } from './frontends/libvirt/context.ts';
+import { type Authority, findPolkit } from './frontends/libvirt/polkit.ts';
 import { type LibvirtServer, serveLibvirt } from './frontends/libvirt/server.ts';
 import { socketDirectory } from './frontends/libvirt/sockets.ts';
+import { serveTls, type TlsDoor } from './frontends/libvirt/tls.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { EventBus } from './services/events.ts';
+
+/** The mode of a socket where polkit decides about whoever connects. */
+const EVERYBODY = 0o666;
+
+/** Undefined where the group of the socket decides: in sessions, by default, and where there is no polkit. */
+async function authorityFor(
+  paths: DaemonPaths,
+  config: DaemonConfig,
+  log: Logger,
+): Promise<Authority | undefined> {
+  if (paths.mode === 'session' || config.libvirt.unix_auth === 'group') return undefined;
+  const found = await findPolkit();
+  if ('authority' in found) return found.authority;
+  log.warn(
+    { reason: found.missing },
+    'polkit cannot be asked; the group of the socket decides who may connect',
+  );
+  return undefined;
+}
+
+/** The way in for other hosts; undefined when it is switched off, as it is by default. @throws VirtError file.*, config.invalid */
+export async function openTlsDoor(
+  config: DaemonConfig,
+  libvirt: LibvirtServer | undefined,
+  log: Logger,
+): Promise<TlsDoor | undefined> {
+  const { tls_addresses: addresses, tls_allowed_names: allowedNames, ...settings } = config.libvirt;
+  if (libvirt === undefined || addresses.length === 0) return undefined;
+  if (allowedNames.length === 0)
+    throw new VirtError('config.invalid', {
+      wanted: 'serve other hosts by TLS',
+      reason: 'libvirt.tls_allowed_names is empty: nobody could come in',
+      hint: "name the certificates, like 'CN=ann,O=Example'; '*' lets in every certificate that tls_ca has signed",
+    });
+  return serveTls({
+    addresses,
+    port: settings.tls_port,
+    files: { ca: settings.tls_ca, cert: settings.tls_cert, key: settings.tls_key, crl: settings.tls_crl },
+    allowedNames,
+    socketPath: libvirt.socketPath,
+    log,
+  });
+}
 
 /** Undefined when it is switched off. @throws VirtError file.*, config.invalid */
 export async function openLibvirtDoor(parts: {
@@ -17,12 +64,14 @@ export async function openLibvirtDoor(parts: {
 }): Promise<LibvirtServer | undefined> {
   const { paths, config, engine, rights, events, onClientsChange } = parts;
   if (!config.libvirt.enabled) return undefined;
+  const authority = await authorityFor(paths, config, engine.log);
   return serveLibvirt({
     mode: paths.mode,
     engine,
     directory: socketDirectory(paths),
     fallbackDirectory: paths.runtime,
-    rights,
+    rights: authority === undefined ? rights : { mode: EVERYBODY },
+    authority,
     readOnlySocket: config.libvirt.read_only_socket,
     subscribe: (listener) => events.subscribe(listener),
     onClientsChange,

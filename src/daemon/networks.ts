@@ -11,6 +11,7 @@ import { linkByName, listLinks } from '../net/links/rtnetlink.ts';
 import { planOf } from '../net/plan-from-definition.ts';
 import { resolverCommands } from '../net/resolved.ts';
 import type { DaemonConfig } from './config.ts';
+import type { Hooks } from './hooks/hooks.ts';
 import type { CheckedNetwork } from './host-check/networks.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { DomainService } from './services/domain-service.ts';
@@ -49,9 +50,10 @@ export function buildNetworking(parts: {
   readonly log: Logger;
   readonly events: EventBus;
   readonly jobs: Jobs;
+  readonly hooks: Hooks;
   readonly domains: () => DomainService;
 }): Networking | undefined {
-  const { paths, config, log, events, jobs, domains } = parts;
+  const { paths, config, log, events, jobs, hooks, domains } = parts;
   if (paths.mode === 'session') return undefined;
   const host = createNetworkHost({
     dnsmasqDirectory: paths.dnsmasq,
@@ -72,6 +74,7 @@ export function buildNetworking(parts: {
     guests: guestDirectory(domains),
     events,
     jobs,
+    hooks,
     log,
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     allowDnsmasqOptions: config.network.allow_dnsmasq_options,

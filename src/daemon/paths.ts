@@ -70,6 +70,13 @@ export interface DaemonPaths {
   readonly tpm: string;
   readonly guestLogs: string;
   readonly capabilityCache: string;
+  /** Scripts of the administrator (in a session: of the user), beside our configuration where libvirt's are. */
+  readonly hooks: string;
+  /** Where libvirt has pid files and logs of its guests; used in its place only. */
+  readonly libvirtRuntime: string;
+  readonly libvirtLogs: string;
+  /** Tells that taking over from libvirtd was offered. */
+  readonly adoptionOffered: string;
   /** Where images made by our create verbs go: libvirt's `default` pool. */
   readonly images: string;
 }
@@ -136,6 +143,10 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     tpm: join(base.data, 'tpm'),
     guestLogs: join(base.logs, 'qemu'),
     capabilityCache: join(base.cache, 'capabilities'),
+    libvirtRuntime: join(base.runtime, '../libvirt/qemu'),
+    libvirtLogs: join(base.logs, '../libvirt/qemu'),
+    adoptionOffered: join(base.data, 'adoption-offered'),
+    hooks: join(base.config, '../libvirt/hooks'),
     images,
   };
 }

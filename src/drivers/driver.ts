@@ -16,6 +16,8 @@ export interface StartOptions {
   readonly signal?: AbortSignal;
   /** Hears what is being done, in words for people. */
   readonly onStep?: (step: string) => void;
+  /** Called when everything is in place but the emulator's process; when it throws, the start has failed with that. */
+  readonly beforeLaunch?: (definition: DomainDef) => Promise<void>;
 }
 
 /**
@@ -201,6 +203,8 @@ export interface LiveGuest {
    * @throws VirtError domain.no-device, qmp.*
    */
   openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number>;
+  /** The same with a connected socket of the caller's, which stays the caller's to close. */
+  addGraphicsClient(index: number, fd: number, options: { readonly skipAuth: boolean }): Promise<void>;
   /**
    * Waits until what the guest printed has reached whoever is connected to its consoles: the kernel drops what is
    * unread when QEMU closes a pseudo terminal. Bounded; returns at once when nobody is connected.
@@ -264,6 +268,35 @@ export interface HypervisorDriver {
     readonly machine?: string;
     readonly virtType?: string;
   }): Promise<string>;
+}
+
+/** Which emulator is meant; what is left out is the host's best. */
+export interface CpuQuery {
+  readonly emulator?: string;
+  readonly arch?: string;
+  readonly machine?: string;
+  readonly virtType?: string;
+}
+
+/** Processors under one emulator and accelerator. Features are in libvirt's names, sorted. */
+export interface CpuWorld {
+  /** All that guests can have here. */
+  readonly hypervisor: readonly string[];
+  readonly models: readonly string[];
+  /** Models that can be used as they are. */
+  readonly usableModels: readonly string[];
+  /** Features by model; models that QEMU does not know, or can't tell of, are missing. */
+  features(models: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
+}
+
+/** CPU models, as the emulators themselves tell of them. */
+export interface CpuModelSource {
+  /** Names of the models of an architecture. @throws VirtError qemu.missing, qemu.probe-failed */
+  names(arch: string): Promise<readonly string[]>;
+  /** @throws VirtError qemu.*, request.invalid, kvm.unusable */
+  world(query: CpuQuery): Promise<CpuWorld>;
+  /** The definition with `host-model` written out as a named model and its features. @throws VirtError qemu.* */
+  expandHostModel(definition: DomainDef): Promise<DomainDef>;
 }
 
 /** What the header of a disk image says of other files; nothing of it is to be trusted. */

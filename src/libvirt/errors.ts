@@ -28,15 +28,20 @@ export const errorNumber = {
   noSecret: 66,
   configUnsupported: 67,
   operationTimeout: 68,
+  hookScriptFailed: 70,
   noDomainSnapshot: 72,
   argumentUnsupported: 74,
   operationAborted: 78,
+  authCancelled: 79,
   noDomainMetadata: 80,
   operationUnsupported: 84,
   agentUnresponsive: 86,
   resourceBusy: 87,
   accessDenied: 88,
   storageVolExist: 90,
+  cpuIncompatible: 91,
+  xmlInvalidSchema: 92,
+  authUnavailable: 94,
   deviceMissing: 99,
   noNwfilterBinding: 101,
   noDomainCheckpoint: 103,
@@ -57,6 +62,7 @@ export const errorDomain = {
   network: 19,
   domainConfig: 20,
   nodeDevice: 22,
+  cpu: 31,
   interface: 26,
   secret: 30,
   nwfilter: 33,
@@ -89,15 +95,20 @@ const leads: Readonly<Record<ErrorNumber, string>> = {
   66: 'Secret not found',
   67: 'unsupported configuration',
   68: 'Timed out during operation',
+  70: 'Hook script execution failed',
   72: 'Domain snapshot not found',
   74: 'argument unsupported',
   78: 'operation aborted',
+  79: 'authentication cancelled',
   80: 'metadata not found',
   84: 'Operation not supported',
   86: 'Guest agent is not responding',
   87: 'resource busy',
   88: 'access denied',
   90: 'storage volume',
+  94: 'authentication unavailable',
+  91: 'the CPU is incompatible with host CPU',
+  92: 'XML document failed to validate against schema',
   99: 'device not found',
   101: 'Network filter binding not found',
   103: 'Domain checkpoint not found',
@@ -111,12 +122,21 @@ export class LibvirtError extends Error {
   readonly domain: ErrorDomain;
   readonly detail: string;
 
-  constructor(number: ErrorNumber, detail: string, domain: ErrorDomain = errorDomain.qemu) {
+  /** True for texts that stand alone, without the number's leading words. */
+  readonly isBare: boolean;
+
+  constructor(
+    number: ErrorNumber,
+    detail: string,
+    domain: ErrorDomain = errorDomain.qemu,
+    { isBare = false }: { readonly isBare?: boolean } = {},
+  ) {
     super(detail);
     this.name = 'LibvirtError';
     this.number = number;
     this.domain = domain;
     this.detail = detail;
+    this.isBare = isBare;
   }
 }
 
@@ -155,7 +175,10 @@ const ERROR_LEVEL = 2;
 
 /** The body of an error reply for anything that was thrown. A bug shows as an internal error, without its text. */
 export function errorBodyOf(error: unknown): ErrorBody {
-  if (error instanceof LibvirtError) return build(error.number, error.domain, error.detail);
+  if (error instanceof LibvirtError)
+    return error.isBare
+      ? withTexts(error.number, error.domain, { form: '%s', text: error.detail, detail: error.detail })
+      : build(error.number, error.domain, error.detail);
   if (error instanceof XdrError)
     return build(errorNumber.rpc, errorDomain.rpc, `Unable to decode message payload: ${error.message}`);
   if (isVirtError(error)) return fromVirtError(error);
@@ -170,8 +193,15 @@ function fromVirtError(error: VirtError): ErrorBody {
   return { ...body, int1: known[errno] ?? -1 };
 }
 
+/** What clients look for, word for word, whoever met the condition. */
+const fixedTexts: Readonly<Partial<Record<ErrorCode, string>>> = {
+  'agent.missing': 'QEMU guest agent is not configured',
+};
+
 /** The reason; of a document with several problems all of them, each with its path. */
-function detailOf({ reason, details }: VirtError): string {
+function detailOf({ code, reason, details }: VirtError): string {
+  const fixed = fixedTexts[code];
+  if (fixed !== undefined) return fixed;
   const problems = details?.['problems'];
   if (!Array.isArray(problems) || problems.length < 2) return reason;
   const more = problems
@@ -181,7 +211,17 @@ function detailOf({ reason, details }: VirtError): string {
 }
 
 function build(number: number, domain: number, detail: string): ErrorBody {
-  const { form, text } = fullText(number, detail);
+  return withTexts(number, domain, { ...fullText(number, detail), detail });
+}
+
+interface Texts {
+  /** `%s` stands for the detail. */
+  readonly form: string;
+  readonly text: string;
+  readonly detail: string;
+}
+
+function withTexts(number: number, domain: number, { form, text, detail }: Texts): ErrorBody {
   return {
     code: number,
     domain,

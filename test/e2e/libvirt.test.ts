@@ -101,7 +101,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], "libvirt's own clients", (
       await said('desc', 'g1', '--live', '--config', '--title', 'a title');
       expect(await said('desc', 'g1', '--config', '--title')).toBe('a title');
       await said('metadata', 'g1', 'urn:x', '--config', '--key', 'k', '--set', '<a/>');
-      expect(await said('metadata', 'g1', 'urn:x', '--config')).toContain('<k:a xmlns:k=');
+      expect(await said('metadata', 'g1', 'urn:x', '--config')).toBe('<a/>');
       expect(await said('qemu-monitor-command', 'g1', '{"execute":"query-status"}')).toContain(
         '"running":true',
       );

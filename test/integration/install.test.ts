@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -16,11 +17,11 @@ import { describeWith } from '../support/needs.ts';
 
 const repository = join(import.meta.dirname, '../..');
 
-describeWith(['root'], 'scripts/install-system.sh', () => {
+describeWith(['root', 'systemctl'], 'scripts/install-system.sh', () => {
   let tree: string;
   const at = (path: string): string => join(tree, path);
-  const script = (name: string, environment: Record<string, string> = {}) =>
-    execa('sh', [join(repository, 'scripts', name)], {
+  const script = (name: string, environment: Record<string, string> = {}, args: readonly string[] = []) =>
+    execa('sh', [join(repository, 'scripts', name), ...args], {
       env: { DESTDIR: tree, ...environment },
       cwd: '/',
       all: true,
@@ -73,11 +74,36 @@ describeWith(['root'], 'scripts/install-system.sh', () => {
     expect(unit).toContain('ExecStart=/opt/vireo/lib/vireo/bin/vireod --mode system\n');
   });
 
+  it("takes libvirt's names with --drop-in, but none that another package has", async () => {
+    mkdirSync(at('usr/sbin'), { recursive: true });
+    writeFileSync(at('usr/sbin/libvirtd'), 'of a package');
+    const { stdout } = await script('install-system.sh', {}, ['--drop-in']);
+    expect(stdout).toMatch(/left as it is: .*\/usr\/sbin\/libvirtd/);
+    expect(readFileSync(at('usr/sbin/libvirtd'), 'utf8')).toBe('of a package');
+    expect(readlinkSync(at('usr/sbin/virtqemud'))).toBe('/usr/local/lib/vireo/bin/virtqemud');
+    const { stdout: version } = await execa(at('usr/local/sbin/libvirtd'), ['--version']);
+    expect(version).toContain('vireod 0.1.0');
+    expect((await execa(at('usr/local/bin/virt-ssh-helper'), ['--version'])).stdout).toContain('0.1.0');
+    const config = readFileSync(at('etc/vireo/vireod.toml'), 'utf8');
+    expect(config).toContain('drop_in = true');
+    expect(config).toContain('socket_group = "libvirt"');
+    // Whoever asks systemd for libvirtd gets Vireo.
+    await execa('systemctl', [`--root=${tree}`, 'enable', 'vireod.service', 'vireod.socket']);
+    for (const [alias, unit] of [
+      ['libvirtd.service', 'vireod.service'],
+      ['virtqemud.socket', 'vireod.socket'],
+    ] as const)
+      expect(readlinkSync(at(`etc/systemd/system/${alias}`))).toContain(unit);
+    rmSync(at('etc/systemd'), { recursive: true });
+  });
+
   it('is undone by uninstall-system.sh, which leaves data and says so', async () => {
     mkdirSync(at('etc/vireo/domains'), { recursive: true });
     const { stdout } = await script('uninstall-system.sh');
     expect(existsSync(at('usr/local/lib/vireo'))).toBe(false);
     expect(readdirSync(at('usr/local/bin'))).toEqual([]);
+    expect(readdirSync(at('usr/local/sbin'))).toEqual([]);
+    expect(readdirSync(at('usr/sbin'))).toEqual(['libvirtd']);
     expect(existsSync(at('usr/local/lib/systemd/system/vireod.service'))).toBe(false);
     expect(existsSync(at('etc/vireo/domains'))).toBe(true);
     expect(stdout).toContain('left as they are');

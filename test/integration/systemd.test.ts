@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -104,6 +105,18 @@ describeWith(['systemd-analyze'], 'systemd units', () => {
     expect(exitCode).toBe(0);
   });
 
+  it("may stand in libvirtd's place", async () => {
+    const units = copyUnits('system');
+    cpSync(join(repository, 'systemd/drop-in'), directory, { recursive: true });
+    const { exitCode, all } = await execa('systemd-analyze', ['verify', '--system', ...units], {
+      all: true,
+      reject: false,
+      env: { XDG_RUNTIME_DIR: directory },
+    });
+    expect(all).toBe('');
+    expect(exitCode).toBe(0);
+  });
+
   it('keep the system daemon at an exposure of at most 6.5', async () => {
     const unit = copyUnits('system').find((path) => path.endsWith('.service')) ?? '';
     const { stdout } = await execa('systemd-analyze', ['security', '--offline=yes', '--no-pager', unit]);
@@ -180,7 +193,10 @@ describeWith(['systemd-socket-activate'], 'socket activation', () => {
     expect(await call(socket, 'daemon.ping')).toEqual({ jsonrpc: '2.0', id: 1, result: {} });
     // systemd-socket-activate became the daemon: the same process.
     expect(await call(socket, 'daemon.info')).toMatchObject({
-      result: { pid: activated.pid, sockets: [{ path: socket }] },
+      result: {
+        pid: activated.pid,
+        sockets: expect.arrayContaining([{ frontend: 'jsonrpc', path: socket }]),
+      },
     });
     // The socket belongs to the manager: it stays for the next start.
     expect(await stop(activated, 'SIGTERM')).toBe(0);

@@ -64,6 +64,11 @@ while True:
     picture += data
 stream.finish()
 
+mine, theirs = socket.socketpair()
+domain.openGraphics(0, theirs.fileno(), 0)
+theirs.close()
+assert mine.recv(12) == b'RFB 003.008\n'
+mine.close()
 display = socket.socket(fileno=domain.openGraphicsFD(0, 0))
 display.settimeout(5)
 greeting = display.recv(12).decode()

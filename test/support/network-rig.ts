@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import type { PublishedEvent } from '../../src/api/index.ts';
 import { silentLogger } from '../../src/base/log.ts';
+import type { Hooks } from '../../src/daemon/hooks/hooks.ts';
 import { EventBus } from '../../src/daemon/services/events.ts';
 import { createJobs } from '../../src/daemon/services/jobs.ts';
 import type { Network } from '../../src/daemon/services/network.ts';
@@ -23,7 +24,9 @@ export interface Rig {
   readonly directory: string;
 }
 
-export function makeRig(options: { directory?: string; allowDnsmasqOptions?: boolean } = {}): Rig {
+export function makeRig(
+  options: { directory?: string; allowDnsmasqOptions?: boolean; hooks?: Hooks } = {},
+): Rig {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'vireo-networks-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const host = new FakeNetworkHost();
@@ -44,6 +47,7 @@ export function makeRig(options: { directory?: string; allowDnsmasqOptions?: boo
     guests: { ports: () => ports, macsOf: (domain) => macs.get(domain) ?? [] },
     events: bus,
     jobs: createJobs(bus),
+    ...(options.hooks && { hooks: options.hooks }),
     log: silentLogger,
     jobWaitMs: 1000,
     allowDnsmasqOptions: options.allowDnsmasqOptions ?? false,

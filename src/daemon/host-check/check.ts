@@ -7,6 +7,7 @@ import { close, FfiError, open } from '../../base/ffi.ts';
 import { currentIdentity, type ProcessIdentity } from '../../kvm/access.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import type { KvmReport } from '../../kvm/report.ts';
+import type { AdoptionState } from './libvirt.ts';
 import type { CheckedNetwork } from './networks.ts';
 
 /** `absent`: not there, and guests work without it; `warning`: works, with a drawback; `problem`: something won't work. */
@@ -52,6 +53,7 @@ export interface CheckContext {
   readonly guestUids: UidRange | undefined;
   /** Active networks with a bridge of their own. */
   readonly networks: readonly CheckedNetwork[];
+  readonly adoption?: AdoptionState;
   findProgram(name: string): Promise<string | undefined>;
   /** Runs a program within the time limit; never throws for a program's failure. */
   ask(program: string, args: readonly string[]): Promise<ProgramAnswer>;

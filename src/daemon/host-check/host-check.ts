@@ -9,6 +9,7 @@ import {
 } from './check.ts';
 import { checkDevices } from './devices.ts';
 import { checkFirewallBackend, checkForwardPolicy, checkIpForward } from './firewall.ts';
+import { type AdoptionState, checkLibvirt } from './libvirt.ts';
 import { type CheckedNetwork, checkNetworks } from './networks.ts';
 import { checkEfiFirmware, checkPrograms, checkQemu } from './programs.ts';
 import {
@@ -28,6 +29,8 @@ interface HostCheckOptions {
   /** User ids of guests in system mode; undefined when guests run under the daemon's user. */
   readonly guestUids?: UidRange;
   readonly networks?: readonly CheckedNetwork[];
+  /** What of a libvirtd could be taken over. */
+  readonly adoption?: AdoptionState;
   /** For each program that is run. Slow hosts (emulated ones) need more. */
   readonly programTimeoutMs: number;
   /** A report at hand; probed anew when left out. */
@@ -50,6 +53,7 @@ export async function checkHost(options: HostCheckOptions): Promise<HostCheck[]>
     directories: options.directories,
     guestUids: options.guestUids,
     networks: options.networks ?? [],
+    ...(options.adoption && { adoption: options.adoption }),
   });
 }
 
@@ -80,5 +84,6 @@ export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
     checkUserNamespaces(context),
     checkLimits(context),
     checkDirectories(context),
+    ...checkLibvirt(context),
   ];
 }

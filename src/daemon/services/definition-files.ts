@@ -164,5 +164,14 @@ function readFacts(raw: Readonly<Record<string, unknown>> | undefined): DomainFa
     memoryBytes: raw['memoryBytes'],
     vcpus: raw['vcpus'],
     virtType: raw['virtType'],
+    ...readSize(raw['size']),
   };
+}
+
+function readSize(raw: unknown): Pick<DomainFacts, 'size'> {
+  if (typeof raw !== 'object' || raw === null) return {};
+  const { maxVcpus, currentMemoryKiB, osType } = raw as Readonly<Record<string, unknown>>;
+  if (typeof maxVcpus !== 'number' || typeof currentMemoryKiB !== 'number' || typeof osType !== 'string')
+    return {};
+  return { size: { maxVcpus, currentMemoryKiB, osType } };
 }

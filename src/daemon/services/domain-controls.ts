@@ -39,6 +39,15 @@ export class DomainControls {
     return domain.requireLive('open a display of').guest.openGraphics(index, options);
   }
 
+  /** Connects a client's socket, which stays the caller's, to a display. @throws as `openGraphics` */
+  async addGraphicsClient(
+    domain: Domain,
+    client: { readonly index: number; readonly fd: number; readonly skipAuth: boolean },
+  ): Promise<void> {
+    const { index, fd, skipAuth } = client;
+    await domain.requireLive('open a display of').guest.addGraphicsClient(index, fd, { skipAuth });
+  }
+
   async sendKeys(domain: Domain, keys: readonly string[], holdMs: number): Promise<void> {
     await domain.requireLive('send keys to').guest.sendKeys(keys, holdMs);
   }

@@ -192,21 +192,27 @@ export class DomainDefinitions {
     return storedDefinition(domain, domain.xml);
   }
 
-  /** The definition as XML. The stored text is handed out as it is when it holds no secret. */
-  xml(domain: Domain, options: XmlOptions = {}): string {
+  /**
+   * The definition as XML. The stored text is handed out as it is when it holds no secret. `shown` is written in place of
+   * the definition: one that was made from it.
+   */
+  xml(domain: Domain, options: XmlOptions = {}, shown?: DomainDef): string {
     const isLive = domain.live !== undefined && !(options.inactive && domain.isPersistent);
     const secure = options.secure ?? false;
     if (options.migratable)
-      return formatDomain(migratableForm(this.definition(domain, options)), { secure, inactive: true });
+      return formatDomain(migratableForm(shown ?? this.definition(domain, options)), {
+        secure,
+        inactive: true,
+      });
     if (
+      shown === undefined &&
       !isLive &&
       domain.xml !== undefined &&
       !domain.isEdited &&
       (secure || !domain.xml.includes('passwd='))
     )
       return domain.xml;
-    const definition = this.definition(domain, options);
-    return formatDomain(definition, {
+    return formatDomain(shown ?? this.definition(domain, options), {
       secure,
       inactive: !isLive || (options.inactive ?? false),
       ...(isLive && domain.live && { id: domain.live.id }),

@@ -1,9 +1,10 @@
 /** Lifecycle: what a client asks for: start, shut down, reboot, reset, suspend, resume, destroy. */
-import { VirtError } from '../../base/errors.ts';
+import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { isSameProcess } from '../../base/spawn.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
 import { Domain, type LiveDomain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
@@ -121,12 +122,17 @@ export class DomainLifecycle {
         paused: request.paused,
         signal: abort.signal,
         onStep: (step: string) => job.progress({ step }),
+        beforeLaunch: (complete: DomainDef) =>
+          askDomainHooks(this.world.hooks, 'start', complete, abort.signal),
       };
-      const guest = await this.world.driver.start(definition, id, options);
+      const guest = await this.startWithHooks(definition, abort.signal, () =>
+        this.world.driver.start(definition, id, options),
+      );
       const owner = request.autodestroyOwner;
       this.watch.adopt(domain, guest, { id, ...(owner && { autodestroyOwner: owner }) });
       isAdopted = true;
       await this.acknowledge(domain);
+      await this.askStarted(domain);
     } catch (error) {
       if (!isAdopted) domain.state = { state: 'shutoff', reason: 'failed' };
       await this.world.runtime.remove(domain.uuid).catch((failure: unknown) =>
@@ -142,16 +148,63 @@ export class DomainLifecycle {
       this.world.events.emit('domain.suspended', domain.identity, { reason: 'starting up' });
   }
 
+  /** As libvirt: whatever has heard of the beginning of a start that fails also hears of its end. */
+  private async startWithHooks(
+    definition: DomainDef,
+    signal: AbortSignal,
+    start: () => Promise<LiveGuest>,
+  ): Promise<LiveGuest> {
+    const { hooks } = this.world;
+    try {
+      await askDomainHooks(hooks, 'prepare', definition, signal);
+      return await start();
+    } catch (error) {
+      await tellDomainHooks(hooks, 'stopped', definition);
+      await tellDomainHooks(hooks, 'release', definition);
+      throw error;
+    }
+  }
+
+  /** @throws VirtError hook.refused; the guest is ended then */
+  private async askStarted(domain: Domain): Promise<void> {
+    const { live } = domain;
+    if (live === undefined) return;
+    try {
+      await askDomainHooks(this.world.hooks, 'started', live.guest.definition);
+    } catch (error) {
+      await this.endRefused(domain, live);
+      throw error;
+    }
+  }
+
+  /** A guest that was found again: its scripts may want it ended. Failures are logged. */
+  async askReconnected(domain: Domain): Promise<void> {
+    const { live } = domain;
+    if (live === undefined) return;
+    try {
+      await askDomainHooks(this.world.hooks, 'reconnect', live.guest.definition);
+    } catch (error) {
+      this.world.log.warn(
+        { domain: domain.name, reason: reasonOf(error) },
+        'a hook refused a guest that was found again; it is ended',
+      );
+      await this.endRefused(domain, live);
+    }
+  }
+
+  private async endRefused(domain: Domain, live: LiveDomain): Promise<void> {
+    live.stopReason ??= 'failed';
+    const exit = await live.guest.kill({ force: true, graceMs: 0 });
+    await this.watch.finish(domain, live, exit);
+  }
+
   /** Without its status on disk a guest would be lost with the daemon: then it is ended, and the start has failed. */
   private async acknowledge(domain: Domain): Promise<void> {
     const { live } = domain;
     try {
       await saveStatus(this.world, domain);
     } catch (error) {
-      if (live !== undefined && domain.live === live) {
-        live.stopReason = 'failed';
-        await this.watch.finish(domain, live, await live.guest.kill({ force: true, graceMs: 0 }));
-      }
+      if (live !== undefined && domain.live === live) await this.endRefused(domain, live);
       throw error;
     }
     if (live !== undefined && domain.live === live) return;

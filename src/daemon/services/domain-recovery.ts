@@ -113,6 +113,12 @@ export class DomainRecovery {
       this.lifecycle.adopt(domain, guest, { id: status.id });
       restoreReason(domain, status);
       await saveStatus(this.world, domain);
+      // Not waited for: a script may take its time, and the others are to be found.
+      void this.lifecycle
+        .askReconnected(domain)
+        .catch((error: unknown) =>
+          this.world.log.error({ err: error, domain: domain.name }, 'a refused guest could not be ended'),
+        );
       if (status.autodestroy) this.destroyOrphan(domain);
     } catch (error) {
       this.world.strangers.set(status.uuid, record);

@@ -2,6 +2,7 @@
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
+import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
@@ -26,6 +27,7 @@ export interface DomainServiceOptions {
   readonly runtime: RuntimeStore;
   readonly events: EventBus;
   readonly jobs: Jobs;
+  readonly hooks?: Hooks;
   readonly log: Logger;
   readonly jobWaitMs: number;
   readonly stopGraceMs: number;
@@ -103,6 +105,10 @@ export class DomainService {
       this.files.refuseQuarantined(text);
       throw error;
     }
+  }
+
+  hasUuid(uuid: string): boolean {
+    return this.world.registry.withUuid(uuid) !== undefined;
   }
 
   /** All whose QEMU runs, those that could not be taken over included. */

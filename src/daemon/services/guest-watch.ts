@@ -2,6 +2,7 @@
 import { reasonOf } from '../../base/errors.ts';
 import type { GuestEvent, GuestExit, LiveGuest } from '../../drivers/driver.ts';
 import type { DomainState } from '../../model/domain/state.ts';
+import { tellDomainHooks } from '../hooks/domain-hooks.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import { followReceiveFilter, followReceiveFilters } from './receive-filters.ts';
@@ -180,6 +181,7 @@ export class GuestWatch {
       this.world.events.emit('domain.crashed', identity, { reason: 'crashed', detail: exit.stderrTail });
     }
     this.world.registry.forgetIfGone(domain);
+    await tellDomainHooks(this.world.hooks, 'stopped', live.guest.definition);
     try {
       await this.world.driver.cleanUp(live.guest.record, live.guest.definition);
       await this.world.runtime.remove(domain.uuid);
@@ -187,6 +189,7 @@ export class GuestWatch {
       // The guest is gone whatever is left of it; the next start of the daemon finds that and cleans up.
       this.world.log.error({ err: error, domain: domain.name }, 'cleaning up after a guest failed');
     }
+    await tellDomainHooks(this.world.hooks, 'release', live.guest.definition);
     this.world.events.emit('domain.stopped', identity, { reason });
   }
 }

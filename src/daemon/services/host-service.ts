@@ -16,6 +16,7 @@ import { formatHostSysinfo } from '../../model/capabilities/host-sysinfo.ts';
 import type { DaemonConfig } from '../config.ts';
 import type { HostCheck, UidRange } from '../host-check/check.ts';
 import { checkHost } from '../host-check/host-check.ts';
+import type { AdoptionState } from '../host-check/libvirt.ts';
 import type { CheckedNetwork } from '../host-check/networks.ts';
 import type { DaemonPaths } from '../paths.ts';
 
@@ -115,19 +116,22 @@ export class HostService {
   }
 
   /** Looks at everything that guests need of a host. */
-  async check(
-    guestUids: UidRange | undefined,
-    networks: readonly CheckedNetwork[],
-    signal?: AbortSignal,
-  ): Promise<HostCheck[]> {
+  async check(request: {
+    readonly guestUids: UidRange | undefined;
+    readonly networks: readonly CheckedNetwork[];
+    readonly adoption: AdoptionState;
+    readonly signal: AbortSignal;
+  }): Promise<HostCheck[]> {
+    const { guestUids, networks, adoption, signal } = request;
     return checkHost({
       mode: this.paths.mode,
       directories: stateDirectories(this.paths),
       ...(guestUids && { guestUids }),
       networks,
+      adoption,
       programTimeoutMs: this.config.qemu.probe_timeout_seconds * 1000,
       kvm: await this.kvmReport(),
-      ...(signal && { signal }),
+      signal,
     });
   }
 }

@@ -16,6 +16,7 @@ import {
 import { portForwardsOf } from '../../model/network/port-forwards.ts';
 import { type NetworkUpdate, updateNetwork } from '../../model/network/update.ts';
 import { validateNetwork } from '../../model/network/validate/validate.ts';
+import { tellNetworkHooks } from '../hooks/network-hooks.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
 import { Network, type NetworkFacts } from './network.ts';
 import { activeDefinitions, allDefinitions, refuseForwardsOfOthers } from './network-forward-conflicts.ts';
@@ -270,6 +271,7 @@ export class NetworkDefinitions {
    */
   async update(network: Network, update: NetworkUpdate, targets: ChangeTargets): Promise<void> {
     await this.change(network, 'update', (definition) => updateNetwork(definition, update), targets);
+    if (network.live) await tellNetworkHooks(this.world.hooks, 'updated', network.live.definition);
   }
 
   /** Changes the definition wherever it is, and brings the host to it. */

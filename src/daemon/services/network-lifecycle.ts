@@ -5,6 +5,7 @@ import type { ParseMode } from '../../base/xml/codec.ts';
 import { overlapOf, subnetsOf } from '../../model/network/addresses.ts';
 import { type CompleteNetworkDef, hasOwnBridge, parseNetwork } from '../../model/network/network.ts';
 import { portForwardsOf } from '../../model/network/port-forwards.ts';
+import { askNetworkHooks, tellNetworkHooks } from '../hooks/network-hooks.ts';
 import { AutostartMarker } from '../state/autostart-marker.ts';
 import type { NetworkStatus } from '../state/network-status.ts';
 import { portAgain } from './link-places.ts';
@@ -88,15 +89,20 @@ export class NetworkLifecycle {
     refuseForwardsOfOthers(this.world, { network, forwards }, activeDefinitions);
     network.starting = definition;
     try {
+      await askNetworkHooks(this.world.hooks, 'start', definition);
       if (hasOwnBridge(definition)) await this.launchBridge(network, definition, job);
       network.live = { definition, startedAtMs: Date.now() };
+    } catch (error) {
+      await tellNetworkHooks(this.world.hooks, 'stopped', definition);
+      throw error;
     } finally {
       network.starting = undefined;
     }
     try {
       await saveNetworkStatus(this.world, network, 'active', definition);
+      await askNetworkHooks(this.world.hooks, 'started', definition);
     } catch (error) {
-      // Without its status a restarted daemon would not know it: then it has not started.
+      // Without its status a restarted daemon would not know it, and a script may refuse it: then it has not started.
       await this.takeDown(network, definition);
       throw error;
     }
@@ -209,6 +215,7 @@ export class NetworkLifecycle {
     network.live = undefined;
     await this.world.status.remove(network.uuid);
     await this.plans.stopped(network, definition);
+    await tellNetworkHooks(this.world.hooks, 'stopped', definition);
   }
 
   /** Brings the host of an active network to its definition again: rules that somebody flushed, a lost bridge. */

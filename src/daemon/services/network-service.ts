@@ -86,6 +86,10 @@ export class NetworkService {
     await this.settled;
   }
 
+  hasUuid(uuid: string): boolean {
+    return this.world.registry.withUuid(uuid) !== undefined;
+  }
+
   /** Finds by a text that is a uuid or a name. @throws VirtError network.not-found, network.quarantined */
   find(text: string): Network {
     const found = this.world.registry.find(text);

@@ -14,6 +14,7 @@ import {
   parseNetwork,
 } from '../../model/network/network.ts';
 import type { HostNetworkFacts, NetworkHost } from '../../net/plan.ts';
+import type { Hooks } from '../hooks/hooks.ts';
 import type { DefinitionStore } from '../state/definitions.ts';
 import type { NetworkStatusStore } from '../state/network-status.ts';
 import type { EventBus } from './events.ts';
@@ -48,6 +49,8 @@ export interface NetworkWorld {
   readonly events: EventBus;
   /** What goes on, for clients to see. */
   readonly jobs: Jobs;
+  /** The administrator's scripts; none when left out. */
+  readonly hooks?: Hooks;
   readonly log: Logger;
   /** How long a call waits for another job on the same network. */
   readonly jobWaitMs: number;

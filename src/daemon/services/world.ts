@@ -5,6 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
+import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
@@ -28,6 +29,8 @@ export interface DomainWorld {
   readonly links: GuestLinkControl;
   /** What goes on, for clients to see and to call off. */
   readonly jobs: Jobs;
+  /** The administrator's scripts; none when left out. */
+  readonly hooks?: Hooks;
   readonly log: Logger;
   /** How long a call waits for another job on the same domain. */
   readonly jobWaitMs: number;
@@ -41,6 +44,13 @@ export interface DomainFacts {
   readonly memoryBytes: number;
   readonly vcpus: number;
   readonly virtType: string;
+  /** What clients ask of every domain again and again; absent in files of a version that did not write it. */
+  readonly size?: {
+    readonly maxVcpus: number;
+    readonly currentMemoryKiB: number;
+    /** `hvm` */
+    readonly osType: string;
+  };
 }
 
 export function factsOf(definition: DomainDef): DomainFacts {
@@ -49,6 +59,11 @@ export function factsOf(definition: DomainDef): DomainFacts {
     memoryBytes: definition.memory.sizeKiB * 1024,
     vcpus: definition.vcpu.current ?? definition.vcpu.count,
     virtType: definition.type,
+    size: {
+      maxVcpus: definition.vcpu.count,
+      currentMemoryKiB: definition.currentMemoryKiB ?? definition.memory.sizeKiB,
+      osType: definition.os.type.kind,
+    },
   };
 }
 

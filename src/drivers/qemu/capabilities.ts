@@ -200,11 +200,7 @@ export async function domainCapabilities(
   query: DomainCapabilityQuery,
 ): Promise<string> {
   const facts = await sources.hostFacts();
-  const arch = query.arch ?? (query.emulator === undefined ? facts.arch : undefined);
-  const path = query.emulator ?? (await emulatorPath(sources, arch ?? facts.arch));
-  const capabilities = await sources.emulators.capabilities(path);
-  const guestArch = checkArch(capabilities, arch);
-  const domainType = await domainTypeOf(sources, query, { capabilities, guestArch, hostArch: facts.arch });
+  const { capabilities, guestArch, domainType } = await chooseEmulator(sources, query);
   const find = sources.findProgram ?? findProgram;
   const found = await Promise.all(['swtpm', ...virtiofsdPaths].map((name) => find(name)));
   return formatDomainCapabilities(
@@ -220,6 +216,28 @@ export async function domainCapabilities(
       hasIommu: facts.iommuGroups.length > 0,
     }),
   );
+}
+
+/**
+ * The emulator that a question is about, and by what it runs guests.
+ * @throws VirtError qemu.missing, qemu.probe-failed, qemu.lacks, kvm.unusable, request.invalid
+ */
+export async function chooseEmulator(
+  sources: CapabilitySources,
+  query: Omit<DomainCapabilityQuery, 'machine'>,
+): Promise<{
+  readonly path: string;
+  readonly capabilities: QemuCapabilities;
+  readonly guestArch: string;
+  readonly domainType: 'kvm' | 'qemu';
+}> {
+  const { arch: hostArch } = await sources.hostFacts();
+  const arch = query.arch ?? (query.emulator === undefined ? hostArch : undefined);
+  const path = query.emulator ?? (await emulatorPath(sources, arch ?? hostArch));
+  const capabilities = await sources.emulators.capabilities(path);
+  const guestArch = checkArch(capabilities, arch);
+  const domainType = await domainTypeOf(sources, query, { capabilities, guestArch, hostArch });
+  return { path, capabilities, guestArch, domainType };
 }
 
 async function emulatorPath(sources: CapabilitySources, arch: string): Promise<string> {

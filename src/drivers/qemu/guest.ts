@@ -25,7 +25,7 @@ import { findAgent, findConsole, videoHead } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
 import { withChannelStates } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
-import { openGraphics } from './open-graphics.ts';
+import { addGraphicsClient, openGraphics } from './open-graphics.ts';
 import {
   addForwardCommand,
   checkAddAnswer,
@@ -248,6 +248,10 @@ export class QemuGuest implements LiveGuest {
 
   openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number> {
     return openGraphics(this.qmp(), this.definition, index, options);
+  }
+
+  addGraphicsClient(index: number, fd: number, options: { readonly skipAuth: boolean }): Promise<void> {
+    return addGraphicsClient(this.qmp(), this.definition, { index, fd, ...options });
   }
 
   drainConsoles(): Promise<void> {

@@ -16,13 +16,7 @@ export async function openGraphics(
   index: number,
   { skipAuth }: { readonly skipAuth: boolean },
 ): Promise<number> {
-  const type = definition.devices.graphics[index]?.type;
-  if (type !== 'vnc' && type !== 'spice')
-    throw new VirtError('domain.no-device', {
-      wanted: `open display ${index} of domain '${definition.name}'`,
-      reason:
-        type === undefined ? 'the domain has no such display' : `a display of type ${type} takes no clients`,
-    });
+  const type = displayType(definition, index);
   const [ours, theirs] = socketPair();
   try {
     await addClient(qmp, type, theirs, skipAuth);
@@ -33,6 +27,28 @@ export async function openGraphics(
   } finally {
     close(theirs);
   }
+}
+
+/**
+ * Hands QEMU a client that is connected already: its end of a socket, of which QEMU gets a copy.
+ * @throws VirtError domain.no-device for a display that isn't there or takes no clients; qmp.*
+ */
+export async function addGraphicsClient(
+  qmp: QmpClient,
+  definition: DomainDef,
+  client: { readonly index: number; readonly fd: number; readonly skipAuth: boolean },
+): Promise<void> {
+  await addClient(qmp, displayType(definition, client.index), client.fd, client.skipAuth);
+}
+
+function displayType(definition: DomainDef, index: number): 'vnc' | 'spice' {
+  const type = definition.devices.graphics[index]?.type;
+  if (type === 'vnc' || type === 'spice') return type;
+  throw new VirtError('domain.no-device', {
+    wanted: `open display ${index} of domain '${definition.name}'`,
+    reason:
+      type === undefined ? 'the domain has no such display' : `a display of type ${type} takes no clients`,
+  });
 }
 
 async function addClient(

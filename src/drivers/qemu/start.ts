@@ -53,6 +53,7 @@ export async function startGuest(
   const command = buildCommand(named, capabilities, context);
   if (await ensureNvram(named))
     options.logger.info({ domain: named.name }, 'made the NVRAM from its template');
+  await start.beforeLaunch?.(named);
   start.signal?.throwIfAborted();
   start.onStep?.('waiting for QEMU');
   const launched = await launch(starting, named, command, context);

@@ -64,7 +64,7 @@ it(`takes ${MESSAGES} damaged messages (FUZZ_SEED=${SEED})`, { timeout: 120_000 
   });
   const directory = mkdtempSync(join(tmpdir(), 'vireo-fuzz-'));
   const handlers = buildHandlerTable(fakeEngine(directory).engine);
-  const client = { isOpen: true, isReadOnly: false };
+  const client = { isOpen: true, isReadOnly: false, mustAuthenticate: false };
   const outcomes: Record<string, number> = {};
   const note = (outcome: string) => {
     outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;

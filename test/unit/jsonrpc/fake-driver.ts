@@ -107,6 +107,8 @@ export class FakeGuest implements LiveGuest {
   }
 
   /** A descriptor that stands for a display. */
+  async addGraphicsClient(): Promise<void> {}
+
   openGraphics(index: number): Promise<number> {
     this.done.push(`graphics ${index}`);
     return Promise.resolve(openSync('/dev/null', 'r'));

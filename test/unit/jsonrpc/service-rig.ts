@@ -34,6 +34,7 @@ const daemonSource: DaemonSource = {
   sockets: () => [{ frontend: 'jsonrpc', path: '/run/x/s' }],
   clients: () => ({ clients: 1, subscriptions: 0 }),
   logLevel: () => 'info',
+  adoptLibvirt: async ({ dryRun }) => ({ from: '/none', dryRun, objects: [] }),
   setLogLevel: () => {},
 };
 

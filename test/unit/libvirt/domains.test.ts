@@ -45,7 +45,7 @@ describe('domains', () => {
       ret: 2,
     });
     await expect(names(1 << 16)).rejects.toThrow(
-      '8: invalid argument: unsupported flags (0x10000) in function virConnectListAllDomains',
+      '8: unsupported flags (0x10000) in function virConnectListAllDomains',
     );
     expect(await client.call('connectListDomains', { maxids: 10 })).toEqual({ ids: [dom.id] });
     expect(await client.call('connectListDefinedDomains', { maxnames: 10 })).toEqual({ names: ['idle'] });
@@ -82,9 +82,11 @@ describe('domains', () => {
   it('are checked for what is not known when the client wants that', async () => {
     const client = await (await startRig()).open();
     const xml = guestXml('v').replace('<devices>', '<unheardOf/><devices>');
-    await expect(client.call('domainDefineXmlFlags', { xml, flags: 1 })).rejects.toThrow(/^27: .*unheardOf/);
+    await expect(client.call('domainDefineXmlFlags', { xml, flags: 1 })).rejects.toThrow(
+      /^(27|92): [^]*unheardOf/,
+    );
     await expect(client.call('domainCreateXml', { xmlDesc: xml, flags: 16 })).rejects.toThrow(
-      /^27: .*unheardOf/,
+      /^(27|92): [^]*unheardOf/,
     );
     expect((await client.call('domainDefineXmlFlags', { xml, flags: 0 })).dom.name).toBe('v');
   });

@@ -13,6 +13,7 @@ import type { HostService } from '../../../src/daemon/services/host-service.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
 import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
+import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { LibvirtClient } from '../../support/libvirt-client.ts';
@@ -29,6 +30,27 @@ export interface Rig {
   open(flags?: number): Promise<LibvirtClient>;
   connect(): Promise<LibvirtClient>;
 }
+
+/** Three models, one within the next. */
+const fakeModels = new Map([
+  ['Small', ['sse2']],
+  ['Middle', ['aes', 'sse2']],
+  ['Large', ['aes', 'avx', 'sse2']],
+]);
+
+const fakeCpus: CpuModelSource = {
+  names: async () => [...fakeModels.keys()],
+  world: async () => ({
+    hypervisor: ['aes', 'pni', 'sse2'],
+    models: [...fakeModels.keys()],
+    usableModels: ['Small', 'Middle'],
+    features: async () => fakeModels,
+  }),
+  expandHostModel: async (definition) => ({
+    ...definition,
+    cpu: { features: [], ...definition.cpu, mode: 'custom', model: { name: 'Middle' } },
+  }),
+};
 
 /** An engine over a fake hypervisor, with its state below `directory`. */
 export function fakeEngine(directory: string) {
@@ -64,6 +86,7 @@ export function fakeEngine(directory: string) {
     networks: undefined,
     host: { facts: () => readHostFacts(), memory: () => readHostMemory() } as HostService,
     driver,
+    cpus: fakeCpus,
     emulatorVersion: () => Promise.resolve(7_002_004),
     hostName: 'here',
     log,

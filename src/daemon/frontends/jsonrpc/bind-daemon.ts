@@ -2,6 +2,7 @@
 import type { Result } from '../../../api/index.ts';
 import { buildOpenRpc } from '../../../api/openrpc.ts';
 import { VirtError } from '../../../base/errors.ts';
+import type { AdoptionReport } from '../../adopt/report.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import type { Handlers } from './handlers.ts';
 
@@ -20,6 +21,7 @@ export interface DaemonSource {
   clients(): { readonly clients: number; readonly subscriptions: number };
   logLevel(): LogLevelName;
   setLogLevel(level: LogLevelName): void;
+  adoptLibvirt(request: { readonly from?: string; readonly dryRun: boolean }): Promise<AdoptionReport>;
 }
 
 type DaemonMethod = Extract<keyof Handlers, `daemon.${string}` | `rpc.${string}` | `event.${string}`>;
@@ -38,6 +40,10 @@ export function bindDaemon(daemon: DaemonSource, domains: DomainService): Pick<H
       const previous = daemon.logLevel();
       daemon.setLogLevel(level);
       return { previous };
+    },
+    'daemon.adopt-libvirt': async ({ from, dryRun }) => {
+      const report = await daemon.adoptLibvirt({ dryRun, ...(from !== undefined && { from }) });
+      return { ...report, objects: [...report.objects] };
     },
     'event.subscribe': async (filter, { connection }) => ({ subscription: connection.subscribe(filter) }),
     'event.unsubscribe': async ({ subscription }, { connection }) => {

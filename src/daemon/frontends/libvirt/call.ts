@@ -27,6 +27,7 @@ export class ServerCall implements Call {
 
   /** Closes what nobody took. */
   closeFds(): void {
+    if (this.fds.length === 0) return;
     for (const fd of this.fds.splice(0)) close(fd);
   }
 }

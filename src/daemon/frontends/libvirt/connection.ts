@@ -27,6 +27,8 @@ const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** Descriptors follow their message at once; a client that does not send them holds only itself, so long. */
 const DESCRIPTOR_WAIT_MS = 5000;
 const DESCRIPTOR_POLL_MS = 2;
+/** How long a client may be there without having said who it is. */
+const STRANGER_MS = 60_000;
 
 export interface ConnectionOptions {
   readonly id: string;
@@ -35,6 +37,8 @@ export interface ConnectionOptions {
   readonly peer: ClientConnection['peer'];
   readonly isReadOnlySocket: boolean;
   readonly handlers: HandlerTable;
+  /** Has to agree before the client may do anything; undefined where the socket's rights are enough. */
+  readonly authenticate?: () => Promise<void>;
   readonly descriptors: DescriptorPassing;
   readonly log: Logger;
   /** Called once, when the connection has closed. */
@@ -48,6 +52,7 @@ export class LibvirtConnection implements ClientConnection {
   readonly isLocal = true;
   readonly callbacks = new EventCallbacks();
   isReadOnly: boolean;
+  mustAuthenticate: boolean;
   uri: string | undefined;
   private readonly options: ConnectionOptions;
   private readonly socket: Socket;
@@ -57,6 +62,8 @@ export class LibvirtConnection implements ClientConnection {
   private readonly streams = new Map<number, ServerStream>();
   private readonly closeListeners: (() => void)[] = [];
   private keepalive: Keepalive | undefined;
+  private strangerTimer: NodeJS.Timeout | undefined;
+  private authentication: Promise<void> | undefined;
   private callsInWork = 0;
   private isExpectingDescriptors = false;
   private isAwaitingDescriptors = false;
@@ -70,6 +77,8 @@ export class LibvirtConnection implements ClientConnection {
     this.peer = options.peer;
     this.isReadOnlySocket = options.isReadOnlySocket;
     this.isReadOnly = options.isReadOnlySocket;
+    this.mustAuthenticate = options.authenticate !== undefined;
+    if (this.mustAuthenticate) this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
     this.frames = new FrameReader(
       (header, frame, start, end) => this.onMessage(header, frame, start, end),
       () => this.isHeld,
@@ -100,6 +109,25 @@ export class LibvirtConnection implements ClientConnection {
 
   get isOpen(): boolean {
     return this.uri !== undefined;
+  }
+
+  authenticate(): Promise<void> {
+    this.authentication ??= this.askAuthority().finally(() => {
+      this.authentication = undefined;
+    });
+    return this.authentication;
+  }
+
+  private async askAuthority(): Promise<void> {
+    await this.options.authenticate?.();
+    this.mustAuthenticate = false;
+    clearTimeout(this.strangerTimer);
+  }
+
+  /** Whoever does not say who they are must not keep a place; one that is being asked may take their time. */
+  private onStranger(): void {
+    if (this.authentication === undefined) return this.cut('it has not authenticated');
+    this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
   }
 
   open(uri: string, readOnly: boolean): void {
@@ -163,11 +191,14 @@ export class LibvirtConnection implements ClientConnection {
 
   /** False stops reading; `release` goes on. */
   private onBytes(bytes: Buffer): boolean {
+    this.outbox.hold();
     try {
       this.frames.consume(bytes);
     } catch (error) {
       this.cut(reasonOf(error));
       return false;
+    } finally {
+      this.outbox.release();
     }
     if (!this.isHeld) return true;
     // Node's own note of it: `resume` then starts again.
@@ -179,11 +210,13 @@ export class LibvirtConnection implements ClientConnection {
   private release(): void {
     if (this.isReleasing || this.isGone || this.isHeld) return;
     this.isReleasing = true;
+    this.outbox.hold();
     try {
       if (this.frames.release() && !this.isHeld) this.socket.resume();
     } catch (error) {
       this.cut(reasonOf(error));
     } finally {
+      this.outbox.release();
       this.isReleasing = false;
     }
   }
@@ -332,8 +365,9 @@ export class LibvirtConnection implements ClientConnection {
   }
 
   private closeIfDone(): void {
-    if (this.isClosing && this.callsInWork === 0 && !this.isGone)
-      this.socket.end(() => this.socket.destroy());
+    if (!this.isClosing || this.callsInWork > 0 || this.isGone) return;
+    this.outbox.release();
+    this.socket.end(() => this.socket.destroy());
   }
 
   private cut(reason: string): void {
@@ -346,6 +380,7 @@ export class LibvirtConnection implements ClientConnection {
     if (this.isGone) return;
     this.isGone = true;
     this.keepalive?.stop();
+    clearTimeout(this.strangerTimer);
     this.callbacks.clear();
     for (const stream of this.streams.values()) stream.drop();
     this.streams.clear();

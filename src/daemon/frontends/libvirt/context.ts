@@ -1,7 +1,7 @@
 /** What a handler gets besides its arguments, and the shape of the tables of handlers. */
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../../../base/log.ts';
-import type { HypervisorDriver } from '../../../drivers/driver.ts';
+import type { CpuModelSource, HypervisorDriver } from '../../../drivers/driver.ts';
 import type {
   QemuArgs,
   QemuCallName,
@@ -23,7 +23,11 @@ export interface Engine {
   /** Undefined in a session. */
   readonly networks: NetworkService | undefined;
   readonly host: HostService;
-  readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
+  readonly driver: Pick<
+    HypervisorDriver,
+    'capabilitiesXml' | 'domainCapabilitiesXml' | 'complete' | 'commandLine'
+  >;
+  readonly cpus: CpuModelSource;
   /** QEMU's version as libvirt counts: 7.2.4 is 7002004. @throws VirtError qemu.missing */
   emulatorVersion(): Promise<number>;
   readonly hostName: string;
@@ -45,6 +49,8 @@ export interface ClientConnection {
   readonly isReadOnly: boolean;
   /** True for the read-only socket, whatever the client asks for. */
   readonly isReadOnlySocket: boolean;
+  /** True until a client has shown who it is, where that is demanded; such a client may do nothing else. */
+  readonly mustAuthenticate: boolean;
   /** The URI that was opened; undefined before CONNECT_OPEN. */
   readonly uri: string | undefined;
   readonly callbacks: EventCallbacks;
@@ -52,6 +58,8 @@ export interface ClientConnection {
   readonly isLocal: boolean;
   readonly peer: { readonly uid: number; readonly gid: number; readonly pid: number };
   open(uri: string, readOnly: boolean): void;
+  /** Asks the authority about this client, once at a time. @throws LibvirtError */
+  authenticate(): Promise<void>;
   /** Closes it after the reply was sent. */
   closeAfterReply(): void;
   startKeepalive(): void;

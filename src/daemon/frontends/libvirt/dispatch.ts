@@ -40,7 +40,7 @@ interface Body {
 /** @throws LibvirtError, XdrError: what the client is told */
 export function findCall(
   handlers: HandlerTable,
-  client: { readonly isOpen: boolean; readonly isReadOnly: boolean },
+  client: { readonly isOpen: boolean; readonly isReadOnly: boolean; readonly mustAuthenticate: boolean },
   header: MessageHeader,
   body: Body,
 ): Answerable {
@@ -48,6 +48,8 @@ export function findCall(
   const row = program.byNumber.get(header.procedure);
   if (row === undefined || row.procedure.kind !== 'call') throw rpc(`unknown procedure: ${header.procedure}`);
   const { name, procedure } = row;
+  if (client.mustAuthenticate && !name.startsWith('auth'))
+    throw new LibvirtError(errorNumber.authFailed, 'authentication required', errorDomain.rpc);
   const handler = handlers.find(program.name, name);
   if (handler === undefined) throw notSupported(program, name);
   if (!client.isOpen && !beforeOpen.has(name))

@@ -59,9 +59,9 @@ export class FrameReader {
     return sharedBuffer.subarray(0, Math.min(READ_BYTES, this.missing));
   }
 
-  /** Bytes that are missing of the length word, or of the message once its length is known. */
+  /** Bytes that are missing of length word and header, which every message has, or of the whole once its length is known. */
   private get missing(): number {
-    if (this.partial === undefined || this.have < LENGTH_BYTES) return LENGTH_BYTES - this.have;
+    if (this.partial === undefined || this.have < LENGTH_BYTES) return PREFIX_BYTES - this.have;
     return this.partial.readUInt32BE(0) - this.have;
   }
 

@@ -3,9 +3,10 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { PublishedEvent } from '../../../api/index.ts';
 import { isVirtError, reasonOf } from '../../../base/errors.ts';
-import { duplicateAbove, peerCredentials } from '../../../base/ffi.ts';
+import { duplicateAbove, type PeerCredentials, peerCredentials } from '../../../base/ffi.ts';
 import { ensureDirectory } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
+import { processStartTime } from '../../../base/spawn.ts';
 import type { DaemonMode } from '../../paths.ts';
 import { listenOn } from '../jsonrpc/listen.ts';
 import { LibvirtConnection } from './connection.ts';
@@ -14,6 +15,7 @@ import { kernelDescriptorPassing } from './descriptors.ts';
 import { translate } from './events/translate.ts';
 import { buildHandlerTable, type HandlerTable } from './handlers/table.ts';
 import { type SocketOwner, socketOwner } from './owner.ts';
+import { type Authority, polkitActions } from './polkit.ts';
 import { linkSocket, modularNames, readOnlySocketName, socketName, unlinkSocket } from './sockets.ts';
 
 export interface LibvirtServerOptions {
@@ -25,6 +27,8 @@ export interface LibvirtServerOptions {
   readonly fallbackDirectory: string;
   /** Rights of the socket: mode, and the group that shall own it. */
   readonly rights: { readonly mode: number; readonly gid?: number };
+  /** Decides about everybody but root and ourselves; undefined where the socket's rights do. */
+  readonly authority?: Authority | undefined;
   /** Also serve whoever may only look. */
   readonly readOnlySocket: boolean;
   readonly subscribe: (listener: (event: PublishedEvent) => void) => () => void;
@@ -35,6 +39,8 @@ export interface LibvirtServerOptions {
 const MAX_CLIENTS = 500;
 /** Whoever may only look may be anybody on the host: these must not take the places of those who may do more. */
 const MAX_READ_ONLY_CLIENTS = 100;
+/** Where everybody may connect, strangers must not take all places (libvirt's max_anonymous_clients). */
+const MAX_STRANGERS = 20;
 /** Without a right to write there is nothing to take; everybody may look when that is configured. */
 const READ_ONLY_MODE = 0o666;
 
@@ -166,7 +172,8 @@ export class LibvirtServer {
     const peer = peerCredentials(fd);
     if (this.options.mode === 'session' && peer.uid !== process.getuid?.() && peer.uid !== 0)
       throw new Error('this is the daemon of another user');
-    this.checkRoom(isReadOnlySocket);
+    const authenticate = this.authentication(peer, isReadOnlySocket);
+    this.checkRoom(isReadOnlySocket, authenticate !== undefined);
     const id = `l${this.nextId++}`;
     const log = this.options.log.child({ client: id, uid: peer.uid, pid: peer.pid });
     const connection = new LibvirtConnection({
@@ -176,6 +183,7 @@ export class LibvirtServer {
       isReadOnlySocket,
       handlers: this.handlers,
       descriptors: kernelDescriptorPassing,
+      ...(authenticate && { authenticate }),
       log,
       onGone: () => {
         this.connections.delete(connection);
@@ -189,7 +197,28 @@ export class LibvirtServer {
     connection.start();
   }
 
-  private checkRoom(isReadOnlySocket: boolean): void {
+  /** How this peer has to authenticate; undefined when it need not. @throws Error when it has gone already */
+  private authentication(
+    peer: PeerCredentials,
+    isReadOnlySocket: boolean,
+  ): (() => Promise<void>) | undefined {
+    const { authority, log } = this.options;
+    if (authority === undefined || peer.uid === 0 || peer.uid === process.geteuid?.()) return undefined;
+    // Now, and once: later another process may have that number.
+    const startTimeTicks = processStartTime(peer.pid);
+    if (startTimeTicks === undefined) throw new Error('its process has ended');
+    const action = isReadOnlySocket ? polkitActions.monitor : polkitActions.manage;
+    return async () => {
+      await authority.check({ pid: peer.pid, uid: peer.uid, startTimeTicks }, action);
+      log.info({ uid: peer.uid, pid: peer.pid, action }, 'polkit lets a client in');
+    };
+  }
+
+  private checkRoom(isReadOnlySocket: boolean, isStranger: boolean): void {
+    if (isStranger) {
+      const strangers = [...this.connections].filter((connection) => connection.mustAuthenticate).length;
+      if (strangers >= MAX_STRANGERS) throw new Error(`${strangers} clients have not authenticated yet`);
+    }
     let count = 0;
     for (const connection of this.connections) if (connection.isReadOnlySocket === isReadOnlySocket) count++;
     const max = isReadOnlySocket ? MAX_READ_ONLY_CLIENTS : MAX_CLIENTS;

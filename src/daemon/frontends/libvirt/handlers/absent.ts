@@ -3,8 +3,9 @@
  * rows: clients take "not supported" for it and go on without pools.
  */
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf } from './support.ts';
+import type { WireDomain } from '../../../../libvirt/protocol/objects.ts';
+import type { Call, Engine, RemoteHandlers } from '../context.ts';
+import { checkFlags, domainOf, notValid } from './support.ts';
 
 type ErrorArgs = ConstructorParameters<typeof LibvirtError>;
 
@@ -13,19 +14,45 @@ function notFound(...[number, detail, domain]: ErrorArgs): never {
 }
 
 export function absentHandlers(engine: Engine) {
-  return {
+  return refusingUnknownFlags({
     ...absentOfDomains(engine),
     ...absentInterfaces,
     ...absentSecrets,
     ...absentFilters,
     ...absentNodeDevices,
-  } satisfies RemoteHandlers;
+  } satisfies RemoteHandlers);
+}
+
+/** Flags that a call has; all others of these calls have none. A client must not hear "none" for a question not understood. */
+const knownFlags: Readonly<Record<string, number>> = {
+  domainSnapshotNum: 0x7ff,
+  domainSnapshotListNames: 0x7ff,
+  domainListAllSnapshots: 0x7ff,
+  domainListAllCheckpoints: 0xf,
+  domainGetJobStats: 3,
+  // Every call with typed parameters may say that it takes texts among them.
+  domainGetLaunchSecurityInfo: 4,
+  connectListAllInterfaces: 3,
+  connectListAllSecrets: 0xf,
+  connectListAllNodeDevices: 0xf03f_ffff,
+};
+
+function refusingUnknownFlags<T extends RemoteHandlers>(handlers: T): T {
+  const guarded = Object.entries(handlers).map(([name, handler]) => {
+    const run = handler as (args: unknown, call: Call) => unknown;
+    const checked = (args: unknown, call: Call) => {
+      if (typeof args === 'object' && args !== null && 'flags' in args && typeof args.flags === 'number')
+        checkFlags(args.flags, knownFlags[name] ?? 0, call);
+      return run(args, call);
+    };
+    return [name, checked] as const;
+  });
+  return Object.fromEntries(guarded) as unknown as T;
 }
 
 function absentOfDomains(engine: Engine) {
   return {
-    domainHasManagedSaveImage: ({ dom, flags }, call) => {
-      checkFlags(flags, 0, call);
+    domainHasManagedSaveImage: ({ dom }) => {
       domainOf(engine, dom);
       return { result: 0 };
     },
@@ -58,14 +85,32 @@ function absentOfDomains(engine: Engine) {
       return notFound(errorNumber.noDomainCheckpoint, `no domain checkpoint with matching name '${name}'`);
     },
     domainGetJobInfo: ({ dom }) => {
-      domainOf(engine, dom);
+      running(engine, dom);
       return noJob;
     },
-    domainGetJobStats: ({ dom }) => {
-      domainOf(engine, dom);
+    domainGetJobStats: ({ dom, flags }) => {
+      // The last job's figures may be asked for when the guest is gone.
+      if ((flags & JOB_STATS_COMPLETED) === 0) running(engine, dom);
+      else domainOf(engine, dom);
       return { type: noJob.type, params: [] };
     },
+    domainAbortJob: ({ dom }) => {
+      running(engine, dom);
+      throw notValid('no job is active on the domain');
+    },
+    domainGetLaunchSecurityInfo: ({ dom }) => {
+      // No guest here has launch security: definitions with it are refused.
+      domainOf(engine, dom);
+      return { params: [] };
+    },
   } satisfies RemoteHandlers;
+}
+
+const JOB_STATS_COMPLETED = 1; // virDomainGetJobStatsFlags
+
+/** @throws LibvirtError */
+function running(engine: Engine, dom: WireDomain): void {
+  if (!domainOf(engine, dom).isActive) throw notValid('domain is not running');
 }
 
 /** virDomainJobInfo of a domain without a job: type 0, all else 0. */

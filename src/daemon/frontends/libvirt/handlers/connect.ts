@@ -1,15 +1,21 @@
 /** The connection: authentication, opening, features, versions, capabilities. */
+import type { VirtError } from '../../../../base/errors.ts';
 import { formatXml, xmlElement } from '../../../../base/xml/tree.ts';
 import type { Smbios } from '../../../../kvm/identity.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { DaemonMode } from '../../../paths.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags } from './support.ts';
+import { cpuQueryOf } from './cpu.ts';
+import { checkFlags, invalid, telling } from './support.ts';
 
 /** The libvirt whose API we answer as: 9.0.0, counted as major * 1,000,000 + minor * 1,000 + release. */
 const LIBRARY_VERSION = 9_000_000;
 
-const openFlags = { readOnly: 1, noAliases: 2 } as const;
+/**
+ * Besides libvirt-host.h's two: a note that the client has made for itself (remote_driver.c: it may start the daemon), which
+ * libvirt's library sends on for an ordinary user's session.
+ */
+const openFlags = { readOnly: 1, noAliases: 2, mayStart: 4 } as const;
 
 /** virDrvFeature (libvirt_internal.h). */
 const feature = {
@@ -33,16 +39,21 @@ const schemes = ['qemu', 'network', 'storage', 'nodedev', 'secret', 'nwfilter', 
 
 export function connectHandlers(engine: Engine) {
   return {
-    // Who may connect is decided by the socket's rights and the peer's identity.
-    authList: () => ({ types: ['none' as const] }),
-    authPolkit: () => {
-      throw new LibvirtError(errorNumber.authFailed, 'polkit is not in use here', errorDomain.rpc);
+    // Who may connect is decided by the socket's rights and the peer's identity, and by polkit where that is configured.
+    authList: (_, { connection }) => ({
+      types: [connection.mustAuthenticate ? ('polkit' as const) : ('none' as const)],
+    }),
+    authPolkit: async (_, { connection }) => {
+      if (!connection.mustAuthenticate)
+        throw new LibvirtError(errorNumber.authFailed, 'polkit is not asked for', errorDomain.rpc);
+      await connection.authenticate();
+      return { complete: 1 };
     },
     authSaslInit: () => {
       throw new LibvirtError(errorNumber.authFailed, 'SASL is not in use here', errorDomain.rpc);
     },
     connectOpen: ({ name, flags }, { connection, ...call }) => {
-      checkFlags(flags, openFlags.readOnly | openFlags.noAliases, call);
+      checkFlags(flags, openFlags.readOnly | openFlags.noAliases | openFlags.mayStart, call);
       if (connection.uri !== undefined)
         throw new LibvirtError(errorNumber.internalError, 'connection is already open', errorDomain.rpc);
       connection.open(openedUri(name, engine.mode), (flags & openFlags.readOnly) !== 0);
@@ -69,18 +80,17 @@ export function connectHandlers(engine: Engine) {
     connectGetCapabilities: async () => ({ capabilities: await engine.driver.capabilitiesXml() }),
     connectGetDomainCapabilities: async ({ emulatorbin, arch, machine, virttype, flags }, call) => {
       checkFlags(flags, 0, call);
-      const capabilities = await engine.driver.domainCapabilitiesXml({
-        ...(emulatorbin !== null && { emulator: emulatorbin }),
-        ...(arch !== null && { arch }),
-        ...(machine !== null && { machine }),
-        ...(virttype !== null && { virtType: virttype }),
-      });
-      return { capabilities };
+      const query = cpuQueryOf({ emulator: emulatorbin, arch, machine, virttype });
+      const lacking = ({ reason }: VirtError) => invalid(reason);
+      return telling('qemu.lacks', lacking, async () => ({
+        capabilities: await engine.driver.domainCapabilitiesXml(query),
+      }));
     },
     connectGetSysinfo: async ({ flags }, call) => {
       checkFlags(flags, 0, call);
       const { smbios } = await engine.host.facts();
-      if (smbios === undefined) throw new LibvirtError(errorNumber.noSupport, 'the host has no SMBIOS');
+      if (smbios === undefined)
+        throw new LibvirtError(errorNumber.configUnsupported, 'Host SMBIOS information is not available');
       return { sysinfo: sysinfoXml(smbios) };
     },
     // The connection to the hypervisor is this process: it closes with the socket, of which clients learn by themselves.

@@ -1,8 +1,9 @@
-/** Addresses of a guest's network cards, as far as the host knows them: from the leases of its networks. */
-import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+/** Addresses of a guest's network cards: from leases, from its agent, from the host's neighbour table. */
+import type { AgentInterface } from '../../../../drivers/driver.ts';
 import type { Lease } from '../../../../net/plan.ts';
+import type { Domain } from '../../../services/domain.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf } from './support.ts';
+import { checkFlags, domainOf, invalid } from './support.ts';
 
 /** virDomainInterfaceAddressesSource. */
 const source = { lease: 0, agent: 1, arp: 2 } as const;
@@ -15,7 +16,9 @@ export function domainAddressHandlers(engine: Engine) {
       checkFlags(flags, 0, call);
       const domain = domainOf(engine, dom);
       const { guest } = domain.requireLive('ask for addresses of');
-      if (from !== source.lease) throw unsupported(from);
+      if (from === source.agent) return { ifaces: (await guest.agentInterfaces()).map(agentInterfaceOf) };
+      if (from === source.arp) return { ifaces: await seenByHost(engine, domain) };
+      if (from !== source.lease) throw invalid(`Unknown IP address data source ${from}`);
       const { interfaces } = guest.definition.devices;
       const found = await Promise.all(
         interfaces.map(async ({ source: where, mac, target }) => {
@@ -40,11 +43,25 @@ function addressOf({ family, address, prefix }: Lease) {
   return { type: addressType[family], addr: address, prefix };
 }
 
-function unsupported(from: number): LibvirtError {
-  const name =
-    from === source.agent ? 'the guest agent' : from === source.arp ? 'the ARP table' : `source ${from}`;
-  return new LibvirtError(
-    errorNumber.argumentUnsupported,
-    `addresses are known from leases, not from ${name}`,
-  );
+function agentInterfaceOf({ name, mac, addresses }: AgentInterface) {
+  const addrs = addresses.map(({ family, address, prefix }) => ({
+    type: addressType[family],
+    addr: address,
+    prefix,
+  }));
+  return { name, hwaddr: mac ?? null, addrs };
+}
+
+/** The kernel's table knows no prefixes: clients get 0, as from libvirt. */
+async function seenByHost({ domains }: Engine, domain: Domain) {
+  const { interfaces } = await domains.addresses.find(domain, ['arp']);
+  return interfaces.flatMap(({ hostDevice, mac, addresses }) => {
+    if (hostDevice === undefined || addresses.length === 0) return [];
+    const addrs = addresses.map(({ family, address }) => ({
+      type: addressType[family],
+      addr: address,
+      prefix: 0,
+    }));
+    return [{ name: hostDevice, hwaddr: mac ?? null, addrs }];
+  });
 }

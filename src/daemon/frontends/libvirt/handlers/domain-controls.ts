@@ -5,13 +5,12 @@ import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Domain } from '../../../services/domain.ts';
 import { toQcodes } from '../../jsonrpc/key-codes.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf, invalid } from './support.ts';
+import { toLinuxCodes } from './key-codesets.ts';
+import { checkFlags, domainOf, invalid, notValid, telling } from './support.ts';
 
 /** virDomainConsoleFlags and virDomainChannelFlags. `safe`: only where a second client is kept out, which we always do. */
 const consoleFlag = { force: 1, safe: 2 } as const;
 const SKIP_AUTH = 1; // virDomainOpenGraphicsFlags
-/** virKeycodeSet. */
-const keyCodeset = { linux: 0 } as const;
 /** How long a key is held when the client leaves that open (QEMU: send-key, hold-time). */
 const DEFAULT_HOLD_MS = 100;
 
@@ -20,7 +19,12 @@ export function domainControlHandlers(engine: Engine) {
   return {
     domainScreenshot: async ({ dom, screen, flags }, call) => {
       checkFlags(flags, 0, call);
-      const { mime, bytes } = await controls.screenshot(domainOf(engine, dom), screen);
+      const domain = domainOf(engine, dom);
+      const { mime, bytes } = await telling(
+        'domain.no-device',
+        () => noScreen(domain),
+        () => controls.screenshot(domain, screen),
+      );
       call.openStream({ duplex: readOnly(bytes), onFinish: 'destroy', takesData: false });
       return { mime };
     },
@@ -33,6 +37,14 @@ export function domainControlHandlers(engine: Engine) {
       const domain = domainOf(engine, dom);
       await openConsole(engine, domain, { alias: channelAlias(domain, name), flags }, call);
     },
+    domainOpenGraphics: async ({ dom, idx, flags }, call) => {
+      checkFlags(flags, SKIP_AUTH, call);
+      const domain = domainOf(engine, dom);
+      const [fd] = call.fds;
+      if (fd === undefined) throw invalid('no client is given: its socket comes with the call');
+      const skipAuth = (flags & SKIP_AUTH) !== 0;
+      await controls.addGraphicsClient(domain, { index: idx, fd, skipAuth });
+    },
     domainOpenGraphicsFd: async ({ dom, idx, flags }, call) => {
       checkFlags(flags, SKIP_AUTH, call);
       const skipAuth = (flags & SKIP_AUTH) !== 0;
@@ -41,22 +53,19 @@ export function domainControlHandlers(engine: Engine) {
     domainSendKey: async ({ dom, codeset, holdtime, keycodes, flags }, call) => {
       checkFlags(flags, 0, call);
       const domain = domainOf(engine, dom);
-      if (codeset !== keyCodeset.linux)
-        throw new LibvirtError(
-          errorNumber.operationUnsupported,
-          `codeset ${codeset}: only Linux key codes are known`,
-        );
-      await controls.sendKeys(
-        domain,
-        toQcodes(keycodes, 'linux'),
-        holdtime === 0 ? DEFAULT_HOLD_MS : holdtime,
-      );
+      const linux = toLinuxCodes(codeset, keycodes);
+      await controls.sendKeys(domain, toQcodes(linux, 'linux'), holdtime === 0 ? DEFAULT_HOLD_MS : holdtime);
     },
     domainInjectNmi: async ({ dom, flags }, call) => {
       checkFlags(flags, 0, call);
       await controls.injectNmi(domainOf(engine, dom));
     },
   } satisfies RemoteHandlers;
+}
+
+function noScreen(domain: Domain): LibvirtError {
+  const hasNone = domain.live?.guest.definition.devices.videos.length === 0;
+  return notValid(hasNone ? 'no screens to take screenshot from' : 'no such screen ID');
 }
 
 function readOnly(bytes: Buffer): Duplex {

@@ -1,10 +1,11 @@
 /** Definitions of domains: XML out, define, undefine, rename, autostart. */
 
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import { parseDomain } from '../../../../model/domain/domain.ts';
 import type { Domain } from '../../../services/domain.ts';
+import type { XmlOptions } from '../../../services/domain-definitions.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf, invalid, wireDomainOf } from './support.ts';
+import { validate } from './schema.ts';
+import { checkFlags, domainOf, invalid, notValid, telling, wireDomainOf } from './support.ts';
 
 /** virDomainXMLFlags. */
 const xmlFlag = { secure: 1, inactive: 2, updateCpu: 4, migratable: 8 } as const;
@@ -31,33 +32,56 @@ export function domainDefinitionHandlers(engine: Engine) {
   return {
     domainGetXmlDesc: ({ dom, flags }, call) => {
       checkFlags(flags, allXmlFlags, call);
-      const isMigratable = (flags & xmlFlag.migratable) !== 0;
-      const xml = definitions.xml(domainOf(engine, dom), {
-        // What another host takes is the stored form: ids, aliases and chosen ports live here only.
-        inactive: isMigratable || (flags & xmlFlag.inactive) !== 0,
-        secure: (flags & xmlFlag.secure) !== 0,
-      });
-      return { xml };
+      const has = (bit: number) => (flags & bit) !== 0;
+      const options = {
+        inactive: has(xmlFlag.inactive),
+        // What another host takes has no holes: clients that may not see secrets may not ask for it.
+        secure: has(xmlFlag.secure | xmlFlag.migratable),
+        migratable: has(xmlFlag.migratable),
+      };
+      const domain = domainOf(engine, dom);
+      if (!has(xmlFlag.updateCpu)) return { xml: definitions.xml(domain, options) };
+      return xmlWithCpu(engine, domain, options);
     },
     domainDefineXml: ({ xml }) => define(xml),
-    domainDefineXmlFlags: ({ xml, flags }, call) => {
+    domainDefineXmlFlags: async ({ xml, flags }, call) => {
       checkFlags(flags, defineFlag.validate, call);
       // With the flag what is not known is an error; without it, it is left out, as libvirt does.
-      if ((flags & defineFlag.validate) !== 0) parseDomain(xml, { mode: 'strict' });
+      if ((flags & defineFlag.validate) !== 0) await validate('domain', xml);
       return define(xml);
     },
-    domainUndefine: ({ dom }) => definitions.undefine(domainOf(engine, dom)),
-    domainUndefineFlags: ({ dom, flags }, call) => undefine(engine, domainOf(engine, dom), flags, call),
+    domainUndefine: ({ dom }) => definitions.undefine(persistent(domainOf(engine, dom), 'undefine')),
+    domainUndefineFlags: ({ dom, flags }, call) =>
+      undefine(engine, persistent(domainOf(engine, dom), 'undefine'), flags, call),
     domainRename: async ({ dom, newName, flags }, call) => {
       checkFlags(flags, 0, call);
       if (newName === null || newName === '') throw invalid('a new name is needed');
-      await definitions.rename(domainOf(engine, dom), newName);
+      const domain = persistent(domainOf(engine, dom), 'rename');
+      if (domain.isActive) throw notValid('cannot rename active domain');
+      if (domain.name === newName) throw notValid("Can't rename domain to itself");
+      const taken = () => notValid(`domain with name '${newName}' already exists`);
+      await telling('domain.exists', taken, () => definitions.rename(domain, newName));
       return { retcode: 0 };
     },
     domainGetAutostart: ({ dom }) => ({ autostart: domainOf(engine, dom).autostart ? 1 : 0 }),
     domainSetAutostart: ({ dom, autostart }) =>
-      definitions.setAutostart(domainOf(engine, dom), autostart !== 0),
+      definitions.setAutostart(persistent(domainOf(engine, dom), 'set autostart for'), autostart !== 0),
   } satisfies RemoteHandlers;
+}
+
+/** The definition with the CPU that a guest gets here, for a `host-model`; all other CPUs say it already. */
+async function xmlWithCpu(engine: Engine, domain: Domain, options: XmlOptions): Promise<{ xml: string }> {
+  const { definitions } = engine.domains;
+  const definition = definitions.definition(domain, options);
+  if (definition.cpu?.mode !== 'host-model') return { xml: definitions.xml(domain, options) };
+  const expanded = await engine.cpus.expandHostModel(definition);
+  return { xml: definitions.xml(domain, options, expanded) };
+}
+
+/** @throws LibvirtError for a domain that is only running */
+function persistent(domain: Domain, verb: string): Domain {
+  if (domain.isPersistent) return domain;
+  throw notValid(`cannot ${verb} transient domain`);
 }
 
 /** Saved states, snapshots and checkpoints have no engine yet, so there is nothing of them to forget. */

@@ -18,6 +18,10 @@ export function infoFacts(engine: Engine, domain: Domain, from: 'now' | 'stored'
   if (domain.live !== undefined && (from === 'now' || !domain.isPersistent))
     return factsOf(domain.live.guest.definition);
   const { xml } = domain;
+  if (domain.facts?.size !== undefined) {
+    const { memoryBytes, vcpus, size } = domain.facts;
+    return { maxMemoryKiB: memoryBytes / 1024, vcpus, ...size };
+  }
   const known = stored.get(domain);
   if (known !== undefined && known.xml === xml) return known.facts;
   const facts = factsOf(engine.domains.definitions.definition(domain, { inactive: true }));

@@ -1,4 +1,5 @@
 /** What a domain is and does: state, size, virtual CPUs, job, labels, messages. */
+import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { stateReasons } from '../../../../model/domain/state.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
@@ -38,9 +39,10 @@ export function domainInfoHandlers(engine: Engine) {
     domainGetOsType: ({ dom }) => ({ type: infoFacts(engine, domainOf(engine, dom)).osType }),
     domainGetMaxMemory: ({ dom }) => ({ memory: infoFacts(engine, domainOf(engine, dom)).maxMemoryKiB }),
     domainGetMaxVcpus: ({ dom }) => ({ num: infoFacts(engine, domainOf(engine, dom)).maxVcpus }),
-    domainGetVcpusFlags: ({ dom, flags }, call) => {
-      checkFlags(flags, affect.live | affect.config | vcpuFlag.maximum, call);
+    domainGetVcpusFlags: async ({ dom, flags }, call) => {
+      checkFlags(flags, affect.live | affect.config | vcpuFlag.maximum | vcpuFlag.guest, call);
       const domain = domainOf(engine, dom);
+      if ((flags & vcpuFlag.guest) !== 0) return refuseGuestCount(domain);
       const { live } = impactOn(domain, flags);
       const { vcpus, maxVcpus } = infoFacts(engine, domain, live ? 'now' : 'stored');
       return { num: (flags & vcpuFlag.maximum) === 0 ? vcpus : maxVcpus };
@@ -84,6 +86,12 @@ export function domainInfoHandlers(engine: Engine) {
       return { msgs: [] };
     },
   } satisfies RemoteHandlers;
+}
+
+/** How many processors the guest uses is its agent's to say; without one clients hear that it is missing. */
+async function refuseGuestCount(domain: Domain): Promise<never> {
+  await domain.requireLive('count the CPUs of').guest.agentPing();
+  throw new LibvirtError(errorNumber.argumentUnsupported, 'the guest agent is not asked for processors');
 }
 
 /** Processor time of the guest since its start, in nanoseconds; 0 when it does not run. */

@@ -3,7 +3,8 @@ import { parseDomain } from '../../../../model/domain/domain.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { ShutdownMode } from '../../../services/domain-lifecycle.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf, wireDomainOf } from './support.ts';
+import { validate } from './schema.ts';
+import { checkFlags, domainOf, notValid, telling, wireDomainOf } from './support.ts';
 
 /** virDomainCreateFlags. `forceBoot` holds by itself: no state of a guest is saved. */
 const startFlag = { paused: 1, autodestroy: 2, bypassCache: 4, forceBoot: 8, validate: 16 } as const;
@@ -23,9 +24,12 @@ export function domainLifecycleHandlers(engine: Engine) {
   return {
     domainCreateXml: async ({ xmlDesc, flags }, call) => {
       checkFlags(flags, knownStartFlags, call);
-      const mode = (flags & startFlag.validate) === 0 ? 'lenient' : 'strict';
-      const { definition } = parseDomain(xmlDesc, { mode });
-      const domain = await lifecycle.create(definition, startRequest(flags, call), 'lenient');
+      if ((flags & startFlag.validate) !== 0) await validate('domain', xmlDesc);
+      const { definition } = parseDomain(xmlDesc, { mode: 'lenient' });
+      const running = () => notValid(`domain '${definition.name}' is already active`);
+      const domain = await telling('domain.active', running, () =>
+        lifecycle.create(definition, startRequest(flags, call), 'lenient'),
+      );
       destroyWith(engine, flags, call);
       return { dom: wireDomainOf(domain) };
     },
@@ -48,7 +52,11 @@ export function domainLifecycleHandlers(engine: Engine) {
       return lifecycle.destroy(domainOf(engine, dom), { graceful });
     },
     domainSuspend: ({ dom }) => lifecycle.suspend(domainOf(engine, dom)),
-    domainResume: ({ dom }) => lifecycle.resume(domainOf(engine, dom)),
+    domainResume: ({ dom }) => {
+      const domain = domainOf(engine, dom);
+      if (domain.state.state === 'running') throw notValid('domain is already running');
+      return lifecycle.resume(domain);
+    },
   } satisfies RemoteHandlers;
 }
 

@@ -3,6 +3,7 @@ import { isVirtError } from '../../../../base/errors.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
+import { withoutPrefix } from './foreign-metadata.ts';
 import { affect, checkFlags, domainOf, impactOn, invalid } from './support.ts';
 
 /** virDomainMetadataType. */
@@ -46,7 +47,7 @@ function metadataOf(
   if (type === metadataType.element) {
     if (uri === null) throw invalid('a namespace is needed');
     try {
-      return domains.definitions.metadata(domain, uri, { inactive });
+      return withoutPrefix(domains.definitions.metadata(domain, uri, { inactive }));
     } catch (error) {
       throw isVirtError(error, 'domain.no-metadata') ? notThere('metadata') : error;
     }

@@ -1,13 +1,15 @@
 /** Definitions of networks: XML, define, create, update, metadata. */
-import { isVirtError } from '../../../../base/errors.ts';
+import { isVirtError, type VirtError } from '../../../../base/errors.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { parseNetwork } from '../../../../model/network/network.ts';
-import type { NetworkUpdate } from '../../../../model/network/update.ts';
+import { type NetworkUpdate, updateSections } from '../../../../model/network/update.ts';
 import type { Network } from '../../../services/network.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { metadataType } from './domain-metadata.ts';
+import { withoutPrefix } from './foreign-metadata.ts';
 import { networkOf, networksOf } from './network.ts';
-import { affect, checkFlags, invalid, notValid, wireNetworkOf } from './support.ts';
+import { validate } from './schema.ts';
+import { affect, checkFlags, invalid, notValid, telling, wireNetworkOf } from './support.ts';
 
 const INACTIVE = 1; // virNetworkXMLFlags
 const VALIDATE = 1; // virNetworkDefineFlags, virNetworkCreateFlags
@@ -15,16 +17,27 @@ const VALIDATE = 1; // virNetworkDefineFlags, virNetworkCreateFlags
 /** virNetworkUpdateCommand, by number. */
 const commands = [undefined, 'modify', 'delete', 'add-last', 'add-first'] as const;
 
-/** virNetworkUpdateSection, by number; those that libvirt itself does not change are left out. */
-const sections: Readonly<Record<number, NetworkUpdate['section']>> = {
-  4: 'ip-dhcp-host',
-  5: 'ip-dhcp-range',
-  7: 'forward-interface',
-  9: 'portgroup',
-  10: 'dns-host',
-  11: 'dns-txt',
-  12: 'dns-srv',
-};
+/** virNetworkUpdateSection, by number. */
+const sectionNames = [
+  'none',
+  'bridge',
+  'domain',
+  'ip',
+  'ip-dhcp-host',
+  'ip-dhcp-range',
+  'forward',
+  'forward-interface',
+  'forward-pf',
+  'portgroup',
+  'dns-host',
+  'dns-txt',
+  'dns-srv',
+] as const;
+
+/** Libvirt changes no others either. */
+function isUpdateSection(name: string | undefined): name is NetworkUpdate['section'] {
+  return (updateSections as readonly (string | undefined)[]).includes(name);
+}
 
 export function networkDefinitionHandlers(engine: Engine) {
   const define = async (xml: string) => {
@@ -32,7 +45,11 @@ export function networkDefinitionHandlers(engine: Engine) {
     return { net: wireNetworkOf(network) };
   };
   const create = async (xml: string) => {
-    const { network } = await networksOf(engine).lifecycle.create(xml, 'lenient');
+    const { name } = parseNetwork(xml, { mode: 'lenient' }).definition;
+    const active = () => notValid(`network is already active as '${name}'`, errorDomain.network);
+    const { network } = await telling('network.active', active, () =>
+      networksOf(engine).lifecycle.create(xml, 'lenient'),
+    );
     return { net: wireNetworkOf(network) };
   };
   return {
@@ -43,23 +60,27 @@ export function networkDefinitionHandlers(engine: Engine) {
       return { xml: networksOf(engine).definitions.xml(network, { inactive }) };
     },
     networkDefineXml: ({ xml }) => define(xml),
-    networkDefineXmlFlags: ({ xml, flags }, call) => {
+    networkDefineXmlFlags: async ({ xml, flags }, call) => {
       checkFlags(flags, VALIDATE, call);
-      validate(xml, flags);
+      if ((flags & VALIDATE) !== 0) await validate('network', xml);
       return define(xml);
     },
     networkCreateXml: ({ xml }) => create(xml),
-    networkCreateXmlFlags: ({ xml, flags }, call) => {
+    networkCreateXmlFlags: async ({ xml, flags }, call) => {
       checkFlags(flags, VALIDATE, call);
-      validate(xml, flags);
+      if ((flags & VALIDATE) !== 0) await validate('network', xml);
       return create(xml);
     },
     networkUndefine: ({ net }) => networksOf(engine).definitions.undefine(networkOf(engine, net)),
     networkUpdate: async ({ net, command, section, parentIndex, xml, flags }, call) => {
       checkFlags(flags, affect.live | affect.config, call);
       const network = networkOf(engine, net);
-      const update = updateOf(command, section, parentIndex, xml);
-      await networksOf(engine).definitions.update(network, update, targetsOf(network, flags));
+      const update = updateOf(network, { command, section, parentIndex, xml });
+      const targets = targetsOf(network, flags);
+      const clash = ({ reason }: VirtError) => notValid(reason, errorDomain.network);
+      await telling('operation.failed', clash, () =>
+        networksOf(engine).definitions.update(network, update, targets),
+      );
     },
     networkGetMetadata: ({ network: net, type, uri, flags }, call) => {
       checkFlags(flags, affect.live | affect.config, call);
@@ -81,22 +102,28 @@ export function networkDefinitionHandlers(engine: Engine) {
   } satisfies RemoteHandlers;
 }
 
-/** With the flag what is not known is an error; without it, it is left out, as libvirt does. */
-function validate(xml: string, flags: number): void {
-  if ((flags & VALIDATE) !== 0) parseNetwork(xml, { mode: 'strict' });
-}
-
-function updateOf(command: number, section: number, parentIndex: number, xml: string): NetworkUpdate {
-  const chosen = sections[section];
-  if (chosen === undefined)
-    throw new LibvirtError(
-      errorNumber.operationUnsupported,
-      `can't update section ${section} of network`,
-      errorDomain.network,
-    );
+function updateOf(
+  { name }: Network,
+  told: {
+    readonly command: number;
+    readonly section: number;
+    readonly parentIndex: number;
+    readonly xml: string;
+  },
+): NetworkUpdate {
+  const { command, section, parentIndex, xml } = told;
+  const chosen = sectionNames[section];
+  if (!isUpdateSection(chosen))
+    throw unsupported(`can't update '${chosen ?? section}' section of network '${name}'`);
+  if (chosen === 'ip-dhcp-range' && commands[command] === 'modify')
+    throw unsupported('dhcp ranges cannot be modified, only added or deleted');
   const verb = commands[command];
   if (verb === undefined) throw invalid(`unrecognized update command code ${command}`);
   return { section: chosen, command: verb, xml, ...(parentIndex >= 0 && { parentIndex }) };
+}
+
+function unsupported(text: string): LibvirtError {
+  return new LibvirtError(errorNumber.operationUnsupported, text, errorDomain.network);
 }
 
 /** As for domains: what "current", "live" and "config" come to. @throws LibvirtError */
@@ -119,7 +146,7 @@ function metadataOf(
   const { definitions, metadata } = networksOf(engine);
   if (type === metadataType.element && uri !== null) {
     try {
-      return metadata.get(network, uri, { inactive });
+      return withoutPrefix(metadata.get(network, uri, { inactive }));
     } catch (error) {
       throw isVirtError(error, 'network.no-metadata') ? notThere('metadata') : error;
     }

@@ -6,7 +6,7 @@ import type { Lease } from '../../../../net/plan.ts';
 import type { Network } from '../../../services/network.ts';
 import type { NetworkService } from '../../../services/network-service.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { atMost, checkFlags, wireNetworkOf } from './support.ts';
+import { atMost, checkFlags, notValid, wireNetworkOf } from './support.ts';
 
 /** virConnectListAllNetworksFlags, in pairs. */
 const filterPairs: readonly (readonly [number, number, (network: Network) => boolean])[] = [
@@ -74,7 +74,7 @@ export function networkHandlers(engine: Engine) {
     networkDestroy: ({ net }) => networksOf(engine).lifecycle.stop(networkOf(engine, net)),
     networkGetAutostart: ({ net }) => ({ autostart: networkOf(engine, net).autostart ? 1 : 0 }),
     networkSetAutostart: ({ net, autostart }) =>
-      networksOf(engine).definitions.setAutostart(networkOf(engine, net), autostart !== 0),
+      networksOf(engine).definitions.setAutostart(persistent(networkOf(engine, net)), autostart !== 0),
     networkGetBridgeName: ({ net }) => ({ name: bridgeOf(engine, networkOf(engine, net)) }),
     networkGetDhcpLeases: async ({ net, mac, needResults, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -89,6 +89,12 @@ export function networkHandlers(engine: Engine) {
       };
     },
   } satisfies RemoteHandlers;
+}
+
+/** @throws LibvirtError for a network that is only active */
+function persistent(network: Network): Network {
+  if (network.isPersistent) return network;
+  throw notValid('cannot set autostart for transient network', errorDomain.network);
 }
 
 function bridgeOf(engine: Engine, network: Network): string {

@@ -3,12 +3,15 @@ import { readFileSync } from 'node:fs';
 import type { HostFacts } from '../../../../kvm/host-facts.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, invalid } from './support.ts';
+import { bareInvalid, checkFlags, invalid } from './support.ts';
 
 /** USER_HZ: the unit of times in /proc, 100 on every Linux there is (proc(5), sysconf(_SC_CLK_TCK)). */
 const NANOSECONDS_PER_TICK = 10_000_000;
 /** All processors together (virNodeGetCPUStatsAllCPUs); all memory cells. */
 const ALL = -1;
+
+/** What is told of a processor: kernel, user, idle, iowait. */
+const CPU_TIMES = 4;
 
 /** virt-manager asks every few seconds, and each answer reads some hundred files; processors change rarely. */
 const HARDWARE_MS = 2000;
@@ -45,8 +48,10 @@ export function nodeHandlers(engine: Engine) {
     },
     nodeGetCpuStats: ({ cpuNum, nparams, flags }, call) => {
       checkFlags(flags, 0, call);
+      // How many there are is the same for all processors, those too that are not there.
+      if (nparams === 0) return { params: [], nparams: CPU_TIMES };
       const params = cpuTimes(cpuNum);
-      return nparams === 0 ? { params: [], nparams: params.length } : { params, nparams: params.length };
+      return { params, nparams: params.length };
     },
     nodeGetMemoryStats: async ({ cellNum, nparams, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -62,7 +67,7 @@ export function nodeHandlers(engine: Engine) {
         .slice(0, maxcells)
         .map(({ freeKiB }) => freeKiB * 1024);
       if (free.length > 0) return { cells: free };
-      throw new LibvirtError(errorNumber.internalError, `start cell ${startCell} out of range`);
+      throw cellOutOfRange(startCell, cells);
     },
     nodeGetFreePages: async ({ pages, startCell, cellCount, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -71,15 +76,18 @@ export function nodeHandlers(engine: Engine) {
         startCell === ALL
           ? [wholeHost]
           : cells.filter(({ id }) => id >= startCell && id < startCell + cellCount).map((cell) => cell.pages);
-      const counts = pools.flatMap((pool) =>
+      const counts = pools.flatMap((pool, index) =>
         pages.map((size) => {
           const found = pool.find(({ sizeKiB }) => sizeKiB === size);
           if (found !== undefined) return found.free;
-          throw new LibvirtError(errorNumber.operationFailed, `page size ${size} is not available`);
+          throw new LibvirtError(
+            errorNumber.operationFailed,
+            `page size ${size} is not available on node ${startCell === ALL ? ALL : startCell + index}`,
+          );
         }),
       );
       if (counts.length > 0) return { counts };
-      throw new LibvirtError(errorNumber.internalError, `start cell ${startCell} out of range`);
+      throw cellOutOfRange(startCell, cells);
     },
     nodeGetCpuMap: async ({ needMap, needOnline, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -96,6 +104,11 @@ export function nodeHandlers(engine: Engine) {
   } satisfies RemoteHandlers;
 }
 
+function cellOutOfRange(cell: number, cells: HostFacts['cells']): LibvirtError {
+  const last = Math.max(...cells.map(({ id }) => id));
+  return new LibvirtError(errorNumber.internalError, `start cell ${cell} out of range (0-${last})`);
+}
+
 /** Bit 0 of byte 0 is processor 0. */
 export function bitmapOf(cpus: readonly number[], count: number): Buffer {
   const bytes = Buffer.alloc(Math.ceil(count / 8));
@@ -109,7 +122,7 @@ function cpuTimes(cpu: number): { field: string; value: number }[] {
   const line = readFileSync('/proc/stat', 'latin1')
     .split('\n')
     .find((one) => one.startsWith(`${name} `));
-  if (line === undefined) throw invalid(`Invalid cpuNum in virNodeGetCPUStats: ${cpu}`);
+  if (line === undefined) throw bareInvalid('Invalid cpuNum in virNodeGetCPUStats');
   const ticks = line.trim().split(/\s+/).slice(1).map(Number);
   const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0] = ticks;
   const rows = { kernel: system + irq + softirq, user: user + nice, idle, iowait };
@@ -122,9 +135,12 @@ async function memoryStats(engine: Engine, cell: number): Promise<{ field: strin
     const { totalKiB, freeKiB, buffersKiB, cachedKiB } = engine.host.memory();
     return fields({ total: totalKiB, free: freeKiB, buffers: buffersKiB, cached: cachedKiB });
   }
-  const found = (await engine.host.facts()).cells.find(({ id }) => id === cell);
+  const { cells } = await engine.host.facts();
+  const found = cells.find(({ id }) => id === cell);
   if (found === undefined)
-    throw invalid(`cellNum in virNodeGetMemoryStats must be less than the number of cells`);
+    throw bareInvalid(
+      `cellNum in virNodeGetMemoryStats must be less than or equal to ${Math.max(...cells.map(({ id }) => id))}`,
+    );
   return fields({ total: found.memoryKiB, free: found.freeKiB });
 }
 

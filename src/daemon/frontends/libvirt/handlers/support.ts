@@ -1,5 +1,5 @@
 /** What handlers share: checking flags, finding domains, and how domains and networks are named on the wire. */
-import { isVirtError } from '../../../../base/errors.ts';
+import { type ErrorCode, isVirtError, type VirtError } from '../../../../base/errors.ts';
 import { apiFunction } from '../../../../libvirt/access.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { WireDomain, WireNetwork } from '../../../../libvirt/protocol/objects.ts';
@@ -11,16 +11,34 @@ import type { Call, Engine } from '../context.ts';
 export function checkFlags(flags: number, known: number, call: Pick<Call, 'name'>): void {
   const unknown = (flags & ~known) >>> 0;
   if (unknown === 0) return;
-  throw invalid(`unsupported flags (0x${unknown.toString(16)}) in function ${apiFunction(call.name)}`);
+  throw bareInvalid(`unsupported flags (0x${unknown.toString(16)}) in function ${apiFunction(call.name)}`);
 }
 
 export function invalid(detail: string): LibvirtError {
   return new LibvirtError(errorNumber.invalidArg, detail);
 }
 
+/** As `invalid`, for texts that clients know without leading words. */
+export function bareInvalid(detail: string): LibvirtError {
+  return new LibvirtError(errorNumber.invalidArg, detail, errorDomain.qemu, { isBare: true });
+}
+
 /** @throws LibvirtError operation invalid: the words that clients know */
-export function notValid(detail: string): LibvirtError {
-  return new LibvirtError(errorNumber.operationInvalid, detail);
+export function notValid(detail: string, domain?: LibvirtError['domain']): LibvirtError {
+  return new LibvirtError(errorNumber.operationInvalid, detail, domain);
+}
+
+/** Runs `work`; an error of ours with that code becomes the libvirt error that `told` makes. */
+export async function telling<T>(
+  code: ErrorCode,
+  told: (error: VirtError) => LibvirtError,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw isVirtError(error, code) ? told(error) : error;
+  }
 }
 
 export function wireDomainOf(domain: Domain): WireDomain {

@@ -3,6 +3,7 @@ import type { Program } from '../../../../libvirt/protocol/programs.ts';
 import type { Engine, QemuHandlers, RemoteHandlers } from '../context.ts';
 import { absentHandlers } from './absent.ts';
 import { connectHandlers } from './connect.ts';
+import { cpuHandlers } from './cpu.ts';
 import { domainAddressHandlers } from './domain-addresses.ts';
 import { domainControlHandlers } from './domain-controls.ts';
 import { domainDefinitionHandlers } from './domain-definition.ts';
@@ -12,8 +13,10 @@ import { domainListHandlers } from './domain-list.ts';
 import { domainMetadataHandlers } from './domain-metadata.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
+import { nativeHandlers } from './native.ts';
 import { networkHandlers } from './network.ts';
 import { networkDefinitionHandlers } from './network-definition.ts';
+import { networkPortHandlers } from './network-ports.ts';
 import { nodeHandlers } from './node.ts';
 import { qemuHandlers } from './qemu.ts';
 
@@ -23,6 +26,8 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...absentHandlers(engine),
     ...connectHandlers(engine),
     ...nodeHandlers(engine),
+    ...cpuHandlers(engine),
+    ...nativeHandlers(engine),
     ...domainListHandlers(engine),
     ...domainDefinitionHandlers(engine),
     ...domainLifecycleHandlers(engine),
@@ -34,6 +39,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...eventHandlers(),
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),
+    ...networkPortHandlers(engine),
   } satisfies RemoteHandlers;
   return new HandlerTable(remote, qemuHandlers(engine));
 }

@@ -1,0 +1,165 @@
+/** Domains of a libvirtd: definition, autostart mark, firmware variables, and the state of an emulated TPM. */
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { reasonOf } from '../../base/errors.ts';
+import { ensureDirectory, statIfPresent, writeDurable } from '../../base/files.ts';
+import type { Logger } from '../../base/log.ts';
+import { Undo } from '../../base/undo.ts';
+import { type DomainDef, parseDomain } from '../../model/domain/domain.ts';
+import type { DomainService } from '../services/domain-service.ts';
+import {
+  type DefinitionFile,
+  definitionFiles,
+  isFile,
+  type LibvirtPlaces,
+  names,
+  readDefinition,
+  readPlain,
+  uuidIn,
+} from './libvirt-files.ts';
+import type { AdoptedObject } from './report.ts';
+
+/** What taking over domains needs of the daemon. */
+export interface DomainAdoption {
+  readonly service: Pick<DomainService, 'definitions'>;
+  readonly isKnown: (uuid: string) => boolean;
+  /** Pid by uuid of the QEMU processes of this host. */
+  readonly running: () => ReadonlyMap<string, number>;
+  /** Where our copies of firmware variables and TPM states go. */
+  readonly nvram: string;
+  readonly tpm: string;
+  readonly log: Logger;
+}
+
+export async function adoptDomains(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  dryRun: boolean,
+): Promise<AdoptedObject[]> {
+  const running = adoption.running();
+  const report: AdoptedObject[] = [];
+  for (const file of definitionFiles(join(places.config, 'qemu'))) {
+    const found: Found = { file, uuid: null };
+    try {
+      report.push({
+        kind: 'domain',
+        name: file.name,
+        ...(await adoptOne(places, adoption, found, running, dryRun)),
+      });
+    } catch (error) {
+      const { uuid } = found;
+      report.push({ kind: 'domain', name: file.name, uuid, outcome: 'refused', detail: reasonOf(error) });
+    }
+    report.push(...savedState(places, file.name, found.uuid));
+  }
+  return report;
+}
+
+interface Found {
+  readonly file: DefinitionFile;
+  uuid: string | null;
+}
+
+async function adoptOne(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  found: Found,
+  running: ReadonlyMap<string, number>,
+  dryRun: boolean,
+): Promise<Pick<AdoptedObject, 'uuid' | 'outcome' | 'detail'>> {
+  const { file } = found;
+  const xml = await readDefinition(file.path);
+  const uuid = uuidIn(xml) ?? null;
+  found.uuid = uuid;
+  if (uuid !== null && adoption.isKnown(uuid)) return { uuid, outcome: 'present', detail: null };
+  const pid = uuid === null ? undefined : running.get(uuid);
+  if (pid !== undefined)
+    return {
+      uuid,
+      outcome: 'refused',
+      detail: `it runs (process ${pid}) and is not ours to touch: shut it down under libvirtd, then adopt again`,
+    };
+  const { definition, dropped } = parseDomain(xml, { mode: 'lenient' });
+  const isSaved = hasSavedState(places, file.name);
+  const notes = [
+    ...(dropped.length > 0 ? [`without ${dropped.join(', ')}`] : []),
+    ...(file.autostart && isSaved
+      ? ['not marked for autostart, since its memory is saved under libvirtd']
+      : []),
+  ];
+  if (dryRun) await adoption.service.definitions.prepare(definition, { mode: 'lenient' });
+  else await takeIn(places, adoption, definition, file.autostart && !isSaved);
+  return { uuid, outcome: 'adopted', detail: notes.length === 0 ? null : notes.join('; ') };
+}
+
+/** Copies the guest's own state first: a definition without its firmware variables would boot another system. */
+async function takeIn(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  definition: DomainDef,
+  autostart: boolean,
+): Promise<void> {
+  await using undo = new Undo(adoption.log);
+  const complete = await copyVariables(places, adoption, definition, undo);
+  await copyTpm(places, adoption, complete, undo);
+  const { domain } = await adoption.service.definitions.store(complete, { mode: 'lenient' });
+  undo.keep();
+  if (autostart) await adoption.service.definitions.setAutostart(domain, true);
+}
+
+/** Variables in libvirt's own directory are copied to ours; those at a place of the user's choice stay there. */
+async function copyVariables(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  definition: DomainDef,
+  undo: Undo,
+): Promise<DomainDef> {
+  const { nvram } = definition.os;
+  const { path } = nvram ?? {};
+  const theirs = path === undefined ? undefined : variablesFile(places, path);
+  if (nvram === undefined || theirs === undefined || definition.uuid === undefined) return definition;
+  const ours = join(adoption.nvram, `${definition.uuid}_VARS.fd`);
+  if (await statIfPresent(theirs)) {
+    await ensureDirectory(adoption.nvram, 0o700);
+    undo.add(`remove ${ours}`, () => rm(ours, { force: true }));
+    await writeDurable(ours, await readPlain(places, theirs));
+  }
+  return { ...definition, os: { ...definition.os, nvram: { ...nvram, path: ours } } };
+}
+
+/** Where that file lies below the places, when it is one of libvirt's own. */
+function variablesFile(places: LibvirtPlaces, path: string): string | undefined {
+  const [, name] = /\/qemu\/nvram\/([^/]+)$/.exec(path) ?? [];
+  return name === undefined ? undefined : join(places.nvram, name);
+}
+
+/** libvirt has a directory for each version of TPM below that of the domain; ours has one. */
+async function copyTpm(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  definition: DomainDef,
+  undo: Undo,
+): Promise<void> {
+  const { uuid } = definition;
+  if (uuid === undefined) return;
+  for (const version of ['tpm2', 'tpm1.2']) {
+    const theirs = join(places.swtpm, uuid, version);
+    if (names(theirs).length === 0) continue;
+    const ours = join(adoption.tpm, uuid);
+    await ensureDirectory(dirname(ours), 0o711);
+    await ensureDirectory(ours, 0o700);
+    undo.add(`remove ${ours}`, () => rm(ours, { recursive: true, force: true }));
+    // The lock belongs to the process that runs there.
+    for (const name of names(theirs).filter((one) => one !== '.lock'))
+      await writeDurable(join(ours, name), await readPlain(places, join(theirs, name)));
+  }
+}
+
+const saveFile = (places: LibvirtPlaces, name: string) => join(places.state, 'save', `${name}.save`);
+const hasSavedState = (places: LibvirtPlaces, name: string) => isFile(saveFile(places, name));
+
+function savedState(places: LibvirtPlaces, name: string, uuid: string | null): AdoptedObject[] {
+  if (!hasSavedState(places, name)) return [];
+  const detail = `its memory stays in ${saveFile(places, name)}: a start here would be as after a power cut; start it under libvirtd once more and shut it down`;
+  return [{ kind: 'managed-save', name, uuid, outcome: 'refused', detail }];
+}

@@ -1,0 +1,56 @@
+/** Metadata of snapshots and checkpoints: put aside as it is, since only libvirtd's files know of it. */
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { reasonOf } from '../../base/errors.ts';
+import { ensureDirectory, writeDurable } from '../../base/files.ts';
+import { isFile, type LibvirtPlaces, names, readPlain } from './libvirt-files.ts';
+import type { AdoptedObject } from './report.ts';
+
+/** Kinds by their directory below libvirt's state. */
+const kinds = { snapshot: 'snapshot', checkpoint: 'checkpoint' } as const;
+
+/** Each file goes to KEEP/KIND/DOMAIN/NAME.xml. */
+export async function adoptMetadata(
+  places: LibvirtPlaces,
+  keep: string,
+  dryRun: boolean,
+): Promise<AdoptedObject[]> {
+  const report: AdoptedObject[] = [];
+  for (const kind of Object.values(kinds)) {
+    const directory = join(places.state, kind);
+    for (const domain of names(directory))
+      for (const file of names(join(directory, domain)).filter((name) => name.endsWith('.xml'))) {
+        const from = join(directory, domain, file);
+        const name = `${domain}/${basename(file, '.xml')}`;
+        try {
+          report.push({
+            kind,
+            name,
+            uuid: null,
+            ...(await keepOne(places, from, join(keep, kind, domain), file, dryRun)),
+          });
+        } catch (error) {
+          report.push({ kind, name, uuid: null, outcome: 'refused', detail: reasonOf(error) });
+        }
+      }
+  }
+  return report;
+}
+
+async function keepOne(
+  places: LibvirtPlaces,
+  from: string,
+  directory: string,
+  file: string,
+  dryRun: boolean,
+): Promise<Pick<AdoptedObject, 'outcome' | 'detail'>> {
+  const to = join(directory, file);
+  const xml = (await readPlain(places, from)).toString('utf8');
+  if (isFile(to) && (await readFile(to, 'utf8')) === xml)
+    return { outcome: 'present', detail: `kept in ${to}` };
+  if (!dryRun) {
+    await ensureDirectory(directory, 0o700);
+    await writeDurable(to, xml);
+  }
+  return { outcome: 'kept', detail: `in ${to}, for a version that has such objects` };
+}

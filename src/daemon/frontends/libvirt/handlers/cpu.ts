@@ -1,0 +1,161 @@
+/** CPU models: which there are, whether a guest's processor can be had here, what several hosts have in common. */
+import { isVirtError } from '../../../../base/errors.ts';
+import type { CpuQuery, CpuWorld } from '../../../../drivers/driver.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import { featureName } from '../../../../model/capabilities/cpu-names.ts';
+import {
+  baselineOf,
+  type CpuDescription,
+  compareFeatures,
+  featuresOfCpu,
+  formatBaseline,
+  parseCpu,
+} from '../../../../model/capabilities/cpu-sets.ts';
+import { archNames } from '../../../../model/domain/os.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { checkFlags, invalid } from './support.ts';
+
+/** virConnectCompareCPUFlags: an error rather than "incompatible"; check the document against the schema. */
+const compareFlag = { failIncompatible: 1, validate: 2 } as const;
+/** virConnectBaselineCPUFlags. Features that stop a migration are none of a model's, so the second changes nothing. */
+const baselineFlag = { expandFeatures: 1, migratable: 2 } as const;
+/** virCPUCompareResult. */
+const result = { incompatible: 0, identical: 1, superset: 2 } as const;
+
+export function cpuHandlers(engine: Engine) {
+  return {
+    connectGetCpuModelNames: async ({ arch, needResults, flags }, call) => {
+      checkFlags(flags, 0, call);
+      if (!isArch(arch)) throw invalid(`cannot find architecture ${arch}`);
+      const models = await modelNames(engine, arch);
+      return { models: needResults === 0 ? [] : [...models], ret: models.length };
+    },
+    connectCompareCpu: async ({ xml, flags }, call) => {
+      checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
+      const world = await engine.cpus.world({ arch: (await engine.host.facts()).arch });
+      return { result: await compare(parseCpu(xml), world, await hostFeatures(engine, world), flags) };
+    },
+    connectCompareHypervisorCpu: async ({ xmlCPU, flags, ...query }, call) => {
+      checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
+      const cpu = parseCpu(xmlCPU);
+      const world = await engine.cpus.world(cpuQueryOf(query));
+      return { result: await compare(cpu, world, new Set(world.hypervisor), flags) };
+    },
+    connectBaselineCpu: async ({ xmlCPUs, flags }, call) => {
+      checkFlags(flags, baselineFlag.expandFeatures | baselineFlag.migratable, call);
+      const cpus = xmlCPUs.map(parseCpu);
+      if (cpus.some(({ isGuest }) => isGuest))
+        throw new LibvirtError(
+          errorNumber.configUnsupported,
+          'Attribute mode is only allowed for guest CPU',
+          errorDomain.cpu,
+        );
+      const arch = cpus[0]?.arch;
+      const world = await engine.cpus.world(arch === undefined ? {} : { arch });
+      return { cpu: await baseline(cpus, world, { flags, fallback: 'allow' }) };
+    },
+    connectBaselineHypervisorCpu: async ({ xmlCPUs, flags, ...query }, call) => {
+      checkFlags(flags, baselineFlag.expandFeatures | baselineFlag.migratable, call);
+      const world = await engine.cpus.world(cpuQueryOf(query));
+      const cpus = xmlCPUs.map(parseCpu);
+      return { cpu: await baseline(cpus, world, { flags, fallback: 'forbid', within: world.hypervisor }) };
+    },
+  } satisfies RemoteHandlers;
+}
+
+export function isArch(name: string): boolean {
+  return (archNames as readonly string[]).includes(name);
+}
+
+/** None where no emulator of that architecture is installed. */
+async function modelNames({ cpus }: Engine, arch: string): Promise<readonly string[]> {
+  try {
+    return await cpus.names(arch);
+  } catch (error) {
+    if (isVirtError(error, 'qemu.missing')) return [];
+    throw error;
+  }
+}
+
+/** The four facts that choose an emulator, checked. @throws LibvirtError */
+export function cpuQueryOf(told: {
+  readonly emulator: string | null;
+  readonly arch: string | null;
+  readonly machine: string | null;
+  readonly virttype: string | null;
+}): CpuQuery {
+  const { emulator, arch, machine, virttype } = told;
+  if (virttype !== null && virttype !== 'qemu' && virttype !== 'kvm')
+    throw invalid(`unknown virttype: ${virttype}`);
+  if (arch !== null && !isArch(arch)) throw invalid(`unknown architecture: ${arch}`);
+  return {
+    ...(emulator !== null && { emulator }),
+    ...(arch !== null && { arch }),
+    ...(machine !== null && { machine }),
+    ...(virttype !== null && { virtType: virttype }),
+  };
+}
+
+/**
+ * Features of the host's own processor: as QEMU tells them where it sees it (KVM), else as the kernel does, which writes
+ * some names in its own way.
+ */
+async function hostFeatures({ host }: Engine, world: CpuWorld): Promise<ReadonlySet<string>> {
+  const { usable } = await host.kvmReport();
+  if (usable) return new Set(world.hypervisor);
+  const { flags } = (await host.facts()).cpu;
+  const spelled = flags.flatMap((flag) => [flag, flag.replaceAll('_', '-'), flag.replaceAll('_', '.')]);
+  return new Set(spelled.map(featureName));
+}
+
+async function compare(
+  cpu: CpuDescription,
+  world: CpuWorld,
+  host: ReadonlySet<string>,
+  flags: number,
+): Promise<number> {
+  const models = await world.features(cpu.model === undefined ? [] : [cpu.model]);
+  const { missing, isIdentical } = compareFeatures(knownFeatures(cpu, models), host);
+  if (missing.length === 0) return isIdentical ? result.identical : result.superset;
+  if ((flags & compareFlag.failIncompatible) === 0) return result.incompatible;
+  throw new LibvirtError(
+    errorNumber.cpuIncompatible,
+    `Host CPU does not provide required features: ${missing.join(', ')}`,
+    errorDomain.cpu,
+  );
+}
+
+/** @throws LibvirtError for a model that QEMU does not know */
+function knownFeatures(...args: Parameters<typeof featuresOfCpu>): Set<string> {
+  try {
+    return featuresOfCpu(...args);
+  } catch (error) {
+    if (!isVirtError(error, 'request.invalid')) throw error;
+    throw new LibvirtError(errorNumber.internalError, error.reason, errorDomain.cpu);
+  }
+}
+
+interface BaselineOptions {
+  readonly flags: number;
+  readonly fallback: 'allow' | 'forbid';
+  /** Features that the hypervisor has; without it all count. */
+  readonly within?: readonly string[];
+}
+
+async function baseline(
+  cpus: readonly CpuDescription[],
+  world: CpuWorld,
+  { flags, fallback, within }: BaselineOptions,
+): Promise<string> {
+  if (cpus.length === 0) throw invalid('no CPUs were given');
+  const named = new Set(cpus.flatMap(({ model }) => model ?? []));
+  const candidates = within === undefined ? world.models : world.usableModels;
+  const models = await world.features([...new Set([...candidates, ...named])]);
+  const sets = cpus.map((cpu) => knownFeatures(cpu, models));
+  const all = within === undefined ? sets : [...sets, new Set(within)];
+  const offered = new Map(candidates.flatMap((name) => [[name, models.get(name) ?? []] as const]));
+  const found = baselineOf(all, offered, named);
+  if (found === undefined)
+    throw new LibvirtError(errorNumber.operationFailed, 'CPUs are incompatible', errorDomain.cpu);
+  return formatBaseline(found, { expanded: (flags & baselineFlag.expandFeatures) !== 0, fallback });
+}

@@ -1,0 +1,127 @@
+/**
+ * Comparing processors and finding what several have in common, as sets of features. Pure: who knows which features a
+ * model has hands them in. (libvirt: virConnectCompareHypervisorCPU, virConnectBaselineHypervisorCPU.)
+ */
+import { VirtError } from '../../base/errors.ts';
+import { parseXml } from '../../base/xml/parse.ts';
+import { childElements, childOf, formatXml, textOf, type XmlElement } from '../../base/xml/tree.ts';
+import { element, textElement } from './parts.ts';
+
+/** A `<cpu>` element, of a host or of a guest. */
+export interface CpuDescription {
+  /** It says how a guest is to get it; a host's has an architecture instead. */
+  readonly isGuest: boolean;
+  readonly arch: string | undefined;
+  readonly model: string | undefined;
+  readonly required: readonly string[];
+  /** Features that it must not have. */
+  readonly excluded: readonly string[];
+}
+
+/** Features by model. */
+export type ModelFeatures = ReadonlyMap<string, readonly string[]>;
+
+/** @throws VirtError xml.malformed, xml.invalid */
+export function parseCpu(xml: string): CpuDescription {
+  const root = parseXml(xml);
+  if (root.name !== 'cpu') throw invalid(`the element is <${root.name}> where <cpu> is expected`);
+  const features = childElements(root, 'feature').map((feature) => ({
+    name: feature.attrs.get('name') ?? missingName(),
+    policy: feature.attrs.get('policy') ?? 'require',
+  }));
+  const isExcluded = (policy: string) => policy === 'disable' || policy === 'forbid';
+  return {
+    isGuest: root.attrs.has('mode') || root.attrs.has('match'),
+    arch: text(root, 'arch'),
+    model: text(root, 'model'),
+    required: features.filter(({ policy }) => !isExcluded(policy) && policy !== 'optional').map(nameOf),
+    excluded: features.filter(({ policy }) => isExcluded(policy)).map(nameOf),
+  };
+}
+
+const nameOf = ({ name }: { readonly name: string }) => name;
+
+function text(root: XmlElement, name: string): string | undefined {
+  const found = childOf(root, name);
+  const value = found === undefined ? '' : textOf(found).trim();
+  return value === '' ? undefined : value;
+}
+
+function missingName(): never {
+  throw invalid('a <feature> has no name');
+}
+
+function invalid(reason: string): VirtError {
+  return new VirtError('xml.invalid', { wanted: 'read a CPU', reason });
+}
+
+/** All features of a processor. @throws VirtError request.invalid for a model that nobody knows */
+export function featuresOfCpu(cpu: CpuDescription, models: ModelFeatures): Set<string> {
+  const ofModel = cpu.model === undefined ? [] : models.get(cpu.model);
+  if (ofModel === undefined)
+    throw new VirtError('request.invalid', {
+      wanted: 'compare CPUs',
+      reason: `Unknown CPU model ${cpu.model}`,
+      details: { model: cpu.model },
+    });
+  const features = new Set([...ofModel, ...cpu.required]);
+  for (const name of cpu.excluded) features.delete(name);
+  return features;
+}
+
+/** How a processor stands to another: what that one lacks of it, and whether both are the same. */
+export interface CpuComparison {
+  readonly missing: readonly string[];
+  readonly isIdentical: boolean;
+}
+
+export function compareFeatures(wanted: ReadonlySet<string>, host: ReadonlySet<string>): CpuComparison {
+  const missing = [...wanted].filter((name) => !host.has(name)).sort();
+  return { missing, isIdentical: missing.length === 0 && wanted.size === host.size };
+}
+
+/** A processor by the model that is nearest, and what it has beside it. */
+export interface NearestCpu {
+  readonly model: string;
+  readonly added: readonly string[];
+  readonly all: readonly string[];
+}
+
+/**
+ * What all of them have, as the richest model that has nothing else. One of the models that were named is taken before
+ * others that are as rich. Undefined when no model fits.
+ */
+export function baselineOf(
+  cpus: readonly ReadonlySet<string>[],
+  models: ModelFeatures,
+  preferred: ReadonlySet<string>,
+): NearestCpu | undefined {
+  const [first, ...others] = cpus;
+  if (first === undefined) return undefined;
+  const common = new Set([...first].filter((name) => others.every((cpu) => cpu.has(name))));
+  let best: { name: string; features: ReadonlySet<string>; rank: number } | undefined;
+  for (const [name, list] of models) {
+    const features = new Set(list);
+    if ([...features].some((feature) => !common.has(feature))) continue;
+    const rank = features.size * 2 + (preferred.has(name) ? 1 : 0);
+    if (best === undefined || rank > best.rank) best = { name, features, rank };
+  }
+  if (best === undefined) return undefined;
+  const { name: model, features } = best;
+  const all = [...common].sort();
+  return { model, added: all.filter((name) => !features.has(name)), all };
+}
+
+/** The `<cpu>` of a guest that is to have it; `expanded` lists every feature. */
+export function formatBaseline(
+  { model, added, all }: NearestCpu,
+  options: { readonly expanded: boolean; readonly fallback: 'allow' | 'forbid' },
+): string {
+  const features = options.expanded ? all : added;
+  return formatXml(
+    element('cpu', { mode: 'custom', match: 'exact' }, [
+      { ...textElement('model', model), attrs: new Map([['fallback', options.fallback]]) },
+      ...features.map((name) => element('feature', { policy: 'require', name })),
+    ]),
+  );
+}

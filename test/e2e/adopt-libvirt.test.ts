@@ -1,0 +1,183 @@
+/** Taking over a host of libvirtd: from what a libvirtd 9.0 wrote (test/e2e/adopt-libvirt), with what tests add to it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { VireoClient } from '../../src/api/client.ts';
+import { TestDaemon } from '../support/daemon.ts';
+import { describeWith } from '../support/needs.ts';
+
+const recorded = join(import.meta.dirname, 'adopt-libvirt');
+const uuidOfWeb = '6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0001';
+
+let root: string;
+let daemon: TestDaemon;
+let client: VireoClient;
+let other: ChildProcess | undefined;
+
+const at = (path: string): string => join(root, path);
+
+function write(path: string, content: string): void {
+  mkdirSync(join(at(path), '..'), { recursive: true });
+  writeFileSync(at(path), content);
+}
+
+/** Every file below libvirt's directories with its content. */
+function everythingOfLibvirt(): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const directory of ['etc/libvirt', 'var/lib/libvirt/qemu', 'var/lib/libvirt/swtpm'])
+    for (const entry of readdirSync(at(directory), { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name);
+      if (entry.isSymbolicLink()) found[path] = `-> ${readlinkSync(path)}`;
+      if (entry.isFile()) found[path] = readFileSync(path, 'utf8');
+    }
+  return found;
+}
+
+async function adopt(dryRun = false): Promise<Map<string, { outcome: string; detail: string | null }>> {
+  const { objects } = await client.call('daemon.adopt-libvirt', { dryRun });
+  return new Map(objects.map(({ kind, name, ...rest }) => [`${kind} ${name}`, rest]));
+}
+
+const outcomes = (report: Awaited<ReturnType<typeof adopt>>) =>
+  Object.fromEntries([...report].map(([name, { outcome }]) => [name, outcome]));
+
+describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => {
+  beforeEach(async () => {
+    root = mkdtempSync(join(tmpdir(), 'va-'));
+    cpSync(recorded, root, { recursive: true, verbatimSymlinks: true });
+    // What libvirtd leaves when the memory of a guest is saved; what is in it is not read.
+    write('var/lib/libvirt/qemu/save/saved.save', 'LibvirtQemudSave');
+    // A guest with firmware and a TPM.
+    const web = readFileSync(at('etc/libvirt/qemu/web.xml'), 'utf8');
+    const efi = web
+      .replaceAll('web', 'efi')
+      .replace(/0001</, '0005<')
+      .replace('52:54:00:11:22:33', '52:54:00:11:22:35')
+      .replace(
+        '</type>',
+        `</type><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader><nvram>/var/lib/libvirt/qemu/nvram/efi_VARS.fd</nvram>`,
+      )
+      .replace('</devices>', `<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices>`);
+    write('etc/libvirt/qemu/efi.xml', efi);
+    write('var/lib/libvirt/qemu/nvram/efi_VARS.fd', 'variables of efi');
+    write('var/lib/libvirt/swtpm/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0005/tpm2/tpm2-00.permall', 'sealed');
+    write('etc/libvirt/qemu/broken.xml', '<domain type="qemu"><name>broken</name>');
+    daemon = await TestDaemon.start({ root });
+    client = await daemon.connect();
+  });
+
+  afterEach(async () => {
+    other?.kill('SIGKILL');
+    other = undefined;
+    await client.close();
+    await daemon.remove();
+  });
+
+  it('takes over what it can, names what it cannot and why, and changes nothing there', async () => {
+    const before = everythingOfLibvirt();
+    const planned = outcomes(await adopt(true));
+    expect((await client.call('domain.list', {})).domains).toEqual([]);
+    const report = await adopt();
+    expect(outcomes(report)).toEqual({
+      'network default': 'adopted',
+      'network lab': 'adopted',
+      'pool isos': 'later',
+      'secret 6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0021': 'later',
+      'domain broken': 'refused',
+      'domain efi': 'adopted',
+      'domain saved': 'adopted',
+      'managed-save saved': 'refused',
+      'domain web': 'adopted',
+      'snapshot web/clean': 'kept',
+    });
+    expect(planned).toEqual(outcomes(report));
+    expect(report.get('managed-save saved')?.detail).toContain('as after a power cut');
+    const { domains } = await client.call('domain.list', {});
+    expect(domains.map(({ name, autostart }) => ({ name, autostart }))).toEqual([
+      { name: 'efi', autostart: false },
+      { name: 'saved', autostart: false },
+      { name: 'web', autostart: true },
+    ]);
+    const { networks } = await client.call('network.list', {});
+    expect(networks.find(({ name }) => name === 'lab')).toMatchObject({ autostart: true, bridge: 'virbr77' });
+    const { xml } = await client.call('domain.xml', { domain: 'web' });
+    expect(xml).toContain(`<uuid>${uuidOfWeb}</uuid>`);
+    expect(xml).toContain('52:54:00:11:22:33');
+    expect(everythingOfLibvirt()).toEqual(before);
+  });
+
+  it('copies firmware variables and the state of a TPM, and points the definition at the copy', async () => {
+    await adopt();
+    const ours = at('var/lib/vireo/nvram/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0005_VARS.fd');
+    expect(readFileSync(ours, 'utf8')).toBe('variables of efi');
+    expect((await client.call('domain.xml', { domain: 'efi' })).xml).toContain(ours);
+    const tpm = at('var/lib/vireo/tpm/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0005/tpm2-00.permall');
+    expect(readFileSync(tpm, 'utf8')).toBe('sealed');
+  });
+
+  it('follows no link that a guest may have put in the way', async () => {
+    write('secret', 'of root');
+    rmSync(at('var/lib/libvirt/qemu/nvram/efi_VARS.fd'));
+    symlinkSync(at('secret'), at('var/lib/libvirt/qemu/nvram/efi_VARS.fd'));
+    rmSync(at('var/lib/libvirt/qemu/snapshot'), { recursive: true });
+    mkdirSync(at('elsewhere/web'), { recursive: true });
+    write('elsewhere/web/clean.xml', 'of root');
+    symlinkSync(at('elsewhere'), at('var/lib/libvirt/qemu/snapshot'));
+    const report = await adopt();
+    expect(report.get('domain efi')).toMatchObject({ outcome: 'refused', detail: 'it is a link' });
+    expect(report.get('snapshot web/clean')).toMatchObject({
+      outcome: 'refused',
+      detail: expect.stringContaining('leads elsewhere'),
+    });
+    expect(readdirSync(at('var/lib/vireo'), { recursive: true }).map(String)).not.toContain(
+      'nvram/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0005_VARS.fd',
+    );
+  });
+
+  it('can be done again, and leaves what changed here meanwhile', async () => {
+    await adopt();
+    await client.call('domain.set-title', { domain: 'web', title: 'ours' });
+    const again = await adopt();
+    expect(again.get('domain web')?.outcome).toBe('present');
+    expect(again.get('network lab')?.outcome).toBe('present');
+    expect(again.get('snapshot web/clean')?.outcome).toBe('present');
+    expect((await client.call('domain.xml', { domain: 'web' })).xml).toContain('<title>ours</title>');
+  });
+
+  it('leaves a guest alone that runs under libvirtd, and says its process', async () => {
+    // A process that looks on the host as libvirt's QEMU does.
+    other = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60000)', '--', '-uuid', uuidOfWeb], {
+      argv0: 'qemu-system-x86_64',
+      stdio: 'ignore',
+    });
+    const report = await adopt();
+    expect(report.get('domain web')).toMatchObject({
+      outcome: 'refused',
+      detail: expect.stringContaining(`process ${other.pid}`),
+    });
+    expect((await client.call('domain.list', {})).domains.map(({ name }) => name)).not.toContain('web');
+  });
+
+  it('offers it in the host check until it is done', async () => {
+    const find = async () => (await client.call('host.check', {})).checks.find(({ id }) => id === 'libvirt');
+    expect(await find()).toMatchObject({
+      status: 'warning',
+      repair: expect.stringContaining('vireo adopt libvirt'),
+    });
+    rmSync(at('etc/libvirt/qemu/broken.xml'));
+    await adopt();
+    expect(await find()).toBeUndefined();
+  });
+});

@@ -1,0 +1,55 @@
+/** Where virsh may show something else: each row has its place in docs/libvirt-differences.md, by its reason. */
+
+export interface Accepted {
+  /** Which commands of the list. */
+  readonly commands: RegExp;
+  /**
+   * What is compared all the same. `numbers`: all but numbers. `words`: the exit status and an error's leading words,
+   * which stand for its code. `status`: the exit status alone. `nothing`: the answers differ on purpose.
+   */
+  readonly how: 'numbers' | 'words' | 'status' | 'nothing';
+  readonly reason: string;
+}
+
+const ownWords = 'Error texts';
+const asked = 'Measured at another moment';
+
+/** The first that fits counts. */
+export const acceptedDifferences: readonly Accepted[] = [
+  { commands: /^uri$/, how: 'status', reason: 'URI of a private daemon' },
+  {
+    commands:
+      /^(nodeinfo|nodecpustats|nodememstats|freecell|freepages --(all|cellno 0 --pagesize 4$)|vcpuinfo)/,
+    how: 'numbers',
+    reason: asked,
+  },
+  {
+    commands: /^(capabilities|domcapabilities --virttype qemu( --machine q35)?$|cpu-models x86_64)/,
+    how: 'status',
+    reason: 'CPU models',
+  },
+  { commands: /^(hypervisor-)?cpu-baseline @DIR@\/cpus/, how: 'status', reason: 'CPU models' },
+  { commands: /^domcapabilities/, how: 'words', reason: ownWords },
+  {
+    commands: /^net-update net add ip-dhcp-host .*10\.0\.0\.1/,
+    how: 'nothing',
+    reason: 'Networks that cannot work',
+  },
+  {
+    commands: /^net-update net add-first ip-dhcp-range/,
+    how: 'nothing',
+    reason: 'Networks that cannot work',
+  },
+  { commands: /^net-update/, how: 'words', reason: ownWords },
+  { commands: /^net-dumpxml net/, how: 'nothing', reason: 'Networks that cannot work' },
+  { commands: /(not-xml|no-memory|unknown)\.xml/, how: 'status', reason: ownWords },
+  { commands: /^metadata guest urn:two --key two --set '<b>'/, how: 'status', reason: ownWords },
+  { commands: /^dom(stats|memstat)/, how: 'status', reason: 'Statistics of domains' },
+  { commands: /^dumpxml guest --migratable/, how: 'status', reason: 'Migratable XML' },
+  { commands: /^dumpxml guest$/, how: 'status', reason: 'CPU of a running guest' },
+  { commands: /^domxml-to-native qemu-argv/, how: 'status', reason: 'Command line of a definition' },
+  { commands: /^dominfo/, how: 'status', reason: 'Security labels and cgroups' },
+  { commands: /^domifaddr guest --source arp/, how: 'nothing', reason: 'Neighbour tables without entries' },
+  { commands: /^qemu-monitor-command/, how: 'status', reason: 'Number of a monitor command' },
+  { commands: /events\.out/, how: 'nothing', reason: 'Events around a stop' },
+];
