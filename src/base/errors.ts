@@ -124,7 +124,7 @@ export const errorTable = {
   'node-device.not-found': row(1140, 53, 404, 'The host has no node device of that name.'),
   'host-interface.not-found': row(1141, 57, 404, 'The host has no network interface of that name.'),
   'hook.refused': row(
-    1110,
+    1150,
     70,
     409,
     'A hook script of the administrator said no, failed, or did not end in time.',

@@ -170,7 +170,7 @@ describe('what is in a directory', () => {
     put(join(path, 'line\nbreak'), 'x');
     put(join(rig.directory, 'elsewhere.iso'), 'iso');
     mkdirSync(join(path, 'directory'));
-    symlinkSync('/nonexistent', join(path, 'dangling'));
+    symlinkSync(join(path, 'nowhere'), join(path, 'dangling'));
     symlinkSync(join(rig.directory, 'elsewhere.iso'), join(path, 'link.iso'));
     symlinkSync('loop', join(path, 'loop'));
     symlinkSync('/dev/zero', join(path, 'zero'));
@@ -324,12 +324,12 @@ describe('volumes', () => {
     const rig = storageRig();
     const { pool, path } = await started(rig);
     put(join(path, 'file'), 'mine');
-    symlinkSync('/nonexistent', join(path, 'dangling'));
+    symlinkSync(join(path, 'nowhere'), join(path, 'dangling'));
     for (const name of ['file', 'dangling'])
       await expect(rig.storage.volumeCreation.create(pool, raw(name))).rejects.toMatchObject({
         code: 'volume.exists',
       });
-    expect(existsSync('/nonexistent')).toBe(false);
+    expect(existsSync(join(path, 'nowhere'))).toBe(false);
     expect(readdirSync(path).sort()).toEqual(['dangling', 'file']);
   });
 
