@@ -31,7 +31,7 @@ export const portForwardSpec = z
   })
   .meta({ id: 'PortForwardSpec', description: 'A port of the host to lead into a guest.' });
 
-const diskSpec = z
+export const diskSpec = z
   .strictObject({
     path: path.optional().describe('Image file or block device. This, or `pool`.'),
     pool: poolRef.optional().describe('Storage pool of the disk.'),
@@ -61,7 +61,7 @@ const diskSpec = z
   )
   .meta({ id: 'DiskSpec' });
 
-const networkSpec = z
+export const networkSpec = z
   .discriminatedUnion('type', [
     z.strictObject({
       type: z.literal('user'),

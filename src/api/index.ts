@@ -1,10 +1,14 @@
 /** The whole contract: every method and every event, by name, with their types. */
 import type { z } from 'zod';
 import { daemonMethods } from './daemon.ts';
+import { domainAgentMethods } from './domain-agent.ts';
 import { domainDefinitionMethods } from './domain-definition.ts';
+import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainQueries } from './domain-queries.ts';
+import { domainStatisticsMethods } from './domain-statistics.ts';
+import { domainTuningMethods } from './domain-tuning.ts';
 import { eventDeclarations, eventMethods } from './events.ts';
 import { hostMethods } from './host.ts';
 import { imageMethods } from './image.ts';
@@ -37,8 +41,12 @@ export const methods = byName([
   ...jobMethods,
   ...domainQueries,
   ...domainDefinitionMethods,
+  ...domainDeviceMethods,
   ...domainInterfaceMethods,
   ...domainLifecycleMethods,
+  ...domainTuningMethods,
+  ...domainStatisticsMethods,
+  ...domainAgentMethods,
   ...networkMethods,
   ...nodeDeviceMethods,
   ...nwfilterMethods,

@@ -3,6 +3,7 @@
  * value, reads errno at once and throws FfiError; buffers are made there, with the layout's source named, and are large
  * enough for it.
  */
+export * from './ffi/affinity.ts';
 export * from './ffi/files.ts';
 export { FfiError } from './ffi/libc.ts';
 export * from './ffi/netlink.ts';

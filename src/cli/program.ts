@@ -16,7 +16,9 @@ import {
   addUndefine,
   addXml,
 } from './commands/domain-define.ts';
+import { addAttach, addDetach, addMedia, addUpdate } from './commands/domain-devices.ts';
 import { addForward } from './commands/domain-forward.ts';
+import { addExec, addGuest } from './commands/domain-guest.ts';
 import {
   addCommandLine,
   addJob,
@@ -45,6 +47,8 @@ import {
   addRename,
   addTitle,
 } from './commands/domain-settings.ts';
+import { addStats } from './commands/domain-stats.ts';
+import { addDisk, addPin, addSetMemory, addSetVcpus, addThreads } from './commands/domain-tuning.ts';
 import { addEvents } from './commands/events.ts';
 import { addFilter } from './commands/filter.ts';
 import { addHost } from './commands/host.ts';
@@ -73,6 +77,9 @@ const shortVerbs: readonly AddCommand[] = [
   addDestroy,
   addDelete,
   addUndefine,
+  addAttach,
+  addDetach,
+  addMedia,
   addConsole,
   addXml,
   addEdit,
@@ -83,6 +90,8 @@ const shortVerbs: readonly AddCommand[] = [
   addAutostart,
   addRename,
   addScreenshot,
+  addStats,
+  addExec,
 ];
 
 /** Verbs that are used seldom enough to be found below `domain` only. */
@@ -94,9 +103,16 @@ const longVerbs: readonly AddCommand[] = [
   addTitle,
   addDescription,
   addMetadata,
+  addUpdate,
   addSetLink,
   addSetBandwidth,
   addNetStats,
+  addSetMemory,
+  addSetVcpus,
+  addPin,
+  addThreads,
+  addDisk,
+  addGuest,
   addCommandLine,
   addQmp,
   addJob,

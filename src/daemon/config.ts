@@ -50,6 +50,7 @@ export const configSchema = z.strictObject({
       probe_timeout_seconds: seconds(30, 'Limit for asking a QEMU binary for its capabilities.'),
       start_timeout_seconds: seconds(60, 'Limit from the launch of QEMU to its monitor.'),
       command_timeout_seconds: seconds(30, 'Limit for one monitor command.'),
+      unplug_timeout_seconds: seconds(10, 'How long a guest may take to let go of a device.'),
       stop_grace_seconds: seconds(10, 'Time between SIGTERM and SIGKILL.'),
       allow_command_line: z.boolean().default(false).describe('Accept <qemu:commandline> in definitions.'),
       sandbox: z.boolean().default(true).describe('Run QEMU in its seccomp sandbox.'),

@@ -8,6 +8,7 @@ import { listenFds } from '../base/sd-notify.ts';
 import { listenForUevents } from '../base/uevents.ts';
 import type { HostDeviceProvider, LinkProvider, SecretProvider, VolumeFinder } from '../drivers/driver.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
+import { GuestGroups } from '../drivers/host-tuning/cgroups.ts';
 import { type CapabilitySources, hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuCpuModels } from '../drivers/qemu/cpu-models.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
@@ -56,6 +57,9 @@ import { buildStorage, type Storage } from './storage.ts';
 import { MemoryTidier } from './tidy-memory.ts';
 import { socketGroup, userByName } from './users.ts';
 import { version } from './version.ts';
+
+/** Shares and limits of guests; only root may make groups at the top. */
+const guestGroups = new GuestGroups();
 
 /** Where UEFI images describe themselves (QEMU docs/interop/firmware.json), the administrator's first. */
 const firmwareDirectories = ['/etc/qemu/firmware', '/usr/share/qemu/firmware'];
@@ -144,6 +148,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     jobs,
     hooks,
     log,
+    ...(paths.mode === 'system' && { groups: guestGroups }),
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
     links: new LinuxLinks(),
@@ -443,6 +448,7 @@ async function buildDriver(parts: {
       ...defaultTimeouts,
       startMs: qemu.start_timeout_seconds * 1000,
       commandMs: qemu.command_timeout_seconds * 1000,
+      unplugMs: qemu.unplug_timeout_seconds * 1000,
     },
     logLimits: defaultLogLimits,
     openFiles: 8192,
@@ -455,6 +461,7 @@ async function buildDriver(parts: {
     documents: hostDocuments(capabilitySources(parts)),
     kvmReport: () => host.kvmReport(),
     images: { readHeader: readImageHeader },
+    ...(paths.mode === 'system' && { groups: guestGroups }),
     hostDevices,
     secrets,
     volumes,

@@ -1,10 +1,13 @@
 /** What the daemon asks of a hypervisor driver, and what a driver asks of the host through the daemon. */
 import type { FileHandle } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import type { Device, OneDevice } from '../model/domain/device-list.ts';
 import type { BackingStore } from '../model/domain/devices/disk.ts';
 import type { DomainDef } from '../model/domain/domain.ts';
 import type { DomainState } from '../model/domain/state.ts';
 import type { SecretReference } from '../model/secret/secret.ts';
+import type { GuestAgent } from './guest-agent.ts';
+import type { LiveTuning } from './live-tuning.ts';
 
 /** Formats of disk images as definitions name them. */
 export type StorageFormat = BackingStore['format']['type'];
@@ -55,6 +58,8 @@ export interface GuestRecord {
   readonly foreignSockets: readonly string[];
   /** The vsock address that was chosen at the start. */
   readonly vsockCid?: number;
+  /** A device that is being plugged in, as a document: a daemon that finds it sees whether QEMU has it. */
+  readonly plugging?: string;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
 }
@@ -104,14 +109,55 @@ export type GuestEvent = { readonly seconds: number } & (
   | { readonly kind: 'io-error'; readonly device: string; readonly action: string; readonly reason: string }
   /** The guest's driver changed what its card receives. */
   | { readonly kind: 'receive-filter'; readonly alias: string }
+  /** The guest let go of a device; the running definition has it no more. */
   | { readonly kind: 'device-deleted'; readonly alias: string }
+  /** The guest was asked to let go of a device, and said no. */
+  | { readonly kind: 'device-kept'; readonly alias: string }
   | { readonly kind: 'tray'; readonly device: string; readonly open: boolean }
   /** A process that serves one of the guest's devices has ended before the guest. */
   | { readonly kind: 'helper-ended'; readonly helper: string; readonly alias: string }
   | { readonly kind: 'agent-channel'; readonly connected: boolean; readonly alias: string }
+  /** A client of a display came, was let in, or left. */
+  | ({ readonly kind: 'graphics' } & GraphicsClient)
+  /** The guest went to sleep (`memory`: S3, `disk`: S4), or woke up. */
+  | { readonly kind: 'sleep'; readonly to: 'memory' | 'disk' }
+  | { readonly kind: 'wakeup' }
+  /** An image was written beyond the byte that somebody had named. `device`: alias of the disk, or QEMU's node. */
+  | {
+      readonly kind: 'block-threshold';
+      readonly device: string;
+      readonly thresholdBytes: number;
+      readonly excessBytes: number;
+    }
+  /** The host's hardware reported broken memory, and what became of it (qapi/run-state.json, MEMORY_FAILURE). */
+  | {
+      readonly kind: 'memory-failure';
+      readonly recipient: 'hypervisor' | 'guest';
+      readonly action: string;
+      readonly actionRequired: boolean;
+      readonly recursive: boolean;
+    }
+  /** The guest took or gave back memory of a device (virtio-mem). */
+  | { readonly kind: 'memory-device-size'; readonly alias: string; readonly bytes: number }
   /** Any other QMP event, by its name. */
   | { readonly kind: 'other'; readonly name: string; readonly data: unknown }
 );
+
+/** A client of a graphics server, where it came from and how it proved who it is. */
+export interface GraphicsClient {
+  readonly phase: 'connect' | 'initialize' | 'disconnect';
+  readonly local: GraphicsEndpoint;
+  readonly remote: GraphicsEndpoint;
+  /** `vnc`'s way to authenticate; empty where none was told. */
+  readonly authScheme: string;
+  readonly identities: readonly { readonly type: string; readonly name: string }[];
+}
+
+export interface GraphicsEndpoint {
+  readonly family: 'ipv4' | 'ipv6' | 'unix';
+  readonly node: string;
+  readonly service: string;
+}
 
 /** How a guest came to its end. `stderrTail` is the end of QEMU's own log. */
 export interface GuestExit {
@@ -166,6 +212,10 @@ export interface LiveGuest {
   /** Settles once, when the process is gone and reaped. */
   readonly exited: Promise<GuestExit>;
   onEvent(listener: (event: GuestEvent) => void): () => void;
+  /** What is measured and changed in it. */
+  readonly tuning: LiveTuning;
+  /** What is asked of its agent. */
+  readonly agent: GuestAgent;
 
   suspend(): Promise<void>;
   resume(): Promise<void>;
@@ -240,6 +290,30 @@ export interface HypervisorDriver {
   commandLine(definition: DomainDef): Promise<readonly string[]>;
   /** Starts a guest. On any failure nothing is left behind. `domainId` is the new libvirt id. */
   start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest>;
+  /**
+   * Plugs a device into a running guest, with the controllers it needs: the running definition then has it. `save`
+   * writes the guest's status when the intent is noted. The answer is its alias.
+   * @throws VirtError definition.unsupported, xml.invalid, file.*, network.*, link.failed, host-device.*, qmp.*
+   */
+  attachDevice(
+    guest: LiveGuest,
+    device: OneDevice,
+    options: { readonly save: () => Promise<void> },
+  ): Promise<string>;
+  /**
+   * Asks the guest to let go of a device of its running definition. `pending`: it has not within the configured time;
+   * when it does, the device is removed, and the event told, all the same.
+   * @throws VirtError definition.unsupported, domain.state, operation.failed when the guest refuses, qmp.*
+   */
+  detachDevice(guest: LiveGuest, device: OneDevice): Promise<'removed' | 'pending'>;
+  /**
+   * Changes a device of a running guest to what `device` says: medium, link, network, password.
+   * @throws VirtError definition.unsupported naming what cannot change, domain.state when the guest locked the tray, qmp.*
+   */
+  updateDevice(
+    guest: LiveGuest,
+    change: { readonly old: OneDevice; readonly device: Device; readonly force: boolean },
+  ): Promise<void>;
   /**
    * Finds a guest of an earlier daemon again. Undefined when that process is gone; then `tail` of its log can be
    * had with `logTail`.
@@ -391,6 +465,8 @@ export interface HostDeviceProvider {
     /** The guest's user; undefined when that is the daemon's. */
     readonly uid?: number;
   }): Promise<DomainDef>;
+  /** Gives back one device of a guest that runs on. Idempotent. */
+  releaseOne(domainUuid: string, device: DomainDef['devices']['hostdevs'][number]): Promise<void>;
   /** Gives all of a guest's devices back to the host. Idempotent; failures are logged, and tried again by the next call. */
   release(domainUuid: string): Promise<void>;
   /** The same for all guests but these, after a restart of the daemon. */
@@ -422,6 +498,13 @@ export interface LinkProvider {
     readonly deviceName: string;
     readonly isKept?: boolean;
   }): Promise<void>;
+  /**
+   * Plugs the link of a running guest in elsewhere; what the running definition then says.
+   * @throws VirtError as open
+   */
+  move?(
+    request: Parameters<LinkProvider['open']>[0] & { readonly deviceName: string },
+  ): Promise<ActualInterface>;
   /** The MTU that the guest's card is to have, where its definition says none but its network does. */
   mtuOf?(definition: DomainDef['devices']['interfaces'][number]): Promise<number | undefined>;
 }

@@ -553,6 +553,7 @@ describeWith([qemu], 'a start that fails leaves nothing', () => {
         return Promise.resolve({ ...definition, devices: { ...devices, hostdevs: [] } });
       },
       release: (uuid) => Promise.resolve(void told.push(`release ${uuid}`)),
+      releaseOne: () => Promise.resolve(),
       releaseOthers: () => Promise.resolve(),
       holders: () => new Map(),
     };

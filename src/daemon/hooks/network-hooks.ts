@@ -1,7 +1,7 @@
 /** The moments in a network's life at which the scripts named `network` run (libvirt's hooks.html, /etc/libvirt/hooks/network). */
 
 import { parseXml } from '../../base/xml/parse.ts';
-import { formatXml, type XmlElement, xmlElement } from '../../base/xml/tree.ts';
+import { formatXml, xmlElement } from '../../base/xml/tree.ts';
 import { formatNetwork, type NetworkDef } from '../../model/network/network.ts';
 import type { HookCall, Hooks } from './hooks.ts';
 
@@ -21,7 +21,7 @@ function callOf(moment: NetworkMoment, definition: NetworkDef): HookCall {
 
 /** Network scripts get their documents inside one element, since there may be several. */
 function hookData(xml: string): string {
-  return formatXml(xmlElement('hookData', [], [parseXml(xml) as XmlElement]));
+  return formatXml(xmlElement('hookData', [], [parseXml(xml)]));
 }
 
 /** `start` and `started` can be refused. @throws VirtError hook.refused */

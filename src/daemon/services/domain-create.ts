@@ -152,7 +152,7 @@ export class DomainCreation {
   }
 
   /** Makes the image when a size is given; else the file must be there. */
-  private async prepareDisk(disk: DiskRequest, making: Making): Promise<DomainSpec['disks'][number]> {
+  async prepareDisk(disk: DiskRequest, making: Making): Promise<DomainSpec['disks'][number]> {
     const { path } = disk;
     if (path === undefined) return this.prepareVolume(disk, making);
     const exists = (await statIfPresent(path)) !== undefined;

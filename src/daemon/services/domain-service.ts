@@ -1,6 +1,7 @@
 /** The engine's domain side as the front ends use it: one object that holds the registry and the verbs. */
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
+import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
@@ -8,12 +9,19 @@ import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
 import { DefinitionFiles } from './definition-files.ts';
 import { type Domain, type DomainRef, DomainRegistry } from './domain.ts';
+import { DomainAgent } from './domain-agent.ts';
+import { DomainBlocks } from './domain-blocks.ts';
 import { DomainControls } from './domain-controls.ts';
+import { DomainCpus } from './domain-cpus.ts';
 import { DomainCreation, type HostForCreation } from './domain-create.ts';
 import { DomainDefinitions } from './domain-definitions.ts';
+import { DomainDevices } from './domain-devices.ts';
 import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
+import { DomainMemory } from './domain-memory.ts';
+import { DomainParameters } from './domain-parameters.ts';
 import { DomainRecovery } from './domain-recovery.ts';
+import { DomainStatisticsService } from './domain-statistics.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
 import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
@@ -34,6 +42,8 @@ export interface DomainServiceOptions {
   readonly host: HostForCreation;
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  /** Control groups of guests; undefined where they are not used. */
+  readonly groups?: GuestGroups;
   /** Who knows addresses of guests on the host's side. */
   readonly addresses: Omit<AddressKnowledge, 'log'>;
 }
@@ -62,12 +72,33 @@ export class DomainService {
   readonly waiting: DomainWait;
   /** Network cards: the cable, limits, counters. */
   readonly interfaces: DomainInterfaces;
+  /** Memory: the balloon, the maximum, what the guest says of it. */
+  readonly memory: DomainMemory;
+  /** Virtual CPUs and IO threads: how many, and where they run. */
+  readonly cpus: DomainCpus;
+  /** Shares and limits on the host: scheduler, memory, blkio, NUMA. */
+  readonly parameters: DomainParameters;
+  /** Samples of what guests use. */
+  readonly statistics: DomainStatisticsService;
+  /** Disks: size, limits, counters, errors. */
+  readonly blocks: DomainBlocks;
+  /** What the guest agent does. */
+  readonly agent: DomainAgent;
+  /** Devices: plugged in, taken out, changed. */
+  readonly devices: DomainDevices;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
     this.world = { ...options, registry: new DomainRegistry(), strangers: new Map() };
     this.definitions = new DomainDefinitions(this.world);
+    this.devices = new DomainDevices(this.world, this.definitions);
     this.interfaces = new DomainInterfaces(this.world, this.definitions);
+    this.memory = new DomainMemory(this.world, this.definitions);
+    this.cpus = new DomainCpus(this.world, this.definitions);
+    this.parameters = new DomainParameters(this.world, this.definitions, options.groups);
+    this.statistics = new DomainStatisticsService(this.definitions);
+    this.blocks = new DomainBlocks(this.world, this.definitions);
+    this.agent = new DomainAgent(this.world);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
     this.controls = new DomainControls(this.world, this.definitions);
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);

@@ -2,7 +2,7 @@
 import { reasonOf, VirtError } from '../../base/errors.ts';
 import { close } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
-import type { GuestLink, LinkProvider } from '../../drivers/driver.ts';
+import type { ActualInterface, GuestLink, LinkProvider } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import { familyOf } from '../../model/network/addresses.ts';
 import type { FilterLookup } from '../../model/nwfilter/filter.ts';
@@ -79,6 +79,14 @@ export class GuestFilters implements LinkProvider {
 
   async check(request: Parameters<LinkProvider['open']>[0]): Promise<void> {
     await this.options.links.check?.(request);
+  }
+
+  async move(
+    request: Parameters<LinkProvider['open']>[0] & { readonly deviceName: string },
+  ): Promise<ActualInterface> {
+    const { links } = this.options;
+    if (links.move === undefined) throw new Error('links of this host cannot be moved');
+    return links.move(request);
   }
 
   async mtuOf(nic: Interface): Promise<number | undefined> {

@@ -52,6 +52,26 @@ export class GuestLinks implements LinkProvider {
     };
   }
 
+  /** From one bridge to another. @throws VirtError definition.unsupported for a network without a bridge; as open */
+  async move(request: LinkRequest & { readonly deviceName: string }): Promise<ActualInterface> {
+    const { definition: nic, interfaceIndex, deviceName } = request;
+    const wanted = `connect devices.interface[${interfaceIndex}] of domain '${request.domainName}'`;
+    await this.networks.whenUp();
+    const place = placeOf(nic, `devices.interface[${interfaceIndex}]`, wanted, {
+      live: (name) => this.networks.liveDefinition(name, wanted),
+    });
+    if (place.kind !== 'bridge')
+      throw new VirtError('definition.unsupported', {
+        wanted,
+        reason: 'that network has no bridge',
+        hint: 'detach the interface and attach another',
+      });
+    const port = portOf(place, nic.mac?.address ?? '');
+    await this.host.attachTap(deviceName, port.bridge, port);
+    await this.host.setBandwidth(deviceName, bandwidthPlanOf(place.connection.bandwidth));
+    return actualOf(nic, place, undefined);
+  }
+
   async close({ deviceName, isKept }: Parameters<LinkProvider['close']>[0]): Promise<void> {
     if (isKept !== true) await this.host.deleteTap(deviceName);
   }

@@ -4,7 +4,9 @@ import type { GuestEvent, GuestExit, LiveGuest } from '../../drivers/driver.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import { tellDomainHooks } from '../hooks/domain-hooks.ts';
 import type { Domain, LiveDomain } from './domain.ts';
+import { diskPath } from './domain-statistics.ts';
 import { saveStatus } from './domain-status.ts';
+import type { EventBus } from './events.ts';
 import { followReceiveFilter, followReceiveFilters } from './receive-filters.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -75,7 +77,11 @@ export class GuestWatch {
         );
         break;
       case 'device-deleted':
+        this.background(domain, 'device', () => saveStatus(this.world, domain));
         events.emit('domain.device-removed', identity, { alias: event.alias });
+        break;
+      case 'device-kept':
+        events.emit('domain.device-removal-failed', identity, { alias: event.alias });
         break;
       case 'agent-channel':
         events.emit('domain.agent', identity, { alias: event.alias, connected: event.connected });
@@ -90,9 +96,14 @@ export class GuestWatch {
         break;
       }
       case 'balloon':
-      case 'tray':
-      case 'other':
+        Object.assign(live.guest.definition, {
+          currentMemoryKiB: Math.floor(event.actualBytes / 1024),
+        });
+        this.background(domain, 'balloon', () => saveStatus(this.world, domain));
+        events.emit('domain.balloon-changed', identity, { memoryBytes: event.actualBytes });
         break;
+      default:
+        tellOfDevices(events, domain, live, event);
     }
   }
 
@@ -191,5 +202,52 @@ export class GuestWatch {
     }
     await tellDomainHooks(this.world.hooks, 'release', live.guest.definition);
     this.world.events.emit('domain.stopped', identity, { reason });
+  }
+}
+
+/** What is only passed on. */
+function tellOfDevices(events: EventBus, domain: Domain, live: LiveDomain, event: GuestEvent): void {
+  const { identity } = domain;
+  switch (event.kind) {
+    case 'tray':
+      events.emit('domain.tray-changed', identity, { alias: event.device, open: event.open });
+      break;
+    case 'graphics': {
+      const { phase, local, remote, authScheme, identities } = event;
+      const ends = { local: { ...local }, remote: { ...remote } };
+      events.emit('domain.graphics', identity, {
+        phase,
+        ...ends,
+        authScheme,
+        identities: identities.map((one) => ({ ...one })),
+      });
+      break;
+    }
+    case 'sleep':
+      events.emit('domain.sleeping', identity, { to: event.to });
+      break;
+    case 'wakeup':
+      events.emit('domain.woke-up', identity, {});
+      break;
+    case 'block-threshold': {
+      const disk = live.guest.definition.devices.disks.find(({ alias }) => alias === event.device);
+      events.emit('domain.block-threshold', identity, {
+        device: disk?.target.dev ?? event.device,
+        path: (disk && diskPath(disk)) ?? null,
+        thresholdBytes: event.thresholdBytes,
+        excessBytes: event.excessBytes,
+      });
+      break;
+    }
+    case 'memory-failure': {
+      const { recipient, action, actionRequired, recursive } = event;
+      events.emit('domain.memory-failure', identity, { recipient, action, actionRequired, recursive });
+      break;
+    }
+    case 'memory-device-size':
+      events.emit('domain.memory-device-size', identity, { alias: event.alias, bytes: event.bytes });
+      break;
+    default:
+      break;
   }
 }

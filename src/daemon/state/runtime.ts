@@ -34,6 +34,7 @@ const recordSchema = z.looseObject({
   links: z.record(z.string(), z.string()).default({}),
   keptLinks: z.array(z.string()).optional(),
   foreignSockets: z.array(z.string()).default([]),
+  plugging: z.string().optional(),
   vsockCid: z.int().optional(),
   rtcAdjustmentSeconds: z.int().optional(),
 });

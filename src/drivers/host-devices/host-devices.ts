@@ -57,6 +57,32 @@ export class HostDevices implements HostDeviceProvider {
     return this.inTurn(() => this.releaseWhere((claim) => claim.domainUuid === domainUuid));
   }
 
+  releaseOne(domainUuid: string, { source }: Hostdev): Promise<void> {
+    const device = this.nameOf(source);
+    return this.inTurn(() =>
+      this.releaseWhere((claim) => claim.domainUuid === domainUuid && claim.device === device),
+    );
+  }
+
+  /** As claims name it; undefined for one that is not there any more. */
+  private nameOf(source: Hostdev['source']): string | undefined {
+    switch (source.type) {
+      case 'pci':
+        return `pci ${pciAddress(source.address)}`;
+      case 'mdev':
+        return `mdev ${source.uuid}`;
+      case 'usb': {
+        const { address } = source;
+        const found = listUsb(this.files).find(
+          ({ bus, device }) => bus === address?.bus && device === address.device,
+        );
+        return found && `usb ${found.name}`;
+      }
+      default:
+        return undefined;
+    }
+  }
+
   releaseOthers(running: ReadonlySet<string>): Promise<void> {
     return this.inTurn(() => this.releaseWhere((claim) => !running.has(claim.domainUuid)));
   }
@@ -144,6 +170,10 @@ export class HostDevices implements HostDeviceProvider {
 
   private async takeAll(request: TakeRequest): Promise<DomainDef> {
     const { definition } = request;
+    // What the guest had before, when this is a device for one that runs, stays its own.
+    const before = new Set(
+      this.claims.list().flatMap((claim) => (isOf(claim, request) ? [claim.device] : [])),
+    );
     try {
       const hostdevs: Hostdev[] = [];
       const grants = this.plan(request);
@@ -153,7 +183,7 @@ export class HostDevices implements HostDeviceProvider {
       }
       return { ...definition, devices: { ...definition.devices, hostdevs } };
     } catch (error) {
-      await this.releaseWhere((claim) => claim.domainUuid === request.domainUuid);
+      await this.releaseWhere((claim) => isOf(claim, request) && !before.has(claim.device));
       throw error;
     }
   }
@@ -325,3 +355,5 @@ function pciAddress(address: {
   const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
   return `${hex(address.domain, 4)}:${hex(address.bus, 2)}:${hex(address.slot, 2)}.${address.function}`;
 }
+
+const isOf = (claim: Claim, { domainUuid }: TakeRequest): boolean => claim.domainUuid === domainUuid;

@@ -8,8 +8,8 @@ import { errnoOf, reasonOf, VirtError } from '../../base/errors.ts';
 
 /** More than one answer to what we ask; an agent that sends more is cut off. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
-/** All that one conversation may bring: answers of earlier ones, noise, and ours. */
-const MAX_CONVERSATION_BYTES = 4 * 1024 * 1024;
+/** All that one conversation may bring, in answers: those of earlier ones, noise, and ours. */
+const MAX_CONVERSATION_ANSWERS = 4;
 /** Answers of earlier conversations that nobody waited for are few; more lines than this are a flood. */
 const MAX_LINES = 1000;
 
@@ -17,6 +17,7 @@ const MAX_LINES = 1000;
 export class AgentLine {
   private readonly socket: Socket;
   private readonly wanted: string;
+  private readonly maxAnswerBytes: number;
   /** What has come and is no whole line yet, in the pieces it came in: joined when the line is whole. */
   private pieces: Buffer[] = [];
   private pieceBytes = 0;
@@ -27,8 +28,9 @@ export class AgentLine {
   private hasHungUp = false;
   private wake: () => void = () => undefined;
 
-  constructor(path: string, wanted: string) {
+  constructor(path: string, wanted: string, maxAnswerBytes: number = MAX_ANSWER_BYTES) {
     this.wanted = wanted;
+    this.maxAnswerBytes = maxAnswerBytes;
     this.socket = connect({ path });
     this.socket.on('data', (chunk) => this.take(chunk));
     this.socket.on('error', (error) => {
@@ -111,7 +113,11 @@ export class AgentLine {
     }
     this.pieces.push(rest);
     this.pieceBytes += rest.length;
-    if (this.pieceBytes > MAX_ANSWER_BYTES || this.totalBytes > MAX_CONVERSATION_BYTES) return this.refuse();
+    if (
+      this.pieceBytes > this.maxAnswerBytes ||
+      this.totalBytes > MAX_CONVERSATION_ANSWERS * this.maxAnswerBytes
+    )
+      return this.refuse();
     return this.wake();
   }
 

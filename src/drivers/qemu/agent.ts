@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { oneLine, VirtError } from '../../base/errors.ts';
 import { formatIp, parseIp } from '../../base/ip.ts';
 import type { AgentInterface } from '../driver.ts';
+import type { AgentAskOptions } from '../guest-agent.ts';
 import { AgentLine } from './agent-line.ts';
 
 /** The channel name by which hosts and guests know the agent. */
@@ -59,6 +60,18 @@ export class Agent {
     return this.asking;
   }
 
+  /**
+   * Any question; `timeoutMs` is for the answer, after the agent has shown that it listens.
+   * @throws VirtError agent.unresponsive, operation.failed when the agent refuses
+   */
+  ask(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    options: AgentAskOptions = {},
+  ): Promise<unknown> {
+    return this.inTurn(() => agentAsk(this.socketPath, { command, args }, options));
+  }
+
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const mine = this.turn.then(work);
     this.turn = mine.catch(() => undefined); // Its caller hears of the failure.
@@ -71,8 +84,9 @@ async function converse<T>(
   socketPath: string,
   wanted: string,
   talk: (line: AgentLine) => Promise<T>,
+  maxAnswerBytes?: number,
 ): Promise<T> {
-  const line = new AgentLine(socketPath, wanted);
+  const line = new AgentLine(socketPath, wanted, maxAnswerBytes);
   try {
     await line.synchronise(AGENT_MS);
     return await talk(line);
@@ -102,11 +116,33 @@ export function agentInterfaces(socketPath: string): Promise<AgentInterface[]> {
   });
 }
 
+/** Output of programs, 16 MiB of each kind in base64, is the longest answer there is (qga/commands.c, GUEST_EXEC_MAX_OUTPUT). */
+const MAX_OUTPUT_BYTES = 48 * 1024 * 1024;
+
+function agentAsk(
+  socketPath: string,
+  question: { readonly command: string; readonly args: Readonly<Record<string, unknown>> | undefined },
+  { timeoutMs = AGENT_MS, silenceMs }: AgentAskOptions,
+): Promise<unknown> {
+  const { command, args } = question;
+  const wanted = `ask the guest agent (${command})`;
+  const talk = async (line: AgentLine) => {
+    line.send({ execute: command, ...(args && { arguments: args }) });
+    const answer = await line.receive(silenceMs ?? timeoutMs, { mayHangUp: silenceMs !== undefined });
+    if (answer === undefined && silenceMs !== undefined) return {};
+    if (answer === undefined) throw line.unresponsive(`it did not answer within ${timeoutMs} ms`);
+    throwIfRefused(answer, wanted);
+    return answer['return'];
+  };
+  return converse(socketPath, wanted, talk, command === 'guest-exec-status' ? MAX_OUTPUT_BYTES : undefined);
+}
+
 function throwIfRefused(answer: Readonly<Record<string, unknown>>, wanted: string): void {
   if (!('error' in answer)) return;
   throw new VirtError('operation.failed', {
     wanted,
     reason: `the agent says: ${oneLine(describeError(answer['error']), 300)}`,
+    details: { class: classOf(answer['error']), desc: oneLine(describeError(answer['error']), 300) },
   });
 }
 
@@ -114,6 +150,13 @@ function describeError(error: unknown): string {
   if (typeof error === 'object' && error !== null && 'desc' in error && typeof error.desc === 'string')
     return error.desc;
   return 'an error without a description';
+}
+
+/** `CommandNotFound` and `GenericError` are the classes there are (qapi/error.json). */
+function classOf(error: unknown): string {
+  if (typeof error === 'object' && error !== null && 'class' in error && typeof error.class === 'string')
+    return oneLine(error.class, 64);
+  return 'GenericError';
 }
 
 /** More than any guest has that somebody looks at; what is beyond is left out. */

@@ -228,12 +228,22 @@ function ofImage(error: unknown, image: Image, file: string, walk: Walk): VirtEr
   return refuse(walk, image, error.reason, error.hint ?? 'see the image with `qemu-img check`');
 }
 
+/** The highest number that an image of the definition has; 0 without any. */
+export function highestImage({ devices }: DomainDef): number {
+  const below = (store: BackingStore | null | undefined): number =>
+    store ? Math.max(store.index ?? 0, below(store.backingStore)) : 0;
+  const numbers = devices.disks.map(({ source, backingStore }) =>
+    Math.max(source.type === 'vhostuser' ? 0 : (source.index ?? 0), below(backingStore)),
+  );
+  return Math.max(0, ...numbers);
+}
+
 /**
  * The definition with a number for each image, as its block node will be called; live XML tells them so that a later
  * command can name one. Numbers that a client sent are of another run.
  */
-export function numberImages(definition: DomainDef): DomainDef {
-  let next = 1;
+export function numberImages(definition: DomainDef, first = 1): DomainDef {
+  let next = first;
   const numbered = (store: BackingStore | null | undefined): BackingStore | null | undefined =>
     store ? { ...store, index: next++, backingStore: numbered(store.backingStore) } : store;
   const disks = definition.devices.disks.map((disk): Disk => {

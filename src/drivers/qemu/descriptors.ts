@@ -43,9 +43,14 @@ export class DescriptorTable {
 
   /** One more number for a descriptor that is in the table already. */
   alias(target: number, source: number): void {
-    const fd = this.sources.get(source);
-    if (fd === undefined) throw new Error(`descriptor ${source} is not in the table`);
-    this.sources.set(target, fd);
+    this.sources.set(target, this.source(source));
+  }
+
+  /** Ours behind the number that QEMU will see. */
+  source(target: number): number {
+    const fd = this.sources.get(target);
+    if (fd === undefined) throw new Error(`descriptor ${target} is not in the table`);
+    return fd;
   }
 
   /** The sources in order of their numbers, which must be without a gap from 0. */

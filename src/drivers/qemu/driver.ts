@@ -3,10 +3,15 @@ import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { errnoOf, fileError, isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import { isSameProcess } from '../../base/spawn.ts';
+import type { Device, OneDevice } from '../../model/domain/device-list.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord, HypervisorDriver, LiveGuest, StartOptions, StrayGuest } from '../driver.ts';
 import { PortPool } from './graphics-ports.ts';
+import { QemuGuest } from './guest.ts';
 import { endHelper } from './helpers.ts';
+import { attachDevice } from './hotplug/attach.ts';
+import { detachDevice } from './hotplug/detach.ts';
+import { updateDevice } from './hotplug/update.ts';
 import { UidPool } from './identity.ts';
 import { readTail } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
@@ -76,6 +81,25 @@ export class QemuDriver implements HypervisorDriver {
     }
   }
 
+  attachDevice(
+    guest: LiveGuest,
+    device: OneDevice,
+    options: { readonly save: () => Promise<void> },
+  ): Promise<string> {
+    return attachDevice(this.deps, ours(guest), device, options);
+  }
+
+  detachDevice(guest: LiveGuest, device: OneDevice): Promise<'removed' | 'pending'> {
+    return detachDevice(this.deps, ours(guest), device);
+  }
+
+  updateDevice(
+    guest: LiveGuest,
+    change: { readonly old: OneDevice; readonly device: Device; readonly force: boolean },
+  ): Promise<void> {
+    return updateDevice(this.deps, ours(guest), change);
+  }
+
   reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {
     return reattachGuest(this.deps, record, definition);
   }
@@ -107,6 +131,7 @@ export class QemuDriver implements HypervisorDriver {
         }),
       );
     for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
+    await this.attempt('remove control groups', () => this.options.groups?.remove(uuid));
     await this.attempt('give back devices of the host', () => this.options.hostDevices?.release(uuid));
     await this.attempt(`remove ${record.directory}`, () => this.removeDirectory(record.directory));
     if (record.uid !== undefined) this.deps.uids.release(record.uid, uuid);
@@ -151,6 +176,12 @@ export class QemuDriver implements HypervisorDriver {
     if (resolve(directory, '..') !== resolve(parent)) throw new Error(`${directory} is not below ${parent}`);
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** Guests that this driver is asked about are its own. */
+function ours(guest: LiveGuest): QemuGuest {
+  if (guest instanceof QemuGuest) return guest;
+  throw new Error("that guest is another driver's");
 }
 
 /** A call that was taken back, a full disk or a missing descriptor at any of the many small steps of a start is the host's condition, not a bug. */

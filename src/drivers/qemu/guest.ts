@@ -19,10 +19,12 @@ import type {
   ReceiveFilter,
   Screenshot,
 } from '../driver.ts';
+import { GuestAgent } from '../guest-agent.ts';
 import { Agent, agentChannelName, type ShutdownMode } from './agent.ts';
 import { ConsoleTable } from './console.ts';
 import { findAgent, findConsole, videoHead } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
+import { Unplugs } from './hotplug/unplugs.ts';
 import { withChannelStates } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
 import { addGraphicsClient, openGraphics } from './open-graphics.ts';
@@ -36,6 +38,7 @@ import type { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+import { QemuTuning } from './tuning/tuning.ts';
 import { parseUserNetwork } from './user-network.ts';
 
 /** The name of the screenshot file in the guest's directory, which is QEMU's working directory. */
@@ -58,8 +61,13 @@ interface GuestParts {
 
 /** A guest whose monitor may come later (`attach`): a QEMU that is stopped by a signal is a guest all the same. */
 export class QemuGuest implements LiveGuest {
-  readonly record: GuestRecord;
   readonly exited: Promise<GuestExit>;
+  /** Devices that the guest was asked to let go of. */
+  readonly unplugs = new Unplugs();
+  private remembered: GuestRecord;
+  private afterRemoval: ((alias: string) => Promise<unknown>) | undefined;
+  readonly tuning: QemuTuning;
+  readonly agent: GuestAgent;
   private readonly process: GuestProcess;
   private readonly log: Logger;
   private readonly consoles = new ConsoleTable();
@@ -78,7 +86,7 @@ export class QemuGuest implements LiveGuest {
   private isDetached = false;
 
   constructor(parts: GuestParts) {
-    this.record = parts.record;
+    this.remembered = parts.record;
     this.live = withChannelStates(parts.definition, this.openChannels);
     this.process = parts.process;
     this.log = parts.log;
@@ -88,9 +96,35 @@ export class QemuGuest implements LiveGuest {
       isPoweredOff: parts.state.state === 'shutdown',
     };
     this.agentAlias = findAgent(parts.definition);
+    this.agent = new GuestAgent((command, args, options) => this.openAgent().ask(command, args, options));
+    this.tuning = new QemuTuning({
+      qmp: () => this.qmp(),
+      definition: () => this.live,
+      directory: parts.record.directory,
+    });
     this.keeper = new LogKeeper(parts.logLimits, parts.log);
     for (const path of [parts.record.logPath, ...parts.record.logs]) this.keeper.add(path);
     this.exited = this.process.ended.then((status) => this.onEnd(status));
+  }
+
+  get record(): GuestRecord {
+    return this.remembered;
+  }
+
+  /** Remembers something else from now on; whoever changes the guest writes its status. */
+  setRecord(record: GuestRecord): void {
+    for (const path of record.logs) if (!this.remembered.logs.includes(path)) this.keeper.add(path);
+    this.remembered = record;
+  }
+
+  /** The definition as it runs from now on: a device came or went. */
+  setDefinition(definition: DomainDef): void {
+    this.live = withChannelStates(definition, this.openChannels);
+  }
+
+  /** What clears away after a device that the guest let go of, before anybody is told. */
+  onRemoval(clear: (alias: string) => Promise<unknown>): void {
+    this.afterRemoval = clear;
   }
 
   get state(): DomainState {
@@ -172,7 +206,7 @@ export class QemuGuest implements LiveGuest {
   }
 
   async agentShutdown(mode: ShutdownMode): Promise<void> {
-    await this.agent().shutdown(mode);
+    await this.agentLine().shutdown(mode);
   }
 
   async agentPing(): Promise<void> {
@@ -188,7 +222,7 @@ export class QemuGuest implements LiveGuest {
     return isUsed ? parseUserNetwork(await this.human('info usernet')) : [];
   }
 
-  private agent(): Agent {
+  private agentLine(): Agent {
     const path = this.agentAlias === undefined ? undefined : this.record.sockets[this.agentAlias];
     if (path === undefined)
       throw new VirtError('agent.missing', {
@@ -202,7 +236,7 @@ export class QemuGuest implements LiveGuest {
 
   /** The agent, when the guest holds its channel open: to wait for one that is not there is to wait in vain. */
   private openAgent(): Agent {
-    const agent = this.agent();
+    const agent = this.agentLine();
     if (this.agentAlias !== undefined && this.openChannels.has(this.agentAlias)) return agent;
     throw new VirtError('agent.unresponsive', {
       wanted: `ask the guest agent of '${this.definition.name}'`,
@@ -304,6 +338,11 @@ export class QemuGuest implements LiveGuest {
     return this.qmp().execute('human-monitor-command', { 'command-line': line });
   }
 
+  /** The monitor, for what is done to devices. @throws VirtError qmp.closed */
+  monitorClient(): QmpClient {
+    return this.qmp();
+  }
+
   private qmp(): QmpClient {
     if (this.monitor !== undefined) return this.monitor;
     throw new VirtError('qmp.closed', {
@@ -337,7 +376,33 @@ export class QemuGuest implements LiveGuest {
     this.memory = outcome.memory;
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
-    for (const told of outcome.events) this.emit(told.kind === 'rtc-change' ? this.withClock(told) : told);
+    for (const told of outcome.events) this.tell(told);
+  }
+
+  private tell(event: GuestEvent): void {
+    if (event.kind === 'device-deleted') void this.tellRemoved(event);
+    else {
+      if (event.kind === 'device-kept') this.unplugs.settle(event.alias, 'refused');
+      this.emit(this.completed(event));
+    }
+  }
+
+  /** First what was behind the device goes; then everybody hears of it, and who waits goes on. */
+  private async tellRemoved(event: Extract<GuestEvent, { kind: 'device-deleted' }>): Promise<void> {
+    try {
+      await this.afterRemoval?.(event.alias);
+    } catch (error) {
+      this.log.error({ err: error, alias: event.alias }, 'a removed device was not cleared away');
+    }
+    this.emit(event);
+    this.unplugs.settle(event.alias, 'removed');
+  }
+
+  /** An event with what only this object knows. */
+  private completed(event: GuestEvent): GuestEvent {
+    if (event.kind === 'rtc-change') return this.withClock(event);
+    if (event.kind !== 'block-threshold') return event;
+    return { ...event, device: this.tuning.diskOfThreshold(event.device) ?? event.device };
   }
 
   /**

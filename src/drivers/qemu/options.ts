@@ -1,4 +1,5 @@
 /** What the QEMU driver is told by the daemon: paths, limits, and the parts of the host it may ask. */
+
 import type { Logger } from '../../base/log.ts';
 import type { KvmReport } from '../../kvm/report.ts';
 import type {
@@ -8,6 +9,7 @@ import type {
   SecretProvider,
   VolumeFinder,
 } from '../driver.ts';
+import type { GuestGroups } from '../host-tuning/cgroups.ts';
 import type { UidRange } from './identity.ts';
 import type { LogLimits } from './log-file.ts';
 import type { QemuCapabilities } from './probe/types.ts';
@@ -38,9 +40,16 @@ interface DriverTimeouts {
   readonly reattachMs: number;
   /** For one monitor command. */
   readonly commandMs: number;
+  /** For a guest to let go of a device. */
+  readonly unplugMs: number;
 }
 
-export const defaultTimeouts: DriverTimeouts = { startMs: 60_000, reattachMs: 5000, commandMs: 30_000 };
+export const defaultTimeouts: DriverTimeouts = {
+  startMs: 60_000,
+  reattachMs: 5000,
+  commandMs: 30_000,
+  unplugMs: 10_000,
+};
 
 export interface QemuDriverOptions {
   readonly mode: 'system' | 'session';
@@ -74,6 +83,8 @@ export interface QemuDriverOptions {
   readonly images: ImageReader;
   /** Values of secrets that definitions refer to; absent only in tests that have none. */
   readonly secrets?: SecretProvider;
+  /** Control groups of guests that ask for shares or limits; without them such guests do not start. */
+  readonly groups?: GuestGroups;
   /** Devices of the host for <hostdev>; absent only in tests that have none. */
   readonly hostDevices?: HostDeviceProvider;
   /** Absent where there are no pools: then no disk can name a volume. */

@@ -161,7 +161,8 @@ function keepIdentity(given: DomainDef, previous: DomainDef): DomainDef {
   };
 }
 
-function factsOf(
+/** What defaults and addresses are decided by, for a definition whose emulator is known. */
+export function factsOf(
   options: QemuDriverOptions,
   capabilities: QemuCapabilities,
   definition: DomainDef,

@@ -2,11 +2,13 @@
 import { readFile } from 'node:fs/promises';
 import { errnoOf, isVirtError, reasonOf } from '../../base/errors.ts';
 import { isSameProcess } from '../../base/spawn.ts';
-import { assignAliases } from '../../model/domain/aliases.ts';
+import { completeAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord } from '../driver.ts';
 import { QemuGuest } from './guest.ts';
 import { missedRtcAdjustment } from './guest-clock.ts';
+import { finishRemoval } from './hotplug/detach.ts';
+import { recoverDevices } from './hotplug/recover.ts';
 import { liveDefinition } from './live-definition.ts';
 import { GuestProcess } from './process.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
@@ -32,12 +34,16 @@ export async function reattachGuest(
   const { logger, logLimits, timeouts } = deps.options;
   const guest = new QemuGuest({
     record,
-    definition: liveDefinition(assignAliases(definition), record),
+    definition: liveDefinition(completeAliases(definition), {
+      ...record,
+      links: unnamedLinks(record, definition),
+    }),
     process: GuestProcess.adopt(record),
     state: { state: 'paused', reason: 'unknown' },
     log: logger,
     logLimits,
   });
+  guest.onRemoval((alias) => finishRemoval(deps, guest, alias));
   const attached = attachMonitor(deps, guest);
   const inTime = await Promise.race([attached.then(() => true), later(timeouts.reattachMs)]);
   if (!inTime)
@@ -46,6 +52,14 @@ export async function reattachGuest(
       'QEMU does not answer; the daemon goes on without it',
     );
   return guest;
+}
+
+/** Links that the definition does not name itself: places in it change when devices are unplugged. */
+function unnamedLinks(record: GuestRecord, { devices }: DomainDef): GuestRecord['links'] {
+  const unnamed = Object.entries(record.links).filter(
+    ([index]) => devices.interfaces[Number(index)]?.target?.dev === undefined,
+  );
+  return Object.fromEntries(unnamed);
 }
 
 /**
@@ -75,7 +89,7 @@ async function attachMonitor(deps: StartDeps, guest: QemuGuest): Promise<void> {
         signal: stop.signal,
         onProblem: (error) => logger.warn({ err: error }, 'QEMU broke the monitor protocol'),
       });
-      await catchUp(guest, monitor).catch((error: unknown) => {
+      await catchUp(deps, guest, monitor).catch((error: unknown) => {
         monitor.close(); // QEMU serves one connection; the next try must not wait behind this one.
         throw error;
       });
@@ -98,7 +112,7 @@ async function attachMonitor(deps: StartDeps, guest: QemuGuest): Promise<void> {
 const chardevPrefix = 'char';
 
 /** Asks for the state, and says what happened while no daemon listened. */
-async function catchUp(guest: QemuGuest, monitor: QmpClient): Promise<void> {
+async function catchUp(deps: StartDeps, guest: QemuGuest, monitor: QmpClient): Promise<void> {
   guest.attach(monitor);
   const { status, running } = await monitor.execute('query-status');
   const seconds = Date.now() / 1000;
@@ -107,6 +121,7 @@ async function catchUp(guest: QemuGuest, monitor: QmpClient): Promise<void> {
     if (label.startsWith(chardevPrefix)) guest.setChannelOpen(label.slice(chardevPrefix.length), isOpen);
   for (const { kind, alias = '', ...process } of guest.record.helpers)
     if (!isSameProcess(process)) guest.replay({ kind: 'helper-ended', seconds, helper: kind, alias });
+  await recoverDevices(deps, guest, monitor);
   const ahead = await missedRtcAdjustment(monitor, guest.definition);
   if (ahead !== undefined) guest.setClock(ahead, seconds);
   if (status === 'shutdown') guest.replay({ kind: 'powered-off', seconds, byGuest: true });

@@ -76,6 +76,13 @@ const quitReasons: ReadonlySet<unknown> = new Set(['host-signal', 'host-qmp-quit
 /** Reasons of SHUTDOWN where QEMU runs with `-action reboot=shutdown` and was to be reset. */
 const resetReasons: ReadonlySet<unknown> = new Set(['guest-reset', 'host-qmp-system-reset']);
 
+function deviceKept(event: MonitorEvent, memory: RunMemory): EventOutcome {
+  const alias = event.data['device'];
+  // Without an id it is none of ours.
+  if (typeof alias !== 'string') return { memory, events: [] };
+  return tell(memory, { kind: 'device-kept', seconds: event.seconds, alias });
+}
+
 const handlers: Readonly<Record<string, Handler>> = {
   STOP(event, memory) {
     // After a power-off or a panic QEMU stops the vCPUs too; that is not a pause.
@@ -90,8 +97,16 @@ const handlers: Readonly<Record<string, Handler>> = {
           reason:
             memory.state.state === 'paused' && memory.state.reason === 'starting up' ? 'booted' : 'unpaused',
         }),
-  SUSPEND: (event, memory) => move(event, memory, { state: 'pmsuspended', reason: 'unknown' }),
-  WAKEUP: (event, memory) => move(event, memory, { state: 'running', reason: 'event wakeup' }),
+  SUSPEND: (event, memory) =>
+    move(event, memory, { state: 'pmsuspended', reason: 'unknown' }, [
+      { kind: 'sleep', seconds: event.seconds, to: 'memory' },
+    ]),
+  // The guest powers off after it: nothing waits for it to wake up.
+  SUSPEND_DISK: (event, memory) => tell(memory, { kind: 'sleep', seconds: event.seconds, to: 'disk' }),
+  WAKEUP: (event, memory) =>
+    move(event, memory, { state: 'running', reason: 'event wakeup' }, [
+      { kind: 'wakeup', seconds: event.seconds },
+    ]),
   RESET: (event, memory) =>
     tell(
       { ...memory, isPoweredOff: false },
@@ -147,6 +162,9 @@ const handlers: Readonly<Record<string, Handler>> = {
     if (typeof alias !== 'string') return { memory, events: [] };
     return tell(memory, { kind: 'device-deleted', seconds: event.seconds, alias });
   },
+  // qapi/qdev.json and, before QEMU 6.2 and for memory still, qapi/machine.json.
+  DEVICE_UNPLUG_GUEST_ERROR: deviceKept,
+  MEM_UNPLUG_ERROR: deviceKept,
   // qapi/net.json. The only stream back ends are those of passt (argv/netdev.ts); their names are `host` and the alias.
   NETDEV_STREAM_DISCONNECTED: (event, memory) =>
     tell(memory, {
@@ -161,6 +179,39 @@ const handlers: Readonly<Record<string, Handler>> = {
       seconds: event.seconds,
       device: text(event.data['id']) || text(event.data['device']),
       open: event.data['tray-open'] === true,
+    }),
+  // qapi/ui.json. SPICE tells no more than that a channel is there; libvirt's clients know these three steps.
+  VNC_CONNECTED: (event, memory) => tell(memory, graphicsEvent(event, 'connect')),
+  VNC_INITIALIZED: (event, memory) => tell(memory, graphicsEvent(event, 'initialize')),
+  VNC_DISCONNECTED: (event, memory) => tell(memory, graphicsEvent(event, 'disconnect')),
+  SPICE_CONNECTED: (event, memory) => tell(memory, graphicsEvent(event, 'connect')),
+  SPICE_INITIALIZED: (event, memory) => tell(memory, graphicsEvent(event, 'initialize')),
+  SPICE_DISCONNECTED: (event, memory) => tell(memory, graphicsEvent(event, 'disconnect')),
+  BLOCK_WRITE_THRESHOLD: (event, memory) =>
+    tell(memory, {
+      kind: 'block-threshold',
+      seconds: event.seconds,
+      device: text(event.data['node-name']),
+      thresholdBytes: whole(event.data['write-threshold']),
+      excessBytes: whole(event.data['amount-exceeded']),
+    }),
+  MEMORY_FAILURE(event, memory) {
+    const flags = objectOf(event.data['flags']);
+    return tell(memory, {
+      kind: 'memory-failure',
+      seconds: event.seconds,
+      recipient: event.data['recipient'] === 'hypervisor' ? 'hypervisor' : 'guest',
+      action: text(event.data['action']),
+      actionRequired: flags['action-required'] === true,
+      recursive: flags['recursive'] === true,
+    });
+  },
+  MEMORY_DEVICE_SIZE_CHANGE: (event, memory) =>
+    tell(memory, {
+      kind: 'memory-device-size',
+      seconds: event.seconds,
+      alias: text(event.data['id']),
+      bytes: whole(event.data['size']),
     }),
   NIC_RX_FILTER_CHANGED: (event, memory) =>
     tell(memory, { kind: 'receive-filter', seconds: event.seconds, alias: text(event.data['name']) }),
@@ -178,6 +229,40 @@ export function applyEvent(event: MonitorEvent, memory: RunMemory, agentAlias?: 
   const handler = Object.hasOwn(handlers, event.name) ? handlers[event.name] : undefined;
   if (handler !== undefined) return handler(event, memory);
   return tell(memory, { kind: 'other', seconds: event.seconds, name: event.name, data: event.data });
+}
+
+type Graphics = Extract<GuestEvent, { kind: 'graphics' }>;
+
+function graphicsEvent(event: MonitorEvent, phase: Graphics['phase']): Graphics {
+  const client = objectOf(event.data['client']);
+  const server = objectOf(event.data['server']);
+  const identities = [
+    { type: 'x509dname', name: text(client['x509_dname']) },
+    { type: 'saslUsername', name: text(client['sasl_username']) },
+  ];
+  return {
+    kind: 'graphics',
+    seconds: event.seconds,
+    phase,
+    local: endpoint(server),
+    remote: endpoint(client),
+    authScheme: text(server['auth']),
+    identities: identities.filter(({ name }) => name !== ''),
+  };
+}
+
+/** VNC says `service`, SPICE `port`. */
+function endpoint(value: Readonly<Record<string, unknown>>): Graphics['local'] {
+  const family = value['family'];
+  return {
+    family: family === 'ipv6' || family === 'unix' ? family : 'ipv4',
+    node: text(value['host']),
+    service: text(value['service']) || text(value['port']),
+  };
+}
+
+function objectOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
 }
 
 /** A string of QEMU's, or '' when it is none (its events are not trusted). */

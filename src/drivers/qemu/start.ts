@@ -5,12 +5,15 @@ import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord, LinkProvider, StartOptions } from '../driver.ts';
+import { groupLimitsOf } from '../host-tuning/cgroups.ts';
+import { tunesThreads, tuneThreads } from '../host-tuning/threads.ts';
 import { buildCommand } from './argv/build.ts';
 import type { BuildContext, QemuCommand } from './argv/types.ts';
 import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { QemuGuest } from './guest.ts';
 import { rtcAdjustmentOf } from './guest-clock.ts';
+import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
 import { liveDefinition } from './live-definition.ts';
@@ -97,9 +100,34 @@ async function bringUp(
     logLimits: options.logLimits,
   });
   starting.undo.add('let go of the guest', () => guest.detach());
+  guest.onRemoval((alias) => finishRemoval(starting.deps, guest, alias));
   guest.attach(monitor);
+  await limitGuest(starting, guest.definition, record.pid);
+  if (tunesThreads(guest.definition)) {
+    const { cpus = [], iothreads = [] } = await guest.tuning.sample(
+      ['cpus', 'iothreads'],
+      options.timeouts.commandMs,
+    );
+    tuneThreads(guest.definition, { pid: record.pid, vcpus: cpus, iothreads });
+  }
   await run(guest, start);
   return guest;
+}
+
+/** Shares and limits of the whole guest, before it runs. @throws VirtError request.unsupported, system.call */
+async function limitGuest(starting: Starting, definition: DomainDef, pid: number): Promise<void> {
+  const limits = groupLimitsOf(definition);
+  const [first] = Object.keys(limits);
+  if (first === undefined) return;
+  const { groups } = starting.deps.options;
+  if (groups === undefined)
+    throw new VirtError('request.unsupported', {
+      wanted: `set ${first} of '${definition.name}'`,
+      reason: 'control groups are not used here',
+    });
+  const uuid = definition.uuid ?? '';
+  starting.undo.add('remove control groups', () => groups.remove(uuid));
+  await groups.limit(pid, uuid, limits);
 }
 
 /** Devices of the host become this guest's, and the host's again when the start fails. */
@@ -133,7 +161,7 @@ async function run(guest: QemuGuest, start: StartOptions): Promise<void> {
 }
 
 /** Cards of networks with an MTU have it too, where they can be told: virtio's. */
-async function withMtus(definition: DomainDef, links: LinkProvider | undefined): Promise<DomainDef> {
+export async function withMtus(definition: DomainDef, links: LinkProvider | undefined): Promise<DomainDef> {
   if (links?.mtuOf === undefined) return definition;
   const { devices } = definition;
   const interfaces = [];
@@ -146,7 +174,7 @@ async function withMtus(definition: DomainDef, links: LinkProvider | undefined):
 }
 
 /** With `<cid auto='yes'/>` the address comes from the uuid: the same each time, and as good as unique on the host. */
-function withVsockCid(definition: DomainDef): DomainDef {
+export function withVsockCid(definition: DomainDef): DomainDef {
   const { vsock } = definition.devices;
   if (vsock?.cid?.auto !== true || vsock.cid.address !== undefined) return definition;
   const digest = createHash('sha256').update(`vsock ${definition.uuid}`).digest();

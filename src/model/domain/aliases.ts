@@ -32,6 +32,52 @@ export function assignAliases(definition: DomainDef): DomainDef {
   return draft;
 }
 
+/**
+ * The definition of a running guest with an alias on each device that has none: QEMU knows the others by theirs, whatever
+ * their place in the lists is after some were unplugged. A new name is one that no device has.
+ */
+export function completeAliases(definition: DomainDef): DomainDef {
+  const named = assignAliases(definition);
+  const draft = clonePlain(definition);
+  const taken = new Set(pairs(draft, draft).flatMap(([device]) => device.alias ?? []));
+  for (const [device, other] of pairs(draft, named)) {
+    if (device.alias !== undefined || other.alias === undefined) continue;
+    device.alias = isShared(draft.devices, device) ? other.alias : freeName(other.alias, taken);
+    taken.add(device.alias);
+  }
+  return draft;
+}
+
+/** Companions of a USB controller, and a console that is the first serial port, have another's name. */
+function isShared(devices: Devices, device: Named): boolean {
+  const console = devices.consoles[0];
+  return device === console || devices.controllers.some((one) => one === device && isCompanion(one));
+}
+
+const isCompanion = (controller: Controller): boolean => controller.masterStartPort !== undefined;
+
+/** The name itself, or the lowest number behind its prefix that is free. */
+function freeName(name: string, taken: ReadonlySet<string>): string {
+  if (!taken.has(name)) return name;
+  const prefix = name.replace(/\d+$/, '');
+  let number = 0;
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
+}
+
+/** Each device of one definition with the one in its place in another of the same shape. */
+function pairs(one: DomainDef, other: DomainDef): [Named, Named][] {
+  const found: [Named, Named][] = [];
+  for (const [key, value] of Object.entries(one.devices)) {
+    const like = other.devices[key as keyof Devices];
+    if (Array.isArray(value))
+      for (const [index, device] of value.entries())
+        found.push([device as Named, (like as readonly Named[])[index] ?? {}]);
+    else if (typeof value === 'object' && value !== null) found.push([value as Named, (like ?? {}) as Named]);
+  }
+  return found;
+}
+
 /** Families whose aliases are a prefix and the place in their list. */
 function families(devices: Devices): readonly (readonly [string, readonly Named[]])[] {
   const cards = devices.interfaces.filter((card) => card.source.type !== 'hostdev');

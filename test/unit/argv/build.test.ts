@@ -66,8 +66,14 @@ describe('what cannot be honoured is named by its path', () => {
       { top: "<vcpu>3</vcpu><cpu><topology sockets='1' cores='2' threads='1'/></cpu>" },
       'cpu.topology',
     ],
-    ['cgroup limits', { top: "<memtune><hard_limit unit='MiB'>512</hard_limit></memtune>" }, 'memtune'],
-    ['CPU pinning', { top: "<vcpu cpuset='0-1'>1</vcpu>" }, 'vcpu.cpuset'],
+    ['a limit of single threads', { top: '<cputune><quota>5000</quota></cputune>' }, 'cputune.quota'],
+    [
+      'a share of the cache',
+      {
+        top: "<cputune><cachetune vcpus='0'><cache id='0' level='3' type='both' size='3' unit='MiB'/></cachetune></cputune>",
+      },
+      'cputune.cachetune',
+    ],
     ['a security label', { top: "<seclabel type='dynamic' model='selinux' relabel='yes'/>" }, 'seclabel[0]'],
     ['an initrd without a kernel', { os: '<initrd>/boot/initrd</initrd>' }, 'os.initrd'],
     [

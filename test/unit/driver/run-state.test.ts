@@ -131,4 +131,33 @@ describe('events', () => {
         expect(() => play(running, event(name, data))).not.toThrow();
     expect(play(running, event('RTC_CHANGE', { offset: '7' })).told).toMatchObject([{ offsetSeconds: 0 }]);
   });
+
+  it('tells of sleep, of clients of displays, of thresholds and of broken memory', () => {
+    const client = { family: 'ipv4', host: '127.0.0.1', service: '50000', sasl_username: 'ann' };
+    const server = { family: 'ipv4', host: '127.0.0.1', service: '5900', auth: 'sasl' };
+    const { memory, told } = play(
+      running,
+      event('SUSPEND'),
+      event('WAKEUP'),
+      event('VNC_INITIALIZED', { client, server }),
+      event('BLOCK_WRITE_THRESHOLD', { 'node-name': 'n', 'write-threshold': 10, 'amount-exceeded': 2 }),
+      event('MEMORY_FAILURE', { recipient: 'guest', action: 'inject', flags: { 'action-required': true } }),
+    );
+    expect(memory.state).toEqual({ state: 'running', reason: 'event wakeup' });
+    expect(told).toMatchObject([
+      { kind: 'sleep', to: 'memory' },
+      { kind: 'state' },
+      { kind: 'wakeup' },
+      { kind: 'state' },
+      {
+        kind: 'graphics',
+        phase: 'initialize',
+        authScheme: 'sasl',
+        remote: { node: '127.0.0.1', service: '50000' },
+        identities: [{ type: 'saslUsername', name: 'ann' }],
+      },
+      { kind: 'block-threshold', device: 'n', thresholdBytes: 10, excessBytes: 2 },
+      { kind: 'memory-failure', recipient: 'guest', actionRequired: true, recursive: false },
+    ]);
+  });
 });

@@ -1,4 +1,5 @@
 /** The access table (SECURITY A1, A2): every method has a class, and a read-only connection can only look. */
+import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { methods } from '../../../src/api/index.ts';
 import type { MethodDeclaration } from '../../../src/api/method.ts';
@@ -15,6 +16,7 @@ const queries = [
   'daemon.info',
   'daemon.ping',
   'domain.addresses',
+  'domain.disk.info',
   'domain.get',
   'domain.get-metadata',
   'domain.interface-stats',
@@ -22,6 +24,9 @@ const queries = [
   'domain.list',
   'domain.log',
   'domain.port-forward.list',
+  'domain.stats',
+  'domain.stats-stream',
+  'domain.threads',
   'domain.wait',
   'domain.xml',
   'event.subscribe',
@@ -77,11 +82,32 @@ const valid: Readonly<Record<string, object>> = {
   'domain.set-metadata': { domain: 'a', uri: 'urn:x', xml: null },
   'domain.port-forward.add': { domain: 'a', hostPort: 1, guestPort: 2 },
   'domain.port-forward.remove': { domain: 'a', hostPort: 1 },
+  'domain.update-device': { domain: 'a', xml: '<disk/>' },
+  'domain.change-media': { domain: 'a', device: 'sda', path: null },
   'domain.set-link': { domain: 'a', interface: 'net0', state: 'down' },
   'domain.set-bandwidth': { domain: 'a', interface: 'net0', inbound: null },
   'domain.wait': { domain: 'a', until: 'shutoff' },
   'domain.send-key': { domain: 'a', keys: ['a'] },
   'domain.monitor-command': { domain: 'a', command: 'query-status' },
+  'domain.set-memory': { domain: 'a', memoryBytes: 1048576 },
+  'domain.set-memory-stats-period': { domain: 'a', seconds: 1 },
+  'domain.set-vcpus': { domain: 'a', count: 1 },
+  'domain.pin': { domain: 'a', target: 'emulator', cpus: '0' },
+  'domain.iothread.add': { domain: 'a', id: 1 },
+  'domain.iothread.remove': { domain: 'a', id: 1 },
+  'domain.disk.resize': { domain: 'a', disk: 'vda', sizeBytes: 1048576 },
+  'domain.disk.set-limits': { domain: 'a', disk: 'vda', limits: {} },
+  'domain.disk.info': { domain: 'a', disk: 'vda' },
+  'domain.disk.set-threshold': { domain: 'a', disk: 'vda', thresholdBytes: 0 },
+  'domain.stats': {},
+  'domain.stats-stream': {},
+  'domain.guest.command': { domain: 'a', command: 'guest-ping' },
+  'domain.guest.exec': { domain: 'a', path: 'true' },
+  'domain.guest.read-file': { domain: 'a', path: '/f' },
+  'domain.guest.write-file': { domain: 'a', path: '/f', base64: '' },
+  'domain.guest.set-password': { domain: 'a', user: 'u', password: 'p' },
+  'domain.guest.ssh-keys': { domain: 'a', user: 'u' },
+  'domain.guest.set-ssh-keys': { domain: 'a', user: 'u', keys: [] },
   'event.unsubscribe': { subscription: 's1' },
   'host.interface-xml': { interface: 'a' },
   'image.pull': { image: 'debian:13' },
@@ -164,7 +190,8 @@ describe('the access table', () => {
           method,
           () => {
             called.push(method);
-            return Promise.resolve({});
+            const { upgrade = false } = methods[method as keyof typeof methods] as MethodDeclaration;
+            return Promise.resolve(upgrade ? { result: {}, stream: new PassThrough() } : {});
           },
         ]),
       ) as unknown as Handlers;

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { openSync } from 'node:fs';
 import { Duplex, PassThrough } from 'node:stream';
+import { VirtError } from '../../../src/base/errors.ts';
 import type {
   AgentInterface,
   GuestEvent,
@@ -12,6 +13,9 @@ import type {
   ReceiveFilter,
   StartOptions,
 } from '../../../src/drivers/driver.ts';
+import { GuestAgent } from '../../../src/drivers/guest-agent.ts';
+import type { LiveTuning, MonitorSample } from '../../../src/drivers/live-tuning.ts';
+import { replaceDevice, withDevice, withoutDevice } from '../../../src/model/domain/device-list.ts';
 import type { DomainDef } from '../../../src/model/domain/domain.ts';
 import type { DomainState } from '../../../src/model/domain/state.ts';
 
@@ -24,6 +28,38 @@ export class FakeGuest implements LiveGuest {
   /** What its agent answers. */
   interfaces: Promise<AgentInterface[]> = Promise.resolve([]);
   userAddresses: { alias: string; address: string }[] = [];
+  /** What its agent answers, by command; what is missing is not known to it. */
+  readonly answers: Record<string, unknown> = {};
+  readonly agent = new GuestAgent(async (command, args) => {
+    this.done.push(`agent ${command} ${JSON.stringify(args ?? {})}`);
+    if (Object.hasOwn(this.answers, command)) return this.answers[command];
+    throw new VirtError('operation.failed', {
+      reason: `the agent says: The command ${command} has not been found`,
+      details: { class: 'CommandNotFound' },
+    });
+  });
+  /** What QEMU measures. */
+  measured: MonitorSample = {};
+  readonly tuning: LiveTuning = {
+    sample: () => Promise.resolve(this.measured),
+    setBalloon: (bytes) => this.note(`balloon ${bytes}`),
+    setBalloonPeriod: (seconds) => this.note(`balloon period ${seconds}`),
+    cpus: () => Promise.resolve([...(this.measured.cpus ?? [])]),
+    setCpuCount: async (count) => {
+      this.done.push(`cpus ${count}`);
+      return count;
+    },
+    addIothread: (id) => this.note(`iothread ${id}`),
+    removeIothread: (id) => this.note(`no iothread ${id}`),
+    setIothread: (id, settings) => this.note(`iothread ${id} ${JSON.stringify(settings)}`),
+    resizeDisk: (alias, bytes) => this.note(`resize ${alias} ${bytes}`),
+    setDiskLimits: (alias, limits) => this.note(`limits ${alias} ${JSON.stringify(limits)}`),
+    diskErrors: () => Promise.resolve([]),
+    setWriteThreshold: (alias, bytes) => this.note(`threshold ${alias} ${bytes}`),
+    peekMemory: (_kind, _address, length) => Promise.resolve(Buffer.alloc(length, 7)),
+    startDirtyRate: (seconds) => this.note(`dirty rate ${seconds}`),
+    wakeUp: () => this.note('wake up'),
+  };
   /** What the guest prints on its console. */
   readonly console = new PassThrough();
   private exit: (exit: GuestExit) => void = () => {};
@@ -161,6 +197,23 @@ export class FakeDriver implements HypervisorDriver {
     return guest;
   }
 
+  /** What was done to devices, in words. */
+  readonly plugged: string[] = [];
+  attachDevice: HypervisorDriver['attachDevice'] = async (guest, one, { save }) => {
+    await save();
+    this.plugged.push(`attach ${one.element}`);
+    Object.assign(guest.definition, { devices: withDevice(guest.definition.devices, one) });
+    return `${one.element}0`;
+  };
+  detachDevice: HypervisorDriver['detachDevice'] = async (guest, one) => {
+    this.plugged.push(`detach ${one.element}`);
+    Object.assign(guest.definition, { devices: withoutDevice(guest.definition.devices, one) });
+    return 'removed';
+  };
+  updateDevice: HypervisorDriver['updateDevice'] = async (guest, { old, device }) => {
+    this.plugged.push(`update ${old.element}`);
+    Object.assign(guest.definition, { devices: replaceDevice(guest.definition.devices, old, device) });
+  };
   reattach = () => Promise.resolve(undefined);
   consoleLogTail = () => Promise.resolve(undefined);
   logTail = (definition: DomainDef, maxBytes: number) => Promise.resolve(`${definition.name} ${maxBytes}`);

@@ -122,7 +122,7 @@ describe('domains', () => {
     expect(retStats).toMatchObject([
       { dom, params: [{ field: 'state.state', value: { type: 1, value: 1 } }, {}, {}, {}] },
     ]);
-    const asked = client.call('connectGetAllDomainStats', { doms: [dom], stats: 1 << 6, flags: 0x80000000 });
+    const asked = client.call('connectGetAllDomainStats', { doms: [dom], stats: 1 << 12, flags: 0x80000000 });
     await expect(asked).rejects.toThrow(/^74: /);
   });
 });

@@ -14,7 +14,10 @@ import { addressSources, hostSideSources } from '../../services/guest-addresses.
 import { startNetworks } from '../../services/network-demand.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
+import { bindAgent } from './bind-agent.ts';
+import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
+import { bindTuning } from './bind-tuning.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
@@ -40,7 +43,10 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindChanges(domains),
     ...bindLifecycle(domains, networks, log),
     ...bindControls(domains),
+    ...bindDevices(domains),
     ...bindInterfaces(domains),
+    ...bindTuning(domains),
+    ...bindAgent(domains),
   };
 }
 

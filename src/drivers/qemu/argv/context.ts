@@ -39,11 +39,22 @@ export class Build {
   private readonly problems: Problem[] = [];
   private readonly missing: Problem[] = [];
   private readonly offered: CapabilityLookup;
-  private nextFd = FIRST_FD;
-  private nextSet = 1;
+  /** Set when devices of a running guest are built: their options become monitor commands. */
+  readonly isLive: boolean;
+  private nextFd: number;
+  private nextSet: number;
 
-  constructor(definition: DomainDef, caps: QemuCapabilities, context: BuildContext) {
+  /** `live`: the first numbers of descriptors (which only stand in, then) and of sets that are free. */
+  constructor(
+    definition: DomainDef,
+    caps: QemuCapabilities,
+    context: BuildContext,
+    live?: { readonly firstFd: number; readonly firstSet: number },
+  ) {
     this.definition = definition;
+    this.isLive = live !== undefined;
+    this.nextFd = live?.firstFd ?? FIRST_FD;
+    this.nextSet = live?.firstSet ?? 1;
     this.caps = caps;
     this.context = context;
     this.offered = lookupOf(caps);
@@ -84,7 +95,7 @@ export class Build {
 
   /** Adds a network backend: as JSON where the binary takes it (7.2, which brought `stream`), else as pairs. */
   netdev(json: JsonObject & { readonly type: string; readonly id: string }): void {
-    if (this.caps.netdevs.includes('stream')) this.json('-netdev', json);
+    if (this.isLive || this.caps.netdevs.includes('stream')) this.json('-netdev', json);
     else this.pairs('-netdev', [['', json.type], ...netdevPairs({ ...json, type: undefined })]);
   }
 

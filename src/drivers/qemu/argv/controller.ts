@@ -54,7 +54,8 @@ function busesFirst(entries: readonly Entry[]): Set<Entry> {
   return done;
 }
 
-function buildController(b: Build, controller: Controller, path: string): void {
+/** One <controller>; what it sits on must be in the definition. */
+export function buildController(b: Build, controller: Controller, path: string): void {
   if (controller.type !== 'scsi' && controller.type !== 'virtio-serial') {
     const { queues, cmdPerLun, maxSectors, ioeventfd, iothread } = controller.driver ?? {};
     b.refuse(

@@ -21,7 +21,8 @@ export class ThrottleGroups {
   private group(b: Build, name: string, limits: JsonObject | undefined, path: string): string {
     const known = this.ids.get(name);
     if (known !== undefined) return known;
-    const id = `throttle${this.ids.size}`;
+    // Numbers count the groups of one command line, and some of them are in use in a guest that runs.
+    const id = b.isLive ? `throttle-${name}` : `throttle${this.ids.size}`;
     this.ids.set(name, id);
     b.object(`${path}.iotune`, { 'qom-type': 'throttle-group', id, limits: limits ?? {} });
     return id;
@@ -50,6 +51,13 @@ const names: Readonly<Record<Exclude<keyof IoTune, 'groupName'>, string>> = {
   readIopsSecMaxLength: 'iops-read-max-length',
   writeIopsSecMaxLength: 'iops-write-max-length',
 };
+
+/** All limits by QEMU's names, 0 for those that are not set. */
+export function ioLimits(iotune: IoTune): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(names).map(([key, name]) => [name, iotune[key as keyof typeof names] ?? 0]),
+  );
+}
 
 function limitsOf(iotune: IoTune): JsonObject | undefined {
   const limits: Record<string, number> = {};

@@ -80,6 +80,17 @@ export class QmpClient {
     await this.wire.send('getfd', { fdname }, this.commandMs, fd);
   }
 
+  /** Gives QEMU a copy of a descriptor for a set, which is made when it is not there; its number in QEMU. */
+  async addDescriptor(
+    fd: number,
+    args: { readonly 'fdset-id'?: number; readonly opaque?: string },
+  ): Promise<{ readonly set: number; readonly fd: number }> {
+    const value = await this.wire.send('add-fd', args, this.commandMs, fd);
+    const parsed = commands['add-fd'].result.safeParse(value);
+    if (!parsed.success) throw protocolError('the reply to add-fd is not as expected');
+    return { set: parsed.data['fdset-id'], fd: parsed.data.fd };
+  }
+
   /** Calls the listener for each event, synchronously and in order; the result ends that. */
   onEvent(listener: QmpListener): () => void {
     return this.wire.events.subscribe(listener);

@@ -212,6 +212,29 @@ export const commands = {
   'blockdev-remove-medium': command<{ readonly id: string }>()(nothing),
   'blockdev-insert-medium': command<{ readonly id: string; readonly 'node-name': string }>()(nothing),
 
+  // Measuring and tuning.
+  'query-hotpluggable-cpus': command()(
+    z.array(
+      z.looseObject({
+        type: z.string(),
+        'vcpus-count': z.number(),
+        props: z.record(z.string(), z.number()),
+        'qom-path': z.string().optional(),
+      }),
+    ),
+  ),
+  block_resize: command<{ readonly 'node-name': string; readonly size: number }>()(nothing),
+  /** Every limit must be there; 0 is none. */
+  block_set_io_throttle: command<{ readonly id: string; readonly [limit: string]: unknown }>()(nothing),
+  'block-set-write-threshold': command<{
+    readonly 'node-name': string;
+    readonly 'write-threshold': number;
+  }>()(nothing),
+  /** The file is QEMU's to open: a name below its own directory. */
+  pmemsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
+  memsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
+  'calc-dirty-rate': command<{ readonly 'calc-time': number }>()(nothing),
+
   // Descriptors. `add-fd` takes its descriptor by SCM_RIGHTS, which Node's sockets cannot send.
   'add-fd': command<{ readonly 'fdset-id'?: number; readonly opaque?: string } | undefined>()(
     z.looseObject({ 'fdset-id': z.number(), fd: z.number() }),

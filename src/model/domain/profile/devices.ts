@@ -23,7 +23,7 @@ export function buildDevices(spec: DomainSpec, board: Board, facts: SpecFacts): 
   if (disks.length === 0 && spec.kernel === undefined && first !== undefined) first.boot = { order: 1 };
   return {
     disks,
-    controllers: buildControllers(board, disks),
+    controllers: buildControllers(board, { disks, interfaces }),
     filesystems: [],
     interfaces,
     smartcards: [],
@@ -82,16 +82,40 @@ function graphicsOf(kind: 'vnc' | 'spice'): Graphics {
     : { type: 'spice', autoport: true, listens, channels: [] };
 }
 
-function buildControllers(board: Board, disks: Devices['disks']): Controller[] {
+type Counts = Pick<Devices, 'disks' | 'interfaces'>;
+
+function buildControllers(board: Board, counts: Counts): Controller[] {
   const controllers: Controller[] = [];
   if (board.hasUsb) controllers.push({ type: 'usb', index: 0, model: 'qemu-xhci', ports: 15 });
   // Without a model a SCSI controller would be an emulated LSI card.
-  if (disks.some((disk) => disk.target.bus === 'scsi'))
+  if (counts.disks.some((disk) => disk.target.bus === 'scsi'))
     controllers.push({ type: 'scsi', index: 0, model: 'virtio-scsi' });
-  return controllers;
+  return [...controllers, ...rootPorts(board, controllers, counts)];
 }
 
-function buildInterface(network: SpecNetwork, facts: SpecFacts): Interface {
+/** Places for devices that are plugged in while the guest runs: on PCI Express each needs a port that was there before. */
+const SPARE_PORTS = 4;
+
+/** A port for each device that will sit on PCI Express, and some to spare. Conventional buses have slots enough. */
+function rootPorts(
+  board: Board,
+  controllers: readonly Controller[],
+  { disks, interfaces }: Counts,
+): Controller[] {
+  if (board.family !== 'q35') return [];
+  const onPort = disks.filter((disk) => disk.target.bus === 'virtio').length + interfaces.length;
+  // The balloon, the random number generator and the serial controller of the agent's channel have one each.
+  const count = onPort + controllers.length + 3 + SPARE_PORTS;
+  const ports = Array.from({ length: count }, (_, index) => ({
+    type: 'pci' as const,
+    index: index + 1,
+    model: 'pcie-root-port' as const,
+  }));
+  return [{ type: 'pci', index: 0, model: 'pcie-root' }, ...ports];
+}
+
+/** One network card. @throws VirtError request.invalid, definition.unsupported */
+export function buildInterface(network: SpecNetwork, facts: SpecFacts): Interface {
   if (network.backend !== undefined && network.type !== 'user')
     throw new VirtError('request.invalid', {
       wanted: `make a network card of type '${network.type}'`,

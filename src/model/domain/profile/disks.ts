@@ -18,6 +18,16 @@ export function buildDisks(spec: DomainSpec, board: Board, facts: SpecFacts): Di
   return disks;
 }
 
+/** One more disk for a domain that has others: under the next free name, on virtio unless it says otherwise. */
+export function buildNextDisk(disk: SpecDisk, taken: readonly string[]): Disk {
+  const bus = disk.bus ?? 'virtio';
+  let dev = '';
+  const names = new Map<string, number>();
+  do dev = nextName(bus, names);
+  while (taken.includes(dev));
+  return plainDisk(disk, { bus, dev }, { hostArch: '', uid: 0 });
+}
+
 /** The CD-ROM that was asked for, then the first disk. */
 function setBootOrder(disks: Disk[], cdrom: Disk | undefined): void {
   const disk = disks.find((one) => one.device === 'disk') ?? disks[0];
@@ -26,8 +36,12 @@ function setBootOrder(disks: Disk[], cdrom: Disk | undefined): void {
 }
 
 function buildDisk(disk: SpecDisk, board: Board, facts: SpecFacts, names: Map<string, number>): Disk {
-  const device = disk.deviceType ?? 'disk';
   const bus = busOf(disk, board);
+  return plainDisk(disk, { bus, dev: nextName(bus, names) }, facts);
+}
+
+function plainDisk(disk: SpecDisk, target: Disk['target'], facts: SpecFacts): Disk {
+  const device = disk.deviceType ?? 'disk';
   const isReadonly = disk.readonly === true || device === 'cdrom';
   return {
     source: sourceOf(disk, facts),
@@ -38,7 +52,7 @@ function buildDisk(disk: SpecDisk, board: Board, facts: SpecFacts, names: Map<st
       type: formatOf(disk),
       ...(!isReadonly && device === 'disk' && { discard: 'unmap' }),
     },
-    target: { dev: nextName(bus, names), bus },
+    target,
     ...(isReadonly && { readonly: true }),
   };
 }

@@ -1,5 +1,6 @@
 /** The engine's events in libvirt's words: kind, numbers and body of the messages that one of ours becomes. */
 import type { PublishedEvent } from '../../../../api/index.ts';
+import { paramType, type TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { RemoteMessage, RemoteMessageName } from '../../../../libvirt/protocol/programs.ts';
 import { type DomainEventKind, domainEventKinds, type EventObject } from './kinds.ts';
 
@@ -28,6 +29,7 @@ const lifecycle = {
   resumed: 4,
   stopped: 5,
   shutdown: 6,
+  pmsuspended: 7,
   crashed: 8,
 } as const;
 
@@ -95,16 +97,108 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return ioErrors(event);
     case 'domain.device-removed':
       return [wrapped('deviceRemoved', event.domain, { devAlias: event.alias })];
+    case 'domain.device-added':
+      return [flat('deviceAdded', event.domain, { devAlias: event.alias })];
+    case 'domain.device-removal-failed':
+      return [flat('deviceRemovalFailed', event.domain, { devAlias: event.alias })];
     case 'domain.agent': {
       // virConnectDomainEventAgentLifecycleState and ...Reason: 2 is "the channel".
       const state = event.connected ? 1 : 2;
       return [flat('agentLifecycle', event.domain, { state, reason: 2 })];
     }
+    case 'domain.balloon-changed':
+      return [wrapped('balloonChange', event.domain, { actual: Math.floor(event.memoryBytes / 1024) })];
+    case 'domain.tray-changed':
+      return [wrapped('trayChange', event.domain, { devAlias: event.alias, reason: event.open ? 0 : 1 })];
+    case 'domain.graphics':
+      return [wrapped('graphics', event.domain, graphicsBody(event))];
+    case 'domain.sleeping':
+      return sleeping(event);
+    case 'domain.woke-up':
+      return [withReason('pmWakeup', event.domain)];
+    case 'domain.block-threshold': {
+      const { device: dev, path, thresholdBytes: threshold, excessBytes: excess } = event;
+      return [flat('blockThreshold', event.domain, { dev, path, threshold, excess })];
+    }
+    case 'domain.memory-failure':
+      return [flat('memoryFailure', event.domain, memoryFailureBody(event))];
+    case 'domain.memory-device-size':
+      return [flat('memoryDeviceSizeChange', event.domain, { alias: event.alias, size: event.bytes })];
+    case 'domain.tunable':
+      return [flat('tunable', event.domain, { params: tunables(event.parameters) })];
+    case 'job.ended':
+      return jobCompleted(event);
     case 'domain.metadata-changed':
       return [flat('metadataChange', event.domain, { type: metadataTypes[event.what], nsuri: event.uri })];
     default:
       return translateNetwork(event);
   }
+}
+
+/** virDomainEventGraphicsPhase, virDomainEventGraphicsAddressType. */
+const graphicsPhases = { connect: 0, initialize: 1, disconnect: 2 } as const;
+const graphicsFamilies = { ipv4: 0, ipv6: 1, unix: 2 } as const;
+
+function graphicsBody({ phase, local, remote, authScheme, identities }: EventOf<'domain.graphics'>) {
+  const end = ({ family, node, service }: typeof local) => ({
+    family: graphicsFamilies[family],
+    node,
+    service,
+  });
+  return {
+    phase: graphicsPhases[phase],
+    local: end(local),
+    remote: end(remote),
+    authScheme,
+    subject: identities,
+  };
+}
+
+/** A guest asleep in memory has a state of its own, which the lifecycle tells too. */
+function sleeping({ domain, to }: EventOf<'domain.sleeping'>): OutgoingEvent[] {
+  if (to === 'disk') return [withReason('pmSuspendDisk', domain)];
+  return [withReason('pmSuspend', domain), lifecycleEvent(domain, lifecycle.pmsuspended, 0)];
+}
+
+/** virDomainMemoryFailureRecipientType, ...ActionType, ...Flags. */
+const failureActions = ['ignore', 'inject', 'fatal', 'reset'];
+
+function memoryFailureBody(event: EventOf<'domain.memory-failure'>) {
+  return {
+    recipient: event.recipient === 'hypervisor' ? 0 : 1,
+    action: numberOf(failureActions, event.action),
+    flags: (event.actionRequired ? 1 : 0) | (event.recursive ? 2 : 0),
+  };
+}
+
+function tunables(parameters: EventOf<'domain.tunable'>['parameters']): TypedParam[] {
+  return Object.entries(parameters).map(([field, value]) => ({
+    field,
+    value:
+      typeof value === 'string'
+        ? { type: paramType.string, value }
+        : { type: paramType.ullong, value: Math.max(0, value) },
+  }));
+}
+
+/** Jobs that move a guest's data, which is what libvirt tells of: virDomainJobOperation by our name. */
+const jobOperations: Readonly<Record<string, number>> = {
+  save: 3,
+  restore: 4,
+  snapshot: 6,
+  dump: 8,
+  backup: 9,
+};
+
+function jobCompleted(event: EventOf<'job.ended'>): OutgoingEvent[] {
+  const operation = jobOperations[event.job];
+  if (event.domain === undefined || operation === undefined) return [];
+  const params: TypedParam[] = [
+    { field: 'operation', value: { type: paramType.int, value: operation } },
+    { field: 'time_elapsed', value: { type: paramType.ullong, value: event.durationMs } },
+    { field: 'success', value: { type: paramType.boolean, value: event.error === null ? 1 : 0 } },
+  ];
+  return [flat('jobCompleted', event.domain, { params })];
 }
 
 function ioErrors(event: EventOf<'domain.io-error'>): OutgoingEvent[] {
@@ -173,6 +267,12 @@ function wrapped<K extends WrappedKind>(kind: K, domain: DomainIdentity, rest: L
     body: (callbackId) => ({ callbackId, msg }),
     legacy: { message: legacy, body: msg },
   };
+}
+
+/** Power events: the new form has a reason besides, which is always 0. */
+function withReason(kind: 'pmWakeup' | 'pmSuspend' | 'pmSuspendDisk', domain: DomainIdentity): OutgoingEvent {
+  const plain = wrapped(kind, domain, {});
+  return { ...plain, body: (callbackId) => ({ reason: 0, ...(plain.body(callbackId) as object) }) };
 }
 
 /** Kinds that came later, in one form. */

@@ -1,11 +1,10 @@
 /** What a domain is and does: state, size, virtual CPUs, job, labels, messages. */
-import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { stateReasons } from '../../../../model/domain/state.ts';
 import type { Domain } from '../../../services/domain.ts';
+import { allowedCpus, threadTimes } from '../../../services/process-times.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { infoFacts } from './domain-facts.ts';
 import { bitmapOf } from './node.ts';
-import { allowedCpus, threadTimes } from './process-times.ts';
 import { affect, checkFlags, domainOf, impactOn, notValid } from './support.ts';
 
 const stateNames = Object.keys(stateReasons);
@@ -42,7 +41,11 @@ export function domainInfoHandlers(engine: Engine) {
     domainGetVcpusFlags: async ({ dom, flags }, call) => {
       checkFlags(flags, affect.live | affect.config | vcpuFlag.maximum | vcpuFlag.guest, call);
       const domain = domainOf(engine, dom);
-      if ((flags & vcpuFlag.guest) !== 0) return refuseGuestCount(domain);
+      if ((flags & vcpuFlag.guest) !== 0) {
+        const cpus = await engine.domains.agent.cpus(domain);
+        const isMaximum = (flags & vcpuFlag.maximum) !== 0;
+        return { num: cpus.filter(({ online }) => isMaximum || online).length };
+      }
       const { live } = impactOn(domain, flags);
       const { vcpus, maxVcpus } = infoFacts(engine, domain, live ? 'now' : 'stored');
       return { num: (flags & vcpuFlag.maximum) === 0 ? vcpus : maxVcpus };
@@ -86,12 +89,6 @@ export function domainInfoHandlers(engine: Engine) {
       return { msgs: [] };
     },
   } satisfies RemoteHandlers;
-}
-
-/** How many processors the guest uses is its agent's to say; without one clients hear that it is missing. */
-async function refuseGuestCount(domain: Domain): Promise<never> {
-  await domain.requireLive('count the CPUs of').guest.agentPing();
-  throw new LibvirtError(errorNumber.argumentUnsupported, 'the guest agent is not asked for processors');
 }
 
 /** Processor time of the guest since its start, in nanoseconds; 0 when it does not run. */

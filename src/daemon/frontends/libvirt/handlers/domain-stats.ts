@@ -1,26 +1,40 @@
 /** Statistics of many domains in one call (virConnectGetAllDomainStats). */
-import { readFileSync } from 'node:fs';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import { paramType, type TypedParam } from '../../../../libvirt/protocol/objects.ts';
-import type { Domain } from '../../../services/domain.ts';
+import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
+import {
+  type DomainStatistics,
+  occupiedBytes,
+  type StatisticsGroup,
+} from '../../../services/domain-statistics.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { infoFacts } from './domain-facts.ts';
-import { stateNumbers, vcpuThreads } from './domain-info.ts';
+import { stateNumbers } from './domain-info.ts';
 import { fitsFilter } from './domain-list.ts';
-import { residentKiB, threadTimes } from './process-times.ts';
+import { big, bool, int, long, text, uint } from './params.ts';
 import { checkFlags, domainOf, wireDomainOf } from './support.ts';
 
-/** virDomainStatsTypes: those that are answered. */
-const group = { state: 1, cpu: 2, balloon: 4, vcpu: 8, interface: 16, block: 32 } as const;
-const supportedGroups = 0x3f;
+/** virDomainStatsTypes. */
+const groupBits = {
+  state: 1,
+  cpu: 2,
+  balloon: 4,
+  vcpu: 8,
+  interface: 16,
+  block: 32,
+  perf: 64,
+  iothread: 128,
+  memory: 256,
+  dirtyrate: 512,
+  vm: 1024,
+} as const satisfies Record<StatisticsGroup, number>;
+const supportedGroups = Object.values(groupBits).reduce((all, bit) => all | bit, 0);
 const filterFlags = 0xff;
-/** No waiting (no query here waits for a job), and the option that asks for all groups or an error. */
-const statsFlag = { noWait: 1 << 29, enforce: (1 << 31) >>> 0 } as const;
+/** No waiting (no query here waits for a job), backing images too, and the option that asks for all groups or an error. */
+const statsFlag = { noWait: 1 << 29, backing: 1 << 30, enforce: (1 << 31) >>> 0 } as const;
 
 export function domainStatsHandlers(engine: Engine) {
   return {
     connectGetAllDomainStats: async ({ doms, stats, flags }, call) => {
-      checkFlags(flags, (filterFlags | statsFlag.noWait | statsFlag.enforce) >>> 0, call);
+      checkFlags(flags, (filterFlags | statsFlag.noWait | statsFlag.backing | statsFlag.enforce) >>> 0, call);
       const missing = (stats & ~supportedGroups) >>> 0;
       if ((flags & statsFlag.enforce) !== 0 && missing !== 0)
         throw new LibvirtError(
@@ -28,183 +42,172 @@ export function domainStatsHandlers(engine: Engine) {
           `Stats types bits 0x${missing.toString(16)} are not supported by this daemon`,
         );
       const wanted = stats === 0 ? supportedGroups : stats;
+      const groups = new Set(
+        (Object.keys(groupBits) as StatisticsGroup[]).filter((group) => (wanted & groupBits[group]) !== 0),
+      );
       const all = doms.length === 0 ? engine.domains.list() : doms.map((dom) => domainOf(engine, dom));
       const chosen = all.filter((domain) => fitsFilter(domain, flags & filterFlags));
-      const retStats = await Promise.all(
-        chosen.map(async (domain) => ({
-          dom: wireDomainOf(domain),
-          params: await statsOf(engine, domain, wanted),
+      const samples = await engine.domains.statistics.sampleAll(chosen, groups);
+      return {
+        retStats: samples.map((sample) => ({
+          dom: wireDomainOf(sample.domain),
+          params: paramsOf(sample, groups),
         })),
-      );
-      return { retStats };
+      };
     },
   } satisfies RemoteHandlers;
 }
 
-const int = (field: string, value: number): TypedParam => ({ field, value: { type: paramType.int, value } });
-const uint = (field: string, value: number): TypedParam => ({
-  field,
-  value: { type: paramType.uint, value },
-});
-const big = (field: string, value: number): TypedParam => ({
-  field,
-  value: { type: paramType.ullong, value },
-});
-const text = (field: string, value: string): TypedParam => ({
-  field,
-  value: { type: paramType.string, value },
-});
-
-async function statsOf(engine: Engine, domain: Domain, wanted: number): Promise<TypedParam[]> {
-  const has = (bit: number) => (wanted & bit) !== 0;
+/** libvirt's parameters of one sample, in its order. */
+function paramsOf(sample: DomainStatistics, groups: ReadonlySet<StatisticsGroup>): TypedParam[] {
   return [
-    ...(has(group.state) ? stateStats(domain) : []),
-    ...(has(group.cpu) ? cpuStats(domain) : []),
-    ...(has(group.balloon) ? balloonStats(engine, domain) : []),
-    ...(has(group.vcpu) ? await vcpuStats(engine, domain) : []),
-    ...(has(group.interface) ? interfaceStats(domain) : []),
-    ...(has(group.block) ? await blockStats(domain) : []),
+    ...(groups.has('state') ? stateParams(sample) : []),
+    ...cpuParams(sample),
+    ...balloonParams(sample),
+    ...vcpuParams(sample),
+    ...interfaceParams(sample),
+    ...diskParams(sample),
+    ...iothreadParams(sample),
+    ...dirtyRateParams(sample),
+    ...(sample.accelerator ?? []).map(({ name, kind, value }) =>
+      typeof value === 'boolean' ? bool(`vm.${name}.${kind}`, value) : big(`vm.${name}.${kind}`, value),
+    ),
   ];
 }
 
-function stateStats(domain: Domain): TypedParam[] {
+function stateParams({ domain }: DomainStatistics): TypedParam[] {
   const { state, reason } = stateNumbers(domain);
   return [int('state.state', state), int('state.reason', reason)];
 }
 
-function cpuStats({ live }: Domain): TypedParam[] {
-  const times = live && threadTimes(live.guest.record.pid);
-  if (times === undefined) return [];
-  const { userNs, systemNs } = times;
-  return [big('cpu.time', userNs + systemNs), big('cpu.user', userNs), big('cpu.system', systemNs)];
+function cpuParams({ cpu }: DomainStatistics): TypedParam[] {
+  if (cpu === undefined) return [];
+  return [big('cpu.time', cpu.totalNs), big('cpu.user', cpu.userNs), big('cpu.system', cpu.systemNs)];
 }
 
-function balloonStats(engine: Engine, domain: Domain): TypedParam[] {
-  const { currentMemoryKiB, maxMemoryKiB } = infoFacts(engine, domain);
-  const resident = domain.live && residentKiB(domain.live.guest.record.pid);
+const kib = (bytes: number | undefined) => (bytes === undefined ? undefined : Math.floor(bytes / 1024));
+
+function balloonParams({ balloon }: DomainStatistics): TypedParam[] {
+  if (balloon === undefined) return [];
+  const { guest } = balloon;
+  const told = {
+    'balloon.swap_in': kib(guest?.swapInBytes),
+    'balloon.swap_out': kib(guest?.swapOutBytes),
+    'balloon.major_fault': guest?.majorFaults,
+    'balloon.minor_fault': guest?.minorFaults,
+    'balloon.unused': kib(guest?.freeBytes),
+    'balloon.available': kib(guest?.totalBytes),
+    'balloon.usable': kib(guest?.availableBytes),
+    'balloon.last-update': guest?.lastUpdateSeconds,
+    'balloon.disk_caches': kib(guest?.diskCacheBytes),
+    'balloon.hugetlb_pgalloc': guest?.hugetlbAllocations,
+    'balloon.hugetlb_pgfail': guest?.hugetlbFailures,
+    'balloon.rss': balloon.residentKiB,
+  };
   return [
-    big('balloon.current', domain.isActive ? currentMemoryKiB : maxMemoryKiB),
-    big('balloon.maximum', maxMemoryKiB),
-    ...(resident === undefined ? [] : [big('balloon.rss', resident)]),
+    big('balloon.current', balloon.currentKiB),
+    big('balloon.maximum', balloon.maximumKiB),
+    ...Object.entries(told).flatMap(([name, value]) => (value === undefined ? [] : [big(name, value)])),
   ];
 }
 
-async function vcpuStats(engine: Engine, domain: Domain): Promise<TypedParam[]> {
-  const { vcpus, maxVcpus } = infoFacts(engine, domain);
-  const head = [uint('vcpu.current', vcpus), uint('vcpu.maximum', maxVcpus)];
-  if (domain.live === undefined) return head;
-  const { pid } = domain.live.guest.record;
-  const threads = await orNone(vcpuThreads(domain));
+const VCPU_RUNNING = 1; // virVcpuState
+
+function vcpuParams({ vcpu }: DomainStatistics): TypedParam[] {
+  if (vcpu === undefined) return [];
   return [
-    ...head,
-    ...threads.flatMap(({ index, thread }) => {
-      const times = threadTimes(pid, thread);
-      if (times === undefined) return [];
-      return [int(`vcpu.${index}.state`, 1), big(`vcpu.${index}.time`, times.userNs + times.systemNs)];
-    }),
+    uint('vcpu.current', vcpu.current),
+    uint('vcpu.maximum', vcpu.maximum),
+    ...vcpu.cpus.flatMap(({ index, timeNs, delayNs }) => [
+      int(`vcpu.${index}.state`, VCPU_RUNNING),
+      big(`vcpu.${index}.time`, timeNs),
+      ...(delayNs === undefined ? [] : [big(`vcpu.${index}.delay`, delayNs)]),
+    ]),
   ];
 }
 
-/** A guest that ends while it is asked has no statistics of that kind, and the others still have theirs. */
-async function orNone<T>(asked: Promise<T[]>): Promise<T[]> {
-  try {
-    return await asked;
-  } catch {
-    return []; // its end is told by its state
-  }
-}
-
-/** Counters of host links by the name that clients know (from the guest's view: what the host received, it sent). */
-const linkCounters = {
-  'rx.bytes': 'tx_bytes',
-  'rx.pkts': 'tx_packets',
-  'rx.errs': 'tx_errors',
-  'rx.drop': 'tx_dropped',
-  'tx.bytes': 'rx_bytes',
-  'tx.pkts': 'rx_packets',
-  'tx.errs': 'rx_errors',
-  'tx.drop': 'rx_dropped',
-} as const;
-
-function interfaceStats({ live }: Domain): TypedParam[] {
-  if (live === undefined) return [];
-  const names = live.guest.definition.devices.interfaces.map((nic) => nic.target?.dev);
+function interfaceParams({ interfaces }: DomainStatistics): TypedParam[] {
+  if (interfaces === undefined) return [];
   return [
-    uint('net.count', names.length),
-    ...names.flatMap((name, index) => {
-      if (name === undefined) return [];
-      const counters = Object.entries(linkCounters).flatMap(([field, file]) => {
-        const value = linkCounter(name, file);
-        return value === undefined ? [] : [big(`net.${index}.${field}`, value)];
-      });
-      return [text(`net.${index}.name`, name), ...counters];
-    }),
-  ];
-}
-
-/** A counter of a host link; undefined for one that is not there (any more). */
-function linkCounter(link: string, counter: string): number | undefined {
-  if (!/^[^/\0]{1,15}$/.test(link) || link.startsWith('.')) return undefined;
-  try {
-    return Number(readFileSync(`/sys/class/net/${link}/statistics/${counter}`, 'latin1'));
-  } catch {
-    return undefined; // in another network namespace, or gone
-  }
-}
-
-interface BlockCounters {
-  readonly device: string;
-  readonly stats: Readonly<Record<string, number>>;
-}
-
-async function blockStats(domain: Domain): Promise<TypedParam[]> {
-  const { live } = domain;
-  if (live === undefined) return [];
-  const { disks } = live.guest.definition.devices;
-  const counters = await orNone(blockCounters(domain));
-  return [
-    uint('block.count', disks.length),
-    ...disks.flatMap((disk, index) => {
-      const { source } = disk;
-      const path = source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
-      const found = counters.find(({ device }) => device === disk.alias);
+    uint('net.count', interfaces.length),
+    ...interfaces.flatMap(({ device, counters }, index) => {
+      if (device === undefined) return [];
+      const name = text(`net.${index}.name`, device);
+      if (counters === undefined) return [name];
       return [
-        text(`block.${index}.name`, disk.target.dev),
-        ...(path === undefined ? [] : [text(`block.${index}.path`, path)]),
-        ...(found === undefined ? [] : counterParams(index, found.stats)),
+        name,
+        big(`net.${index}.rx.bytes`, counters.rxBytes),
+        big(`net.${index}.rx.pkts`, counters.rxPackets),
+        big(`net.${index}.rx.errs`, counters.rxErrors),
+        big(`net.${index}.rx.drop`, counters.rxDropped),
+        big(`net.${index}.tx.bytes`, counters.txBytes),
+        big(`net.${index}.tx.pkts`, counters.txPackets),
+        big(`net.${index}.tx.errs`, counters.txErrors),
+        big(`net.${index}.tx.drop`, counters.txDropped),
       ];
     }),
   ];
 }
 
-/** QEMU's names of counters by ours (qapi/block-core.json, BlockDeviceStats). */
-const blockFields = {
-  'rd.reqs': 'rd_operations',
-  'rd.bytes': 'rd_bytes',
-  'rd.times': 'rd_total_time_ns',
-  'wr.reqs': 'wr_operations',
-  'wr.bytes': 'wr_bytes',
-  'wr.times': 'wr_total_time_ns',
-  'fl.reqs': 'flush_operations',
-  'fl.times': 'flush_total_time_ns',
-} as const;
-
-function counterParams(index: number, stats: BlockCounters['stats']): TypedParam[] {
-  return Object.entries(blockFields).flatMap(([field, name]) => {
-    const value = stats[name];
-    return typeof value === 'number' ? [big(`block.${index}.${field}`, value)] : [];
-  });
+function diskParams({ disks }: DomainStatistics): TypedParam[] {
+  if (disks === undefined) return [];
+  return [
+    uint('block.count', disks.length),
+    ...disks.flatMap(({ target, path, counters }, index) => {
+      const prefix = `block.${index}`;
+      const head = [
+        text(`${prefix}.name`, target),
+        ...(path === undefined ? [] : [text(`${prefix}.path`, path)]),
+      ];
+      if (counters === undefined) return head;
+      const physical =
+        (path === undefined ? undefined : occupiedBytes(path)?.physical) ?? counters.physicalBytes;
+      return [
+        ...head,
+        big(`${prefix}.rd.reqs`, counters.readRequests),
+        big(`${prefix}.rd.bytes`, counters.readBytes),
+        big(`${prefix}.rd.times`, counters.readNs),
+        big(`${prefix}.wr.reqs`, counters.writeRequests),
+        big(`${prefix}.wr.bytes`, counters.writeBytes),
+        big(`${prefix}.wr.times`, counters.writeNs),
+        big(`${prefix}.fl.reqs`, counters.flushRequests),
+        big(`${prefix}.fl.times`, counters.flushNs),
+        ...(counters.allocationBytes === undefined
+          ? []
+          : [big(`${prefix}.allocation`, counters.allocationBytes)]),
+        ...(counters.capacityBytes === undefined ? [] : [big(`${prefix}.capacity`, counters.capacityBytes)]),
+        ...(physical === undefined ? [] : [big(`${prefix}.physical`, physical)]),
+      ];
+    }),
+  ];
 }
 
-/** Counters by the alias of the disk's device: QEMU tells the device's path, `/machine/peripheral/ALIAS/...`. */
-async function blockCounters(domain: Domain): Promise<BlockCounters[]> {
-  const reply = await domain.requireLive('ask about disks of').guest.monitorCommand('query-blockstats');
-  if (!Array.isArray(reply)) return [];
-  return reply.flatMap((entry: Readonly<Record<string, unknown>>) => {
-    const { qdev, stats } = entry;
-    if (typeof qdev !== 'string') return [];
-    const own = /^\/machine\/peripheral\/([^/]+)/.exec(qdev)?.[1] ?? qdev;
-    if (typeof stats !== 'object' || stats === null) return [];
-    return [{ device: own, stats: stats as Readonly<Record<string, number>> }];
-  });
+function iothreadParams({ iothreads }: DomainStatistics): TypedParam[] {
+  if (iothreads === undefined || iothreads.length === 0) return [];
+  return [
+    uint('iothread.count', iothreads.length),
+    ...iothreads.flatMap(({ id, pollMaxNs, pollGrow, pollShrink }) => [
+      ...(pollMaxNs === undefined ? [] : [big(`iothread.${id}.poll-max-ns`, pollMaxNs)]),
+      ...(pollGrow === undefined ? [] : [uint(`iothread.${id}.poll-grow`, pollGrow)]),
+      ...(pollShrink === undefined ? [] : [uint(`iothread.${id}.poll-shrink`, pollShrink)]),
+    ]),
+  ];
+}
+
+/** virDomainDirtyRateStatus. */
+const rateStates = { unstarted: 0, measuring: 1, measured: 2 } as const;
+
+function dirtyRateParams({ dirtyRate }: DomainStatistics): TypedParam[] {
+  if (dirtyRate === undefined) return [];
+  const { status, startSeconds, periodSeconds, mode, mibPerSecond, vcpus } = dirtyRate;
+  return [
+    int('dirtyrate.calc_status', rateStates[status]),
+    long('dirtyrate.calc_start_time', startSeconds),
+    int('dirtyrate.calc_period', periodSeconds),
+    text('dirtyrate.calc_mode', mode),
+    ...(status === 'measured' && mibPerSecond !== undefined
+      ? [long('dirtyrate.megabytes_per_second', mibPerSecond)]
+      : []),
+    ...vcpus.map((one) => big(`dirtyrate.vcpu.${one.index}.megabytes_per_second`, one.mibPerSecond)),
+  ];
 }

@@ -2,6 +2,7 @@
 import { isVirtError, VirtError } from '../../../../base/errors.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Engine, QemuHandlers } from '../context.ts';
+import { agentSeconds } from './domain-guest.ts';
 import { checkFlags, domainOf, invalid } from './support.ts';
 
 /** virDomainQemuMonitorCommandFlags: the command is of the human monitor. */
@@ -20,6 +21,16 @@ export function qemuHandlers(engine: Engine) {
       const { execute, args, id } = parseCommand(cmd);
       const reply = await replyOf(() => controls.monitorCommand(domain, execute, args));
       return { result: JSON.stringify(id === undefined ? reply : { ...reply, id }) };
+    },
+    domainAgentCommand: async ({ dom, cmd, timeout, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const domain = domainOf(engine, dom);
+      const { execute, args } = parseCommand(cmd);
+      const seconds = agentSeconds(timeout);
+      const reply = await engine.domains.agent.command(domain, execute, args, {
+        ...(seconds !== undefined && { timeoutMs: seconds * 1000 }),
+      });
+      return { result: JSON.stringify({ return: reply }) };
     },
     domainAttach: () => {
       throw new LibvirtError(

@@ -5,12 +5,18 @@ import { absentHandlers } from './absent.ts';
 import { connectHandlers } from './connect.ts';
 import { cpuHandlers } from './cpu.ts';
 import { domainAddressHandlers } from './domain-addresses.ts';
+import { domainBlockHandlers } from './domain-blocks.ts';
 import { domainControlHandlers } from './domain-controls.ts';
+import { domainCpuHandlers } from './domain-cpus.ts';
 import { domainDefinitionHandlers } from './domain-definition.ts';
+import { domainDeviceHandlers } from './domain-devices.ts';
+import { domainGuestHandlers } from './domain-guest.ts';
 import { domainInfoHandlers } from './domain-info.ts';
 import { domainLifecycleHandlers } from './domain-lifecycle.ts';
 import { domainListHandlers } from './domain-list.ts';
+import { domainMemoryHandlers } from './domain-memory.ts';
 import { domainMetadataHandlers } from './domain-metadata.ts';
+import { domainParameterHandlers } from './domain-parameters.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
 import { nativeHandlers } from './native.ts';
@@ -34,7 +40,13 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainInfoHandlers(engine),
     ...domainMetadataHandlers(engine),
     ...domainStatsHandlers(engine),
+    ...domainMemoryHandlers(engine),
+    ...domainCpuHandlers(engine),
+    ...domainBlockHandlers(engine),
+    ...domainParameterHandlers(engine),
+    ...domainGuestHandlers(engine),
     ...domainControlHandlers(engine),
+    ...domainDeviceHandlers(engine),
     ...domainAddressHandlers(engine),
     ...eventHandlers(),
     ...networkHandlers(engine),

@@ -1,7 +1,7 @@
 /** Processor time and memory of a QEMU process and of its threads, from /proc. */
-import { readFileSync } from 'node:fs';
-import { errnoOf } from '../../../../base/errors.ts';
-import { parseCpuList } from '../../../../kvm/cpu-list.ts';
+import { readdirSync, readFileSync } from 'node:fs';
+import { errnoOf } from '../../base/errors.ts';
+import { parseCpuList } from '../../kvm/cpu-list.ts';
 
 /** USER_HZ is 100 on every Linux (proc(5), sysconf(_SC_CLK_TCK)). */
 const NANOSECONDS_PER_TICK = 10_000_000;
@@ -21,6 +21,22 @@ export function threadTimes(pid: number, thread?: number): ThreadTimes | undefin
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const tick = (field: number) => Number(fields[field - 3]) * NANOSECONDS_PER_TICK;
   return { userNs: tick(14), systemNs: tick(15), cpu: Number(fields[39 - 3]) };
+}
+
+/** How long a thread waited for a processor although it could run (/proc/PID/schedstat, sched-stats.rst); undefined when unknown. */
+export function runDelayNs(pid: number, thread: number): number | undefined {
+  const waited = Number((read(`/proc/${pid}/task/${thread}/schedstat`) ?? '').split(' ')[1]);
+  return Number.isSafeInteger(waited) ? waited : undefined;
+}
+
+/** Threads of a process; none when it is gone. */
+export function threadsOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return [];
+    throw error;
+  }
 }
 
 /** Resident memory of a process in KiB; undefined when it is gone. */

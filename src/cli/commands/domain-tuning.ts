@@ -1,0 +1,236 @@
+/** `domain set-memory|set-vcpus|pin|threads|disk`: what a domain has of its host. */
+import type { ParamsInput } from '../../api/index.ts';
+import { formatBytes, parseSize } from '../../base/units.ts';
+import { methodSummary, paramHelp } from '../api-help.ts';
+import type { Cli } from '../cli.ts';
+import { withDomain } from '../domains.ts';
+import { badOption, parseCount } from '../options/fields.ts';
+import type { AddCommand } from './command.ts';
+
+const DOMAIN_HELP = 'Name, uuid or id.';
+
+interface TargetOptions {
+  readonly live?: boolean;
+  readonly stored?: boolean;
+}
+
+interface CountOptions extends TargetOptions {
+  readonly maximum?: boolean;
+  readonly guest?: boolean;
+}
+
+export const addSetMemory: AddCommand = (parent, cli) => {
+  parent
+    .command('set-memory')
+    .summary('set how much memory a guest may use')
+    .description(methodSummary('domain.set-memory'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<size>', 'Like 512MiB or 2GiB.')
+    .option('--maximum', paramHelp('domain.set-memory', 'maximum'))
+    .option('--live', paramHelp('domain.set-memory', 'live'))
+    .option('--stored', paramHelp('domain.set-memory', 'stored'))
+    .action(async (name: string, size: string, options: CountOptions) => {
+      const memoryBytes = parseSize(size);
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.set-memory', { domain, memoryBytes, ...options }),
+      );
+      const what = options.maximum ? 'has at most' : 'may use';
+      cli.out.result(
+        { domain: name, memoryBytes },
+        () => `Domain '${name}' ${what} ${formatBytes(memoryBytes)}.\n`,
+      );
+    });
+};
+
+export const addSetVcpus: AddCommand = (parent, cli) => {
+  parent
+    .command('set-vcpus')
+    .summary('set how many virtual CPUs a guest has')
+    .description(methodSummary('domain.set-vcpus'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<count>', 'How many.')
+    .option('--maximum', paramHelp('domain.set-vcpus', 'maximum'))
+    .option('--guest', paramHelp('domain.set-vcpus', 'guest'))
+    .option('--live', paramHelp('domain.set-vcpus', 'live'))
+    .option('--stored', paramHelp('domain.set-vcpus', 'stored'))
+    .action(async (name: string, text: string, options: CountOptions) => {
+      const count = parseCount('<count>', text, { min: 1, max: 65_535 });
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.set-vcpus', { domain, count, ...options }),
+      );
+      const what = options.maximum ? 'may have' : 'has';
+      cli.out.result({ domain: name, count }, () => `Domain '${name}' ${what} ${count} CPUs.\n`);
+    });
+};
+
+type PinTarget = ParamsInput<'domain.pin'>['target'];
+
+export const addPin: AddCommand = (parent, cli) => {
+  parent
+    .command('pin')
+    .summary('say on which processors threads of a guest run')
+    .description(methodSummary('domain.pin'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<thread>', 'vcpu0, iothread1, ... or emulator.')
+    .argument('<cpus>', paramHelp('domain.pin', 'cpus'))
+    .option('--live', paramHelp('domain.pin', 'live'))
+    .option('--stored', paramHelp('domain.pin', 'stored'))
+    .action(async (name: string, thread: string, cpus: string, options: TargetOptions) => {
+      const target = targetOf(thread);
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.pin', { domain, target, cpus, ...options }),
+      );
+      cli.out.result({ domain: name, thread, cpus }, () => `${thread} of '${name}' runs on ${cpus}.\n`);
+    });
+};
+
+function targetOf(thread: string): PinTarget {
+  if (thread === 'emulator') return thread;
+  const match = /^(vcpu|iothread)(\d{1,5})$/.exec(thread);
+  const number = Number(match?.[2]);
+  if (match?.[1] === 'vcpu') return { vcpu: number };
+  if (match?.[1] === 'iothread') return { iothread: number };
+  throw badOption('<thread>', thread, 'it is no thread', 'write vcpu0, iothread1 or emulator');
+}
+
+function threadName(target: PinTarget): string {
+  if (target === 'emulator') return target;
+  return 'vcpu' in target ? `vcpu${target.vcpu}` : `iothread${target.iothread}`;
+}
+
+export const addThreads: AddCommand = (parent, cli) => {
+  parent
+    .command('threads')
+    .summary('show the threads of a guest, and where they may run')
+    .description(methodSummary('domain.threads'))
+    .argument('<domain>', DOMAIN_HELP)
+    .action(async (name: string) => {
+      const result = await withDomain(cli, name, (client, domain) =>
+        client.call('domain.threads', { domain }),
+      );
+      cli.out.result(result, () =>
+        cli.out.table(result.threads, [
+          { title: 'THREAD', value: ({ target }) => threadName(target) },
+          { title: 'ID', value: ({ threadId }) => String(threadId ?? '-') },
+          { title: 'PROCESSORS', value: ({ cpus }) => cpus ?? 'any' },
+        ]),
+      );
+    });
+};
+
+/** `domain disk resize|limit|info`. */
+export const addDisk: AddCommand = (parent, cli) => {
+  const disk = parent
+    .command('disk')
+    .summary('size and limits of disks')
+    .description('Resizes, limits and measures disks.');
+  addResize(disk, cli);
+  addLimit(disk, cli);
+  addInfo(disk, cli);
+};
+
+const DISK_HELP = 'Target (vda), alias, or path of the image.';
+
+const addResize: AddCommand = (parent, cli) => {
+  parent
+    .command('resize')
+    .summary('make a disk of a running guest larger or smaller')
+    .description(methodSummary('domain.disk.resize'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<disk>', DISK_HELP)
+    .argument('<size>', 'Like 20GiB.')
+    .action(async (name: string, disk: string, size: string) => {
+      const sizeBytes = parseSize(size);
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.disk.resize', { domain, disk, sizeBytes }),
+      );
+      cli.out.result(
+        { domain: name, disk, sizeBytes },
+        () => `Disk ${disk} of '${name}' has ${formatBytes(sizeBytes)}.\n`,
+      );
+    });
+};
+
+interface LimitOptions extends TargetOptions {
+  readonly bytes?: string;
+  readonly readBytes?: string;
+  readonly writeBytes?: string;
+  readonly iops?: string;
+  readonly readIops?: string;
+  readonly writeIops?: string;
+  readonly group?: string;
+}
+
+const addLimit: AddCommand = (parent, cli) => {
+  parent
+    .command('limit')
+    .summary('limit the bytes and operations of a disk')
+    .description(`${methodSummary('domain.disk.set-limits')} 0 lifts a limit.`)
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<disk>', DISK_HELP)
+    .option('--bytes <size>', 'Bytes a second, like 50MiB.')
+    .option('--read-bytes <size>', 'Bytes read a second.')
+    .option('--write-bytes <size>', 'Bytes written a second.')
+    .option('--iops <number>', 'Operations a second.')
+    .option('--read-iops <number>', 'Reads a second.')
+    .option('--write-iops <number>', 'Writes a second.')
+    .option('--group <name>', 'Disks of one group share its limits.')
+    .option('--live', paramHelp('domain.disk.set-limits', 'live'))
+    .option('--stored', paramHelp('domain.disk.set-limits', 'stored'))
+    .action((name: string, disk: string, options: LimitOptions) => limitDisk(cli, name, disk, options));
+};
+
+async function limitDisk(cli: Cli, name: string, disk: string, options: LimitOptions): Promise<void> {
+  const { live, stored, group } = options;
+  const size = (text: string | undefined) => (text === undefined ? undefined : parseSize(text));
+  const number = (option: string, text: string | undefined) =>
+    text === undefined ? undefined : parseCount(option, text, { min: 0, max: Number.MAX_SAFE_INTEGER });
+  const all = {
+    totalBytesSec: size(options.bytes),
+    readBytesSec: size(options.readBytes),
+    writeBytesSec: size(options.writeBytes),
+    totalIopsSec: number('--iops', options.iops),
+    readIopsSec: number('--read-iops', options.readIops),
+    writeIopsSec: number('--write-iops', options.writeIops),
+    groupName: group,
+  };
+  const limits = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  if (Object.keys(limits).length === 0) throw badOption('domain disk limit', disk, 'no limit is given');
+  const result = await withDomain(cli, name, (client, domain) =>
+    client.call('domain.disk.set-limits', {
+      domain,
+      disk,
+      limits,
+      ...(live !== undefined && { live }),
+      ...(stored !== undefined && { stored }),
+    }),
+  );
+  cli.out.result(result, () => `The limits of ${disk} are set.\n`);
+}
+
+const addInfo: AddCommand = (parent, cli) => {
+  parent
+    .command('info')
+    .summary('show the size and limits of a disk')
+    .description(methodSummary('domain.disk.info'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<disk>', DISK_HELP)
+    .action(async (name: string, disk: string) => {
+      const result = await withDomain(cli, name, (client, domain) =>
+        client.call('domain.disk.info', { domain, disk }),
+      );
+      cli.out.result(result, () =>
+        cli.out.facts([
+          ['Capacity', formatBytes(result.capacityBytes)],
+          ['On the host', formatBytes(result.allocationBytes)],
+          ['Length of the file', formatBytes(result.physicalBytes)],
+          [
+            'Limits',
+            Object.entries(result.limits)
+              .map(([key, value]) => `${key}=${value}`)
+              .join(' ') || 'none',
+          ],
+        ]),
+      );
+    });
+};

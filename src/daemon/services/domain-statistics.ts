@@ -1,0 +1,254 @@
+/** Statistics of running domains: what the host counts, and what QEMU tells within a limit; of one or of all at once. */
+import { readFileSync, statSync } from 'node:fs';
+import { isVirtError } from '../../base/errors.ts';
+import type {
+  AcceleratorCounter,
+  BalloonStatistics,
+  DirtyRate,
+  DiskCounters,
+  IothreadFacts,
+  MonitorGroup,
+  MonitorSample,
+} from '../../drivers/live-tuning.ts';
+import type { Disk } from '../../model/domain/devices/disk.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { Domain } from './domain.ts';
+import type { DomainDefinitions } from './domain-definitions.ts';
+import { residentKiB, runDelayNs, threadTimes } from './process-times.ts';
+
+/** How long a QEMU may take to answer for a sample: one that hangs costs all others no more than this. */
+export const sampleLimitMs = 2000;
+
+/** libvirt's groups of domain statistics. */
+export const statisticsGroups = [
+  'state',
+  'cpu',
+  'balloon',
+  'vcpu',
+  'interface',
+  'block',
+  'perf',
+  'iothread',
+  'memory',
+  'dirtyrate',
+  'vm',
+] as const;
+export type StatisticsGroup = (typeof statisticsGroups)[number];
+
+/** What each group asks of QEMU. */
+const monitorGroupsOf: Partial<Record<StatisticsGroup, MonitorGroup>> = {
+  balloon: 'balloon',
+  vcpu: 'cpus',
+  block: 'disks',
+  iothread: 'iothreads',
+  dirtyrate: 'dirtyRate',
+  vm: 'accelerator',
+};
+
+export interface CpuTimes {
+  readonly totalNs: number;
+  readonly userNs: number;
+  readonly systemNs: number;
+}
+
+export interface VcpuSample {
+  readonly index: number;
+  readonly timeNs: number;
+  /** Waiting for a processor although it could run. */
+  readonly delayNs: number | undefined;
+}
+
+export interface InterfaceSample {
+  readonly device: string | undefined;
+  readonly alias: string | undefined;
+  readonly mac: string | undefined;
+  /** As the guest sees it: `rx` is what it received. Undefined where nobody counts. */
+  readonly counters: InterfaceCounters | undefined;
+}
+
+export interface InterfaceCounters {
+  readonly rxBytes: number;
+  readonly rxPackets: number;
+  readonly rxErrors: number;
+  readonly rxDropped: number;
+  readonly txBytes: number;
+  readonly txPackets: number;
+  readonly txErrors: number;
+  readonly txDropped: number;
+}
+
+export interface DiskSample {
+  readonly target: string;
+  readonly alias: string | undefined;
+  readonly path: string | undefined;
+  readonly counters: DiskCounters | undefined;
+}
+
+/** One sample of one domain; a group that was not asked for, or that a domain shut off has not, is undefined. */
+export interface DomainStatistics {
+  readonly domain: Domain;
+  /** Milliseconds since 1970, when it was taken. */
+  readonly atMs: number;
+  readonly cpu: CpuTimes | undefined;
+  readonly balloon:
+    | {
+        readonly currentKiB: number;
+        readonly maximumKiB: number;
+        readonly residentKiB: number | undefined;
+        readonly guest: BalloonStatistics | undefined;
+      }
+    | undefined;
+  readonly vcpu:
+    | { readonly current: number; readonly maximum: number; readonly cpus: readonly VcpuSample[] }
+    | undefined;
+  readonly interfaces: readonly InterfaceSample[] | undefined;
+  readonly disks: readonly DiskSample[] | undefined;
+  readonly iothreads: readonly IothreadFacts[] | undefined;
+  readonly dirtyRate: DirtyRate | undefined;
+  readonly accelerator: readonly AcceleratorCounter[] | undefined;
+  /** Why QEMU's part is missing. */
+  readonly silence: string | undefined;
+}
+
+export class DomainStatisticsService {
+  private readonly definitions: DomainDefinitions;
+
+  constructor(definitions: DomainDefinitions) {
+    this.definitions = definitions;
+  }
+
+  /** Of all these domains at once. One whose QEMU hangs or ends has what the host counts, and `silence` says why. */
+  sampleAll(
+    domains: readonly Domain[],
+    groups: ReadonlySet<StatisticsGroup>,
+    limitMs: number = sampleLimitMs,
+  ): Promise<DomainStatistics[]> {
+    return Promise.all(domains.map((domain) => this.sample(domain, groups, limitMs)));
+  }
+
+  async sample(
+    domain: Domain,
+    groups: ReadonlySet<StatisticsGroup>,
+    limitMs: number = sampleLimitMs,
+  ): Promise<DomainStatistics> {
+    const { live } = domain;
+    const asked = [...groups].flatMap((group) => monitorGroupsOf[group] ?? []);
+    const { told, silence } =
+      live === undefined ? { told: {}, silence: undefined } : await ask(domain, asked, limitMs);
+    const definition = this.definitions.definition(domain);
+    const pid = live?.guest.record.pid;
+    const has = (group: StatisticsGroup) => groups.has(group);
+    return {
+      domain,
+      atMs: Date.now(),
+      cpu: has('cpu') && pid !== undefined ? processTimes(pid) : undefined,
+      balloon: has('balloon') ? balloonOf(definition, told, pid) : undefined,
+      vcpu: has('vcpu') ? vcpuOf(definition, told, pid) : undefined,
+      interfaces: has('interface') && live ? definition.devices.interfaces.map(interfaceOf) : undefined,
+      disks: has('block') && live ? definition.devices.disks.map((disk) => diskOf(disk, told)) : undefined,
+      iothreads: has('iothread') ? told.iothreads : undefined,
+      dirtyRate: has('dirtyrate') ? told.dirtyRate : undefined,
+      accelerator: has('vm') ? told.accelerator : undefined,
+      silence,
+    };
+  }
+}
+
+async function ask(
+  domain: Domain,
+  groups: readonly MonitorGroup[],
+  limitMs: number,
+): Promise<{ told: MonitorSample; silence: string | undefined }> {
+  try {
+    const { guest } = domain.requireLive('measure');
+    return { told: await guest.tuning.sample(groups, limitMs), silence: undefined };
+  } catch (error) {
+    // A guest that ends, or whose QEMU hangs, has no statistics of that kind; the others still have theirs.
+    if (!isVirtError(error)) throw error;
+    return { told: {}, silence: error.reason };
+  }
+}
+
+function processTimes(pid: number): CpuTimes | undefined {
+  const times = threadTimes(pid);
+  return times && { ...times, totalNs: times.userNs + times.systemNs };
+}
+
+function balloonOf(
+  { memory, currentMemoryKiB }: DomainDef,
+  told: MonitorSample,
+  pid: number | undefined,
+): DomainStatistics['balloon'] {
+  const bytes = told.balloonBytes;
+  return {
+    currentKiB: bytes === undefined ? (currentMemoryKiB ?? memory.sizeKiB) : Math.floor(bytes / 1024),
+    maximumKiB: memory.sizeKiB,
+    residentKiB: pid === undefined ? undefined : residentKiB(pid),
+    guest: told.balloon,
+  };
+}
+
+function vcpuOf({ vcpu }: DomainDef, told: MonitorSample, pid: number | undefined): DomainStatistics['vcpu'] {
+  const cpus = (told.cpus ?? []).flatMap(({ index, threadId }) => {
+    const times = pid === undefined ? undefined : threadTimes(pid, threadId);
+    if (pid === undefined || times === undefined) return [];
+    return [{ index, timeNs: times.userNs + times.systemNs, delayNs: runDelayNs(pid, threadId) }];
+  });
+  return { current: told.cpus?.length ?? vcpu.current ?? vcpu.count, maximum: vcpu.count, cpus };
+}
+
+type Nic = DomainDef['devices']['interfaces'][number];
+
+function interfaceOf({ target, alias, mac }: Nic): InterfaceSample {
+  const device = target?.dev;
+  const counters = device === undefined ? undefined : linkCounters(device);
+  return { device, alias, mac: mac?.address, counters };
+}
+
+/** Files of the kernel by the guest's word for them: what the host received, the guest has sent. */
+const counterFiles = {
+  rxBytes: 'tx_bytes',
+  rxPackets: 'tx_packets',
+  rxErrors: 'tx_errors',
+  rxDropped: 'tx_dropped',
+  txBytes: 'rx_bytes',
+  txPackets: 'rx_packets',
+  txErrors: 'rx_errors',
+  txDropped: 'rx_dropped',
+} as const satisfies Record<keyof InterfaceCounters, string>;
+
+/** Counters of a host link; undefined for one that is not there (any more). */
+export function linkCounters(link: string): InterfaceCounters | undefined {
+  if (!/^[^/\0]{1,15}$/.test(link) || link.startsWith('.')) return undefined;
+  try {
+    const read = (file: string) =>
+      Number(readFileSync(`/sys/class/net/${link}/statistics/${file}`, 'latin1'));
+    const entries = Object.entries(counterFiles).map(([name, file]) => [name, read(file)]);
+    return Object.fromEntries(entries) as InterfaceCounters;
+  } catch {
+    return undefined; // in another network namespace, or gone
+  }
+}
+
+function diskOf(disk: Disk, told: MonitorSample): DiskSample {
+  const counters = told.disks?.find(({ alias }) => alias === disk.alias);
+  return { target: disk.target.dev, alias: disk.alias, path: diskPath(disk), counters };
+}
+
+/** The file or device behind a disk; undefined for others and for an empty drive. */
+export function diskPath({ source }: Disk): string | undefined {
+  if (source.type === 'file') return source.file;
+  return source.type === 'block' ? source.dev : undefined;
+}
+
+/** What a file takes up on the host; undefined when it cannot be looked at. */
+export function occupiedBytes(
+  path: string,
+): { readonly allocation: number; readonly physical: number } | undefined {
+  try {
+    const { blocks, size } = statSync(path);
+    return { allocation: blocks * 512, physical: size };
+  } catch {
+    return undefined; // its own error is told by whoever opens it
+  }
+}

@@ -1,0 +1,129 @@
+/** Media in drives: the new one's nodes come first, so that one that cannot be opened leaves the old one in. */
+import { isVirtError, VirtError } from '../../../base/errors.ts';
+import { Undo } from '../../../base/undo.ts';
+import {
+  aliasOfDevice,
+  noDevices,
+  type OneDevice,
+  replaceDevice,
+  withDevice,
+  withDevices,
+} from '../../../model/domain/device-list.ts';
+import { type Disk, isEmptySource } from '../../../model/domain/devices/disk.ts';
+import type { DomainDef } from '../../../model/domain/domain.ts';
+import { followChains, highestImage, numberImages } from '../backing-chain.ts';
+import { buildContext, capabilitiesOf } from '../context.ts';
+import { DescriptorTable } from '../descriptors.ts';
+import type { QemuGuest } from '../guest.ts';
+import { openNeeds } from '../needs.ts';
+import type { QmpClient } from '../qmp/client.ts';
+import type { StartDeps } from '../starting.ts';
+import { runningStart } from './attach.ts';
+import { planOf } from './detach.ts';
+import { firstFreeSet, performPlan, removeBackends } from './perform.ts';
+import { type LivePlan, planDevice } from './steps.ts';
+
+/**
+ * Puts another medium into a drive, or with an empty source none; the tray is closed then. `force` opens one that the
+ * guest has locked.
+ * @throws VirtError domain.state when the tray is locked, definition.unsupported, file.*, qmp.*
+ */
+export async function changeMedia(
+  deps: StartDeps,
+  guest: QemuGuest,
+  old: OneDevice,
+  { disk, force }: { readonly disk: Disk; readonly force: boolean },
+): Promise<Disk> {
+  const alias = aliasOfDevice(old) ?? '';
+  const before = await planOf(deps, guest, old);
+  const qmp = guest.monitorClient();
+  const plan = await insertable(deps, guest, old, disk, qmp);
+  await using undo = new Undo(deps.options.logger);
+  // A name of its own for each medium: descriptors of the old one go when the new one is in.
+  const owner = plan === undefined ? alias : `${alias} ${plan.node}`;
+  if (plan !== undefined) await addNodes(deps, guest, plan, { owner, undo });
+  await openTray(qmp, alias, force, guest.definition.name);
+  await qmp.executeRaw('blockdev-remove-medium', { id: alias });
+  if (plan !== undefined)
+    await qmp.executeRaw('blockdev-insert-medium', { id: alias, 'node-name': plan.node });
+  await qmp.executeRaw('blockdev-close-tray', { id: alias });
+  undo.keep();
+  await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
+  return plan?.disk ?? { ...disk, target: { ...disk.target, tray: undefined } };
+}
+
+/** Whose descriptors those of the medium in a drive are. */
+function ownerOf(old: OneDevice): string {
+  const { source } = old.device as Disk;
+  const index = source.type === 'vhostuser' ? undefined : source.index;
+  return `${aliasOfDevice(old) ?? ''} libvirt-${index ?? 0}-format`;
+}
+
+interface Insertable extends LivePlan {
+  readonly disk: Disk;
+  /** The node that goes into the drive. */
+  readonly node: string;
+}
+
+/** The nodes of the new medium; undefined for none. */
+async function insertable(
+  deps: StartDeps,
+  guest: QemuGuest,
+  old: OneDevice,
+  given: Disk,
+  qmp: QmpClient,
+): Promise<Insertable | undefined> {
+  if (isEmptySource(given.source)) return undefined;
+  const { options } = deps;
+  const closed: Disk = { ...given, target: { ...given.target, tray: undefined } };
+  const alone = (disk: Disk): DomainDef =>
+    withDevices(guest.definition, withDevice(noDevices(), { ...old, device: disk }));
+  const chained = await followChains(alone(closed), options.images);
+  const numbered = numberImages(chained, highestImage(guest.definition) + 1).devices.disks[0];
+  if (numbered === undefined) throw new Error('the medium that was prepared is gone');
+  const after = withDevices(guest.definition, replaceDevice(guest.definition.devices, old, numbered));
+  const plan = planDevice(
+    after,
+    { ...old, device: numbered },
+    {
+      capabilities: await capabilitiesOf(options, after),
+      context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
+      firstSet: await firstFreeSet(qmp),
+    },
+  );
+  const front = plan.steps.find(({ execute }) => execute === 'device_add');
+  const steps = plan.steps.filter(({ execute }) => execute === 'blockdev-add');
+  const node = front?.arguments['drive'];
+  if (typeof node !== 'string') throw new Error('a medium has no node');
+  return { ...plan, steps, disk: numbered, node };
+}
+
+async function addNodes(
+  deps: StartDeps,
+  guest: QemuGuest,
+  plan: Insertable,
+  { owner, undo }: { readonly owner: string; readonly undo: Undo },
+): Promise<void> {
+  const table = new DescriptorTable();
+  try {
+    await openNeeds(runningStart(deps, guest, undo), plan.alone, plan.command.fds, table);
+    await performPlan(guest.monitorClient(), plan, table, { alias: owner, undo });
+  } finally {
+    await table.close();
+  }
+}
+
+/** Floppy drives have no tray; QEMU takes the command all the same. */
+async function openTray(qmp: QmpClient, id: string, force: boolean, domain: string): Promise<void> {
+  try {
+    await qmp.executeRaw('blockdev-open-tray', { id, force });
+  } catch (error) {
+    if (!isVirtError(error, 'qmp.failed') || !/is locked/.test(error.reason)) throw error;
+    throw new VirtError('domain.state', {
+      wanted: `change the medium in ${id} of domain '${domain}'`,
+      reason: 'the guest has locked the tray',
+      hint: 'eject it inside the guest, or use force',
+      cause: error,
+    });
+  }
+}

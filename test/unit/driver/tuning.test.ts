@@ -1,0 +1,136 @@
+/** What is measured and tuned of a guest, without one: answers of QEMU, hung monitors, control groups in a directory. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { GuestGroups } from '../../../src/drivers/host-tuning/cgroups.ts';
+import { readDiskCounters } from '../../../src/drivers/qemu/tuning/disks.ts';
+import { readBalloonStatistics } from '../../../src/drivers/qemu/tuning/memory.ts';
+import { readAccelerator } from '../../../src/drivers/qemu/tuning/sample.ts';
+import { QemuTuning } from '../../../src/drivers/qemu/tuning/tuning.ts';
+import { FakeQmp } from './tuning-qmp.ts';
+
+describe('answers of QEMU', () => {
+  it('leave out what the guest does not tell', () => {
+    const stats = { 'stat-free-memory': 4096, 'stat-swap-in': 2 ** 64, odd: 1 };
+    expect(readBalloonStatistics({ 'last-update': 7, stats })).toEqual({
+      lastUpdateSeconds: 7,
+      freeBytes: 4096,
+    });
+    expect(readBalloonStatistics('nothing')).toBeUndefined();
+  });
+
+  it('give the counters of each disk by its alias, with the end of the lowest node', () => {
+    const counts = {
+      rd_operations: 1,
+      rd_bytes: 512,
+      rd_total_time_ns: 3,
+      wr_operations: 0,
+      wr_bytes: 0,
+      wr_total_time_ns: 0,
+      flush_operations: 0,
+      flush_total_time_ns: 0,
+    };
+    const qdev = '/machine/peripheral/virtio-disk0/virtio-backend';
+    const parent = { stats: { ...counts, wr_highest_offset: 9000 } };
+    const found = readDiskCounters(
+      [{ qdev, stats: { ...counts, wr_highest_offset: 10 }, parent }, { stats: 'broken' }],
+      [{ qdev, inserted: { drv: 'qcow2', file: '/x', image: { 'virtual-size': 1024, 'actual-size': 200 } } }],
+    );
+    expect(found).toMatchObject([
+      {
+        alias: 'virtio-disk0',
+        readBytes: 512,
+        allocationBytes: 9000,
+        capacityBytes: 1024,
+        physicalBytes: 200,
+      },
+    ]);
+  });
+
+  it("name the accelerator's counters by kind, without histograms", () => {
+    const types = [
+      { name: 'exits', type: 'cumulative' },
+      { name: 'pages', type: 'instant' },
+      { name: 'waits', type: 'log2-histogram' },
+    ];
+    const stats = [
+      { name: 'exits', value: 5 },
+      { name: 'pages', value: true },
+      { name: 'waits', value: [1, 2] },
+      { name: 'unknown', value: 1 },
+    ];
+    expect(
+      readAccelerator([{ provider: 'kvm', target: 'vm', stats: types }], [{ provider: 'kvm', stats }]),
+    ).toEqual([
+      { name: 'exits', kind: 'sum', value: 5 },
+      { name: 'pages', kind: 'cur', value: true },
+    ]);
+  });
+});
+
+describe('a monitor that hangs', () => {
+  it('is asked once, costs its limit once, and is asked again when it has answered', async () => {
+    const qmp = new FakeQmp();
+    const tuning = new QemuTuning({
+      qmp: () => qmp.client,
+      definition: () => ({ devices: {} }) as never,
+      directory: '/nowhere',
+    });
+    const first = tuning.sample(['cpus'], 50);
+    await expect(first).rejects.toMatchObject({ code: 'qmp.timeout', reason: 'no answer within 50 ms' });
+    const start = performance.now();
+    await expect(tuning.sample(['cpus'], 50)).rejects.toMatchObject({ code: 'qmp.timeout' });
+    await expect(tuning.sample(['iothreads'], 50)).rejects.toMatchObject({ code: 'qmp.timeout' });
+    expect(performance.now() - start).toBeLessThan(40);
+    expect(qmp.asked).toEqual(['query-cpus-fast']);
+    qmp.answer([{ 'cpu-index': 1, 'qom-path': '/x', 'thread-id': 77 }]);
+    await new Promise((done) => setTimeout(done, 5));
+    const again = tuning.sample(['cpus'], 1000);
+    await new Promise((done) => setTimeout(done, 5));
+    qmp.answer([{ 'cpu-index': 0, 'qom-path': '/y', 'thread-id': 78 }]);
+    expect(await again).toEqual({ cpus: [{ index: 0, threadId: 78 }] });
+  });
+});
+
+describe('control groups', () => {
+  const tree = (files: readonly string[]): string => {
+    const root = mkdtempSync(join(tmpdir(), 'vireo-cg-'));
+    onTestFinished(() => rmSync(root, { recursive: true }));
+    for (const file of files) {
+      mkdirSync(join(root, file, '..'), { recursive: true });
+      writeFileSync(join(root, file), '');
+    }
+    return root;
+  };
+
+  it('of version 1 get the process and its limits, in the tree of each controller', async () => {
+    const root = tree([
+      'cpu/cgroup.procs',
+      'memory/cgroup.procs',
+      'cpu/vireo/u/cpu.shares',
+      'memory/vireo/u/memory.limit_in_bytes',
+    ]);
+    const groups = new GuestGroups(root);
+    await groups.limit(42, 'u', { 'cputune.shares': 512, 'memtune.hard_limit': 2048 });
+    expect(readFileSync(join(root, 'cpu/vireo/u/cgroup.procs'), 'utf8')).toBe('42');
+    expect(readFileSync(join(root, 'cpu/vireo/u/cpu.shares'), 'utf8')).toBe('512');
+    expect(readFileSync(join(root, 'memory/vireo/u/memory.limit_in_bytes'), 'utf8')).toBe('2097152');
+    await expect(groups.limit(42, 'u', { 'blkiotune.weight': 100 })).rejects.toMatchObject({
+      code: 'request.unsupported',
+      wanted: 'set blkiotune.weight',
+    });
+  });
+
+  it('of version 2 have a quota and its period in one file', async () => {
+    const root = tree(['cgroup.subtree_control', 'vireo/cgroup.subtree_control', 'vireo/u/cpu.max']);
+    writeFileSync(join(root, 'cgroup.controllers'), 'cpu memory\n');
+    const groups = new GuestGroups(root);
+    await groups.limit(7, 'u', { 'cputune.global_quota': 50_000 });
+    expect(readFileSync(join(root, 'vireo/u/cpu.max'), 'utf8')).toBe('50000 100000');
+    expect(readFileSync(join(root, 'vireo/cgroup.subtree_control'), 'utf8')).toBe('+cpu');
+    await expect(groups.limit(7, 'u', { 'blkiotune.weight': 100 })).rejects.toMatchObject({
+      code: 'request.unsupported',
+    });
+  });
+});
