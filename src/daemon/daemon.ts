@@ -1,37 +1,34 @@
 /** Wires all parts into one running daemon: the only place that knows every one of them. */
-import { dirname, join } from 'node:path';
-import { isVirtError, reasonOf, VirtError } from '../base/errors.ts';
+import { join } from 'node:path';
+import { reasonOf, VirtError } from '../base/errors.ts';
 import { MAX_UNIX_PATH } from '../base/ffi.ts';
-import { ensureDirectory, statIfPresent, writeDurable } from '../base/files.ts';
+import { ensureDirectory } from '../base/files.ts';
 import { createLogger, type Logger, type LogLevel, prettyStream } from '../base/log.ts';
 import { listenFds } from '../base/sd-notify.ts';
 import { listenForUevents } from '../base/uevents.ts';
-import type { HostDeviceProvider, LinkProvider, SecretProvider, VolumeFinder } from '../drivers/driver.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
-import { GuestGroups } from '../drivers/host-tuning/cgroups.ts';
-import { type CapabilitySources, hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuCpuModels } from '../drivers/qemu/cpu-models.ts';
-import { QemuDriver } from '../drivers/qemu/driver.ts';
-import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
-import { defaultTimeouts, type EmulatorSource, type QemuDriverOptions } from '../drivers/qemu/options.ts';
-import { CapabilityCache } from '../drivers/qemu/probe/cache.ts';
-import { emulatorFor } from '../drivers/qemu/probe/find.ts';
-import type { ProbeOptions } from '../drivers/qemu/probe/session.ts';
-import { qemuLogPath } from '../drivers/qemu/starting.ts';
 import { hostFiles } from '../kvm/host-files.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
-import { readImageHeader } from '../storage/image-header/read.ts';
-import { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
-import { libvirtPlaces } from './adopt/libvirt-files.ts';
-import { runningGuests } from './adopt/running.ts';
 import type { DaemonArguments } from './arguments.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
+import { buildAdoption, takeLibvirtsPlace } from './drop-in.ts';
 import { buildHandlers } from './frontends/jsonrpc/bind.ts';
 import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
 import type { LibvirtServer } from './frontends/libvirt/server.ts';
 import { HookRunner } from './hooks/hooks.ts';
+import {
+  buildDriver,
+  capabilitySources,
+  emulatorSource,
+  emulatorVersion,
+  guestGroups,
+  guestUids,
+  kvmProblem,
+  probeOptions,
+} from './hypervisor.ts';
 import { IdleExit } from './idle-exit.ts';
 import { buildImages } from './images.ts';
 import { openLibvirtDoor, openTlsDoor } from './libvirt-door.ts';
@@ -45,8 +42,6 @@ import { listHostDevices } from './services/host-device-list.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
 import { HostService, stateDirectories } from './services/host-service.ts';
 import { createJobs } from './services/jobs.ts';
-import { leaveTraces } from './services/libvirt-traces.ts';
-import type { NetworkService } from './services/network-service.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
@@ -55,14 +50,8 @@ import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
 import { buildStorage, type Storage } from './storage.ts';
 import { MemoryTidier } from './tidy-memory.ts';
-import { socketGroup, userByName } from './users.ts';
+import { socketGroup } from './users.ts';
 import { version } from './version.ts';
-
-/** Shares and limits of guests; only root may make groups at the top. */
-const guestGroups = new GuestGroups();
-
-/** Where UEFI images describe themselves (QEMU docs/interop/firmware.json), the administrator's first. */
-const firmwareDirectories = ['/etc/qemu/firmware', '/usr/share/qemu/firmware'];
 
 /** A daemon that serves. */
 export interface RunningDaemon {
@@ -364,50 +353,6 @@ function socketRights(paths: DaemonPaths, config: DaemonConfig): { mode: number;
   return gid === undefined ? { mode: 0o600 } : { mode: 0o660, gid };
 }
 
-function probeOptions(paths: DaemonPaths, config: DaemonConfig): ProbeOptions {
-  return { timeoutMs: config.qemu.probe_timeout_seconds * 1000, runtimeDirectory: paths.runtime };
-}
-
-/** Whom the documents of capabilities ask. */
-function capabilitySources(parts: {
-  readonly host: HostService;
-  readonly emulators: EmulatorSource;
-  readonly log: Logger;
-}): CapabilitySources {
-  const { host, emulators, log } = parts;
-  return {
-    emulators,
-    hostFacts: () => host.facts(),
-    kvmReport: () => host.kvmReport(),
-    firmwareDirectories,
-    log,
-  };
-}
-
-/** The emulators of this host, each asked once for what it can do. */
-function emulatorSource(paths: DaemonPaths, config: DaemonConfig, log: Logger): EmulatorSource {
-  const probe = probeOptions(paths, config);
-  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
-  return {
-    capabilities: (path) => cache.get(path),
-    find: (arch) =>
-      emulatorFor(arch).then(
-        (emulator) => emulator.path,
-        (error: unknown) => {
-          if (isVirtError(error, 'qemu.missing')) return undefined;
-          throw error;
-        },
-      ),
-  };
-}
-
-/** Version of the host's own emulator as libvirt counts. @throws VirtError qemu.missing, qemu.probe-failed */
-async function emulatorVersion(emulators: EmulatorSource, arch: string): Promise<number> {
-  const { path } = await emulatorFor(arch);
-  const { major, minor, micro } = (await emulators.capabilities(path)).version;
-  return major * 1_000_000 + minor * 1000 + micro;
-}
-
 /** Where the administrator's scripts are; undefined where there are to be none. */
 function hooksDirectory(paths: DaemonPaths, config: DaemonConfig): string | undefined {
   const configured = config.hooks.directory;
@@ -418,126 +363,6 @@ function idleDelayMs(args: DaemonArguments, config: DaemonConfig, paths: DaemonP
   if (args.idleExitSeconds === null) return undefined;
   if (args.idleExitSeconds !== undefined) return args.idleExitSeconds * 1000;
   return paths.mode === 'session' ? config.daemon.idle_exit_seconds * 1000 : undefined;
-}
-
-async function buildDriver(parts: {
-  readonly paths: DaemonPaths;
-  readonly config: DaemonConfig;
-  readonly log: Logger;
-  readonly host: HostService;
-  readonly links: LinkProvider | undefined;
-  readonly hostDevices: HostDeviceProvider;
-  readonly secrets: SecretProvider;
-  readonly emulators: EmulatorSource;
-  readonly volumes: VolumeFinder;
-}): Promise<QemuDriver> {
-  const { paths, config, log, host, links, hostDevices, emulators, secrets, volumes } = parts;
-  const { qemu } = config;
-  const hostArch = (await host.facts()).arch;
-  const user = qemu.user === undefined ? undefined : userByName(qemu.user);
-  const options: QemuDriverOptions = {
-    mode: paths.mode,
-    runtimeDirectory: paths.runtime,
-    nvramDirectory: paths.nvram,
-    tpmDirectory: paths.tpm,
-    logDirectory: paths.logs,
-    firmwareDirectories,
-    hostArch,
-    graphicsPorts: { first: qemu.graphics_port_min, last: qemu.graphics_port_max },
-    timeouts: {
-      ...defaultTimeouts,
-      startMs: qemu.start_timeout_seconds * 1000,
-      commandMs: qemu.command_timeout_seconds * 1000,
-      unplugMs: qemu.unplug_timeout_seconds * 1000,
-    },
-    logLimits: defaultLogLimits,
-    openFiles: 8192,
-    uidRange: { first: qemu.uid_base, count: qemu.uid_count },
-    ...(user && { fallbackUser: user }),
-    sandbox: qemu.sandbox,
-    allowCommandLinePassthrough: qemu.allow_command_line,
-    logger: log,
-    emulators,
-    documents: hostDocuments(capabilitySources(parts)),
-    kvmReport: () => host.kvmReport(),
-    images: { readHeader: readImageHeader },
-    ...(paths.mode === 'system' && { groups: guestGroups }),
-    hostDevices,
-    secrets,
-    volumes,
-    ...(links && { links }),
-  };
-  return new QemuDriver(options);
-}
-
-/** Files where libvirt's are, and once the offer to take over what libvirtd knew. */
-async function takeLibvirtsPlace(parts: {
-  readonly paths: DaemonPaths;
-  readonly domains: DomainService;
-  readonly events: EventBus;
-  readonly adoption: LibvirtAdoption;
-  readonly log: Logger;
-}): Promise<void> {
-  const { paths, domains, events, adoption, log } = parts;
-  await leaveTraces({
-    runDirectory: paths.libvirtRuntime,
-    logDirectory: paths.libvirtLogs,
-    logOf: ({ live }) => live && qemuLogPath(paths.logs, live.guest.definition),
-    domains,
-    subscribe: (listener) => events.subscribe(listener),
-    log,
-  });
-  if ((await statIfPresent(paths.adoptionOffered)) !== undefined) return;
-  const { from, count } = await adoption.pending();
-  if (count > 0)
-    log.warn(
-      { from, count },
-      "libvirtd knew domains and networks that are not here: 'vireo adopt libvirt --dry-run' tells what would come over",
-    );
-  await writeDurable(paths.adoptionOffered, '');
-}
-
-/** Takes over what a libvirtd of this host, or of this user, knew. */
-function buildAdoption(
-  paths: DaemonPaths,
-  parts: {
-    readonly domains: DomainService;
-    readonly networks: NetworkService | undefined;
-    readonly log: Logger;
-  },
-): LibvirtAdoption {
-  const { domains, networks, log } = parts;
-  return new LibvirtAdoption({
-    domains: {
-      service: domains,
-      isKnown: (uuid) => domains.hasUuid(uuid),
-      running: runningGuests,
-      nvram: paths.nvram,
-      tpm: paths.tpm,
-      log,
-    },
-    networks,
-    places: (from) =>
-      libvirtPlaces(paths.mode, paths.root, from, {
-        configHome: dirname(paths.config),
-        runtimeHome: dirname(paths.runtime),
-      }),
-    keep: join(paths.data, 'adopted'),
-    log,
-  });
-}
-
-/** Why guests can't use KVM, undefined when they can. */
-async function kvmProblem(
-  host: HostService,
-): Promise<{ readonly reason: string; readonly hint?: string } | undefined> {
-  const { problem } = await host.kvmReport();
-  return problem && { reason: problem.reason, hint: problem.repair };
-}
-
-function guestUids(paths: DaemonPaths, config: DaemonConfig): { first: number; count: number } | undefined {
-  if (paths.mode === 'session' || config.qemu.user !== undefined) return undefined;
-  return { first: config.qemu.uid_base, count: config.qemu.uid_count };
 }
 
 /** The directories that `daemon.info` tells. */

@@ -29,16 +29,6 @@ export function runDelayNs(pid: number, thread: number): number | undefined {
   return Number.isSafeInteger(waited) ? waited : undefined;
 }
 
-/** Threads of a process; none when it is gone. */
-export function threadsOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map(Number);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return [];
-    throw error;
-  }
-}
-
 /** Resident memory of a process in KiB; undefined when it is gone. */
 export function residentKiB(pid: number): number | undefined {
   const match = /^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '');
