@@ -1,5 +1,5 @@
 /** Processor time and memory of a QEMU process and of its threads, from /proc. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { errnoOf } from '../../base/errors.ts';
 import { parseCpuList } from '../../kvm/cpu-list.ts';
 
