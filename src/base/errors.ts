@@ -77,7 +77,7 @@ export const errorTable = {
   'pool.transient': row(1104, 55, 409, 'The operation needs a persistent pool.'),
   'pool.busy': row(1105, 68, 409, 'Another job holds the pool.'),
   'pool.quarantined': row(1106, 55, 409, 'The stored pool cannot be read and was put aside.'),
-  'pool.built': row(1107, 92, 409, 'Something is there already that a build would destroy.'),
+  'pool.built': row(1107, 76, 409, 'Something is there already that a build would destroy.'),
   'pool.failed': row(1108, 38, 500, 'The storage of a pool could not be brought up, taken down or read.'),
   'pool.unresponsive': row(1109, 38, 504, 'The storage of a pool does not answer.'),
   'volume.not-found': row(1110, 50, 404, 'No storage volume has that name, path or key.'),

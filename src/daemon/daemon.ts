@@ -237,6 +237,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       mode: paths.mode,
       domains,
       networks: networking?.service,
+      storage: storage.service,
       host,
       driver,
       cpus: new QemuCpuModels(capabilitySources({ host, emulators, log }), probeOptions(paths, config)),

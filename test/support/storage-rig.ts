@@ -61,11 +61,13 @@ export function storageRig(
     readonly tools?: Tools;
     readonly disks?: DiskUse[];
     readonly imports?: ImportSettings;
+    /** Where events go; else a bus of its own. */
+    readonly bus?: EventBus;
   } = {},
 ): StorageRig {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'vireo-storage-'));
   const log = silentLogger;
-  const bus = new EventBus(log);
+  const bus = options.bus ?? new EventBus(log);
   const events: PublishedEvent[] = [];
   bus.subscribe((event) => events.push(event));
   const disks = options.disks ?? [];

@@ -45,6 +45,8 @@ export const optionalSecret = optional(nonnullSecret);
 
 export type WireDomain = Infer<typeof nonnullDomain>;
 export type WireNetwork = Infer<typeof nonnullNetwork>;
+export type WireStoragePool = Infer<typeof nonnullStoragePool>;
+export type WireStorageVol = Infer<typeof nonnullStorageVol>;
 
 /** How a client may prove who it is. */
 export const authType = enumOf({ none: 0, sasl: 1, polkit: 2 });

@@ -57,6 +57,7 @@ export function fakeEngine(directory: string) {
   const driver = new FakeDriver();
   const log = silentLogger;
   const events = new EventBus(log);
+  const storage = storageRig({ directory: join(directory, 'storage'), bus: events });
   const domains = new DomainService({
     mode: 'system',
     driver,
@@ -74,7 +75,7 @@ export function fakeEngine(directory: string) {
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     host: {
-      volumes: diskVolumes(storageRig({ directory: join(directory, 'storage') }).storage),
+      volumes: diskVolumes(storage.storage),
       logDirectory: '/var/log/vireo/qemu',
       arch: 'x86_64',
       kvmProblem: () => Promise.resolve(undefined),
@@ -84,6 +85,7 @@ export function fakeEngine(directory: string) {
     mode: 'system',
     domains,
     networks: undefined,
+    storage: storage.storage,
     host: { facts: () => readHostFacts(), memory: () => readHostMemory() } as HostService,
     driver,
     cpus: fakeCpus,

@@ -14,6 +14,7 @@ import type { DaemonMode } from '../../paths.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import type { HostService } from '../../services/host-service.ts';
 import type { NetworkService } from '../../services/network-service.ts';
+import type { StorageService } from '../../services/storage-service.ts';
 import type { EventCallbacks } from './events/callbacks.ts';
 
 /** The engine as this front door uses it. */
@@ -22,6 +23,7 @@ export interface Engine {
   readonly domains: DomainService;
   /** Undefined in a session. */
   readonly networks: NetworkService | undefined;
+  readonly storage: StorageService;
   readonly host: HostService;
   readonly driver: Pick<
     HypervisorDriver,
@@ -34,13 +36,21 @@ export interface Engine {
   readonly log: Logger;
 }
 
+/** So many bytes of zeros of a sparse stream, in the place of the bytes. */
+export interface Hole {
+  readonly holeBytes: number;
+}
+
 /** How a stream behaves that a call has opened. */
 export interface StreamPlan {
+  /** Of bytes; with `takesHoles`, or when it gives holes, of objects: buffers and `Hole`s. */
   readonly duplex: Duplex;
   /** What the client's "finish" does: `destroy` lets go of it, `end` waits until all that was sent is written. */
   readonly onFinish: 'destroy' | 'end';
   /** False for a stream that the client only reads. */
   readonly takesData: boolean;
+  /** True for a stream that the client may write holes into. */
+  readonly takesHoles?: boolean;
 }
 
 /** The caller's connection, as handlers see it. */

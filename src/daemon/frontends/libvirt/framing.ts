@@ -11,6 +11,8 @@ import {
 const READ_BYTES = 65_536;
 /** A client that has not opened a connection yet has nothing long to say. */
 const FIRST_MESSAGE_BYTES = 65_536;
+/** The longest buffer that is kept; a packet of a stream fits. */
+const SPARE_BYTES = 1024 * 1024;
 const PREFIX_BYTES = LENGTH_BYTES + HEADER_BYTES;
 
 /** All connections read into this one: what is read is used up, or copied, before the next read. */
@@ -29,6 +31,8 @@ export class FrameReader {
   /** The beginning of a message; `have` bytes of it are there. */
   private partial: Buffer | undefined;
   private have = 0;
+  /** The buffer of the long message before: uploads send many, and each new buffer is work for the garbage collector. */
+  private spare: Buffer | undefined;
   /** What came behind the message that made us hold. */
   private rest: Buffer | undefined;
   /** How long a message may be, without its length word. */
@@ -94,7 +98,8 @@ export class FrameReader {
         return at + length;
       }
     }
-    this.partial = Buffer.allocUnsafe(PREFIX_BYTES);
+    this.partial = this.spare ?? Buffer.allocUnsafe(PREFIX_BYTES);
+    this.spare = undefined;
     this.have = 0;
     return this.takePart(bytes, at);
   }
@@ -113,6 +118,8 @@ export class FrameReader {
       this.partial = undefined;
       this.have = 0;
       this.listener(readHeader(partial, LENGTH_BYTES), partial, PREFIX_BYTES, length);
+      // Not before: the listener may have us read on.
+      if (partial.length > READ_BYTES && partial.length <= SPARE_BYTES) this.spare = partial;
       return at;
     }
     return at;

@@ -35,12 +35,16 @@ export function encodeMessage<T>(header: MessageHeader, codec: Xdr<T>, body: T, 
   return writer.take();
 }
 
-/** The bytes of a message whose body is plain bytes, without length and padding. */
-export function encodeRaw(header: MessageHeader, body: Uint8Array): Buffer {
+/** Up to here a copy costs less than a second write. */
+const COPIED_BYTES = 65_536;
+
+/** A message whose body is plain bytes, without length and padding; a long body is sent as it is, not copied. */
+export function encodeRaw(header: MessageHeader, body: Buffer): Buffer[] {
   startMessage(header);
   const head = writer.take();
   head.writeUInt32BE(head.length + body.length, 0);
-  return body.length === 0 ? head : Buffer.concat([head, body]);
+  if (body.length === 0) return [head];
+  return body.length <= COPIED_BYTES ? [Buffer.concat([head, body])] : [head, body];
 }
 
 function startMessage(header: MessageHeader): void {

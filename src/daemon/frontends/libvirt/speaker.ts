@@ -16,7 +16,7 @@ import {
 import type { Xdr } from '../../../libvirt/xdr/scalars.ts';
 import { encodeMessage, encodeRaw, type Outbox } from './outbox.ts';
 
-const empty = new Uint8Array(0);
+const empty = Buffer.alloc(0);
 
 export class Speaker {
   private readonly outbox: Outbox;
@@ -54,7 +54,8 @@ export class Speaker {
   /** A ping or a pong. */
   keepalive(procedure: number): void {
     const { program, version } = keepalive;
-    this.outbox.send(encodeRaw({ ...unasked, program, version, procedure }, empty));
+    for (const bytes of encodeRaw({ ...unasked, program, version, procedure }, empty))
+      this.outbox.send(bytes);
   }
 }
 

@@ -6,11 +6,13 @@ import {
   messageStatus,
   messageType,
   STREAM_PACKET_BYTES,
+  streamHole,
 } from '../../../libvirt/protocol/message.ts';
-import type { StreamPlan } from './context.ts';
+import { decodeAll } from '../../../libvirt/xdr/xdr.ts';
+import type { Hole, StreamPlan } from './context.ts';
 import { encodeMessage, encodeRaw, type Outbox } from './outbox.ts';
 
-const nothing = new Uint8Array(0);
+const nothing = Buffer.alloc(0);
 
 export interface ServerStreamOptions {
   readonly plan: StreamPlan;
@@ -54,7 +56,7 @@ export class ServerStream {
       this.options.onRelieved();
     });
     duplex.once('end', () => this.sourceDone());
-    duplex.on('data', (chunk: Buffer) => this.sendData(chunk));
+    duplex.on('data', (chunk: Buffer | Hole) => this.sendPiece(chunk));
     if (duplex.destroyed) this.sourceDone();
   }
 
@@ -68,7 +70,7 @@ export class ServerStream {
   /** Takes a packet; `data` is only there during the call. */
   onPacket(header: MessageHeader, data: Buffer): void {
     if (this.isGone || this.isLettingGo) return;
-    if (header.type === messageType.streamHole) return this.fail(noHoles());
+    if (header.type === messageType.streamHole) return this.onHole(data);
     if (header.status === messageStatus.continue) this.onData(data);
     else if (header.status === messageStatus.ok) this.onFinish();
     else this.onAbort();
@@ -88,12 +90,25 @@ export class ServerStream {
     else if (duplex.writable) duplex.write(Buffer.from(data));
   }
 
+  private onHole(data: Buffer): void {
+    const { duplex, takesHoles } = this.options.plan;
+    if (takesHoles !== true) return this.fail(noHoles());
+    try {
+      const { length, flags } = decodeAll(streamHole, data);
+      if (typeof length === 'bigint' || length < 0 || flags !== 0) throw badHole(length, flags);
+      if (duplex.writable) duplex.write({ holeBytes: length } satisfies Hole);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   private onFinish(): void {
     const { plan } = this.options;
     if (plan.onFinish === 'destroy') return this.letGo();
-    // An error that comes before the end is told by `fail` instead.
-    if (plan.duplex.writableFinished) this.confirm();
-    else plan.duplex.end(() => this.confirm());
+    if (plan.duplex.writableFinished) return this.confirm();
+    // Not the callback of `end`, which is called for an error too: that is told by `fail`.
+    plan.duplex.once('finish', () => this.confirm());
+    plan.duplex.end();
   }
 
   private onAbort(): void {
@@ -110,13 +125,23 @@ export class ServerStream {
     duplex.destroy();
   }
 
-  private sendData(chunk: Buffer): void {
+  private sendPiece(piece: Buffer | Hole): void {
     if (this.isGone || this.isSourceDone) return;
-    for (let at = 0; at < chunk.length; at += STREAM_PACKET_BYTES)
-      this.sendPacket(messageStatus.continue, chunk.subarray(at, at + STREAM_PACKET_BYTES));
+    if (piece instanceof Uint8Array) this.sendData(piece);
+    else this.sendHole(piece);
     if (!this.options.outbox.isFull) return;
     this.isPausedForClient = true;
     this.options.plan.duplex.pause();
+  }
+
+  private sendData(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length; at += STREAM_PACKET_BYTES)
+      this.sendPacket(messageStatus.continue, chunk.subarray(at, at + STREAM_PACKET_BYTES));
+  }
+
+  private sendHole({ holeBytes }: Hole): void {
+    const header = { ...this.headerOf(messageStatus.continue), type: messageType.streamHole };
+    this.options.outbox.send(encodeMessage(header, streamHole, { length: holeBytes, flags: 0 }));
   }
 
   /** An empty packet: no more data comes. The client then finishes the stream. */
@@ -145,8 +170,8 @@ export class ServerStream {
     this.options.onGone();
   }
 
-  private sendPacket(status: number, data: Uint8Array): void {
-    this.options.outbox.send(encodeRaw(this.headerOf(status), data));
+  private sendPacket(status: number, data: Buffer): void {
+    for (const bytes of encodeRaw(this.headerOf(status), data)) this.options.outbox.send(bytes);
   }
 
   private headerOf(status: number): MessageHeader {
@@ -158,6 +183,14 @@ export class ServerStream {
 function streamError(error: unknown): unknown {
   if (error instanceof LibvirtError || !(error instanceof Error) || error.name === 'VirtError') return error;
   return new LibvirtError(errorNumber.systemError, error.message, errorDomain.streams);
+}
+
+function badHole(length: number | bigint, flags: number): LibvirtError {
+  return new LibvirtError(
+    errorNumber.invalidArg,
+    `a hole of ${length} bytes with flags ${flags}`,
+    errorDomain.streams,
+  );
 }
 
 function noHoles(): LibvirtError {

@@ -228,10 +228,40 @@ function translateNetwork(event: PublishedEvent): OutgoingEvent[] {
     const body = { net: { uuid, name }, event: number, detail: 0 };
     return [networkEvent(0, 'networkEventLifecycle', uuid, body)];
   }
-  if (event.event !== 'network.metadata-changed') return [];
+  if (event.event !== 'network.metadata-changed') return translatePool(event);
   const { uuid, name } = event.network;
   const body = { net: { uuid, name }, type: metadataTypes[event.what], nsuri: event.uri };
   return [networkEvent(1, 'networkEventCallbackMetadataChange', uuid, body)];
+}
+
+/** virStoragePoolEventLifecycleType. */
+const poolLifecycle: Readonly<Record<string, number>> = {
+  'pool.defined': 0,
+  'pool.undefined': 1,
+  'pool.started': 2,
+  'pool.stopped': 3,
+  'pool.built': 4,
+  'pool.deleted': 5,
+};
+
+function translatePool(event: PublishedEvent): OutgoingEvent[] {
+  if (!('pool' in event) || event.pool === undefined) return [];
+  const { uuid, name } = event.pool;
+  const pool = { uuid, name };
+  const number = poolLifecycle[event.event];
+  if (number !== undefined)
+    return [poolEvent(0, 'storagePoolEventLifecycle', uuid, { pool, event: number, detail: 0 })];
+  return event.event === 'pool.refreshed' ? [poolEvent(1, 'storagePoolEventRefresh', uuid, { pool })] : [];
+}
+
+function poolEvent(eventId: number, message: RemoteMessageName, uuid: string, body: object): OutgoingEvent {
+  return {
+    object: 'storagePool',
+    eventId,
+    uuid,
+    message,
+    body: (callbackId) => ({ callbackId, ...body }),
+  };
 }
 
 function networkEvent(

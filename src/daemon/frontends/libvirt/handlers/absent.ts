@@ -1,6 +1,5 @@
 /**
- * What this daemon has none of: lists of nothing and "not found". Each row goes when its engine comes. Storage has no
- * rows: clients take "not supported" for it and go on without pools.
+ * What this daemon has none of: lists of nothing and "not found". Each row goes when its engine comes.
  */
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { WireDomain } from '../../../../libvirt/protocol/objects.ts';

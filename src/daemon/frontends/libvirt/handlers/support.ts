@@ -83,3 +83,9 @@ export function atMost<T>(items: readonly T[], max: number): T[] {
   if (max < 0) throw new LibvirtError(errorNumber.invalidArg, `a list of ${max} items`, errorDomain.rpc);
   return items.slice(0, max);
 }
+
+/** A size or place in bytes, as far as files go. @throws LibvirtError beyond */
+export function bytesOf(value: number | bigint, what: string): number {
+  if (typeof value === 'number') return value;
+  throw invalid(`${what} ${value} is out of range`);
+}

@@ -25,6 +25,10 @@ import { networkDefinitionHandlers } from './network-definition.ts';
 import { networkPortHandlers } from './network-ports.ts';
 import { nodeHandlers } from './node.ts';
 import { qemuHandlers } from './qemu.ts';
+import { storagePoolChangeHandlers } from './storage-pool-changes.ts';
+import { storagePoolHandlers } from './storage-pools.ts';
+import { storageVolumeChangeHandlers } from './storage-volume-changes.ts';
+import { storageVolumeHandlers } from './storage-volumes.ts';
 
 /** The handlers of an engine. A new area adds its file here, and takes its lines out of `absent.ts`. */
 export function buildHandlerTable(engine: Engine): HandlerTable {
@@ -52,6 +56,10 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),
     ...networkPortHandlers(engine),
+    ...storagePoolHandlers(engine),
+    ...storagePoolChangeHandlers(engine),
+    ...storageVolumeHandlers(engine),
+    ...storageVolumeChangeHandlers(engine),
   } satisfies RemoteHandlers;
   return new HandlerTable(remote, qemuHandlers(engine));
 }

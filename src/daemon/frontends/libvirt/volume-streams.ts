@@ -1,0 +1,122 @@
+/**
+ * Uploads and downloads of volumes as streams of libvirt: bytes and holes on the client's side, frames
+ * (base/sparse-frames.ts) on the engine's, which tell of holes, the end and failures.
+ */
+import { Duplex } from 'node:stream';
+import { endFrame, FrameReader, frameHeader } from '../../../base/sparse-frames.ts';
+import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.ts';
+import type { Hole } from './context.ts';
+
+/** Packets of a client that wait for the disk at most; each has up to 256 KiB. */
+const MAX_WAITING_PACKETS = 8;
+/** Holes that a client can't take are sent as so many zeros at a time. */
+const ZEROS = Buffer.alloc(256 * 1024);
+
+export interface EngineUpload {
+  /** Takes frames. */
+  readonly stream: Duplex;
+  /** Settles when all is on disk, or has failed. */
+  readonly finished: Promise<unknown>;
+}
+
+/**
+ * A stream that takes buffers and holes and ends well when the engine has it all on disk.
+ * @param maxBytes what may come, holes counted; undefined for as much as there is room
+ */
+export function uploadStream(upload: EngineUpload, maxBytes: number | undefined): Duplex {
+  const frames = upload.stream;
+  let taken = 0;
+  let wake: (() => void) | undefined;
+  const relieved = () => {
+    const callback = wake;
+    wake = undefined;
+    callback?.();
+  };
+  frames.on('drain', relieved);
+  frames.on('close', relieved);
+  frames.on('error', () => undefined); // Told by `finished`.
+  frames.resume();
+  const write = (piece: Buffer | Hole, callback: (error?: Error) => void) => {
+    const isData = piece instanceof Uint8Array;
+    taken += isData ? piece.length : piece.holeBytes;
+    if (maxBytes !== undefined && taken > maxBytes) return callback(tooMuch(maxBytes));
+    if (frames.destroyed) return callback();
+    let hasRoom = frames.write(
+      isData ? frameHeader('data', piece.length) : frameHeader('hole', piece.holeBytes),
+    );
+    if (isData) hasRoom = frames.write(piece);
+    if (hasRoom) callback();
+    else wake = callback;
+  };
+  const outcome = outcomeOf(upload);
+  const end = async (callback: (error?: Error) => void) => {
+    if (!frames.destroyed) frames.end(endFrame(undefined));
+    callback(await outcome);
+  };
+  // Closed when the volume is free again, so that what the client does next finds it so.
+  const leave = async (error: Error | null, callback: (error: Error | null) => void) => {
+    frames.destroy();
+    await outcome;
+    callback(error);
+  };
+  const stream = new Duplex({
+    writableObjectMode: true,
+    writableHighWaterMark: MAX_WAITING_PACKETS,
+    read: () => undefined,
+    write: (piece: Buffer | Hole, _encoding, callback) => write(piece, callback),
+    final: (callback) => void end(callback),
+    destroy: (error, callback) => void leave(error, callback),
+  });
+  // What fails on the way is told at once, not at the end.
+  const tell = async () => {
+    const failure = await outcome;
+    if (failure === undefined) frames.destroy();
+    else stream.destroy(failure);
+  };
+  void tell();
+  return stream;
+}
+
+/** What came of it: undefined when it is on disk. Never rejects. */
+async function outcomeOf({ finished }: EngineUpload): Promise<Error | undefined> {
+  try {
+    await finished;
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** What the engine sends as frames, as buffers and holes; without `sparse` as bytes alone. */
+export function downloadStream(frames: Duplex, options: { readonly sparse: boolean }): Duplex {
+  return Duplex.from(piecesOf(frames, options.sparse));
+}
+
+async function* piecesOf(frames: Duplex, sparse: boolean): AsyncGenerator<Buffer | Hole> {
+  const reader = new FrameReader();
+  for await (const chunk of frames as AsyncIterable<Buffer>)
+    for (const piece of reader.read(chunk)) {
+      if (piece.kind === 'data') yield piece.bytes;
+      else if (piece.kind === 'error') throw brokeOff(piece.text);
+      else if (piece.kind === 'hole' && sparse) yield { holeBytes: piece.length };
+      else if (piece.kind === 'hole') yield* zeros(piece.length);
+    }
+  if (!reader.hasEnded) throw brokeOff('the volume could not be read to its end');
+}
+
+function* zeros(bytes: number): Generator<Buffer> {
+  for (let left = bytes; left > 0; left -= ZEROS.length)
+    yield ZEROS.subarray(0, Math.min(left, ZEROS.length));
+}
+
+function tooMuch(bytes: number): LibvirtError {
+  return new LibvirtError(
+    errorNumber.operationFailed,
+    `more came than the ${bytes} bytes that were announced`,
+    errorDomain.streams,
+  );
+}
+
+function brokeOff(reason: string): LibvirtError {
+  return new LibvirtError(errorNumber.operationFailed, reason, errorDomain.streams);
+}
