@@ -91,7 +91,7 @@ describeWith(['root', 'qemu-img'], 'storage', () => {
     });
     const ref = { pool: 'default', volume: 'web.qcow2' };
     expect((await client.call('volume.get', ref)).usedBy).toEqual([
-      { type: 'domain', name: 'web', pool: null, active: false },
+      { type: 'domain', name: 'web', pool: null, active: false, as: ['disk vda'] },
     ]);
     await expect(client.call('volume.delete', ref)).rejects.toMatchObject({ code: 'volume.in-use' });
     await client.call('domain.undefine', { domain: 'web' });
