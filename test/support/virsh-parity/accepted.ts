@@ -44,6 +44,8 @@ export const acceptedDifferences: readonly Accepted[] = [
   { commands: /^net-dumpxml net/, how: 'nothing', reason: 'Networks that cannot work' },
   { commands: /(not-xml|no-memory|unknown)\.xml/, how: 'status', reason: ownWords },
   { commands: /^metadata guest urn:two --key two --set '<b>'/, how: 'status', reason: ownWords },
+  { commands: /^domblkstat guest vda/, how: 'numbers', reason: asked },
+  { commands: /^dompmwakeup/, how: 'status', reason: ownWords },
   { commands: /^dom(stats|memstat)/, how: 'status', reason: 'Statistics of domains' },
   { commands: /^dumpxml guest --migratable/, how: 'status', reason: 'Migratable XML' },
   { commands: /^dumpxml guest$/, how: 'status', reason: 'CPU of a running guest' },

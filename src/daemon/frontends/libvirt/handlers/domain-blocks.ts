@@ -4,7 +4,7 @@ import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { IoTune } from '../../../../model/domain/devices/disk.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { big, counted, long, type ParamTable, readParams, text, toNumber } from './params.ts';
-import { affect, checkFlags, domainOf, impactOn, invalid } from './support.ts';
+import { affect, checkFlags, domainOf, impactOn, invalid, telling } from './support.ts';
 
 const bothSides = affect.live | affect.config;
 /** virTypedParameterFlags: the client takes texts, as all do since 2011. */
@@ -43,7 +43,11 @@ export function domainBlockHandlers(engine: Engine) {
     },
     domainGetBlockInfo: async ({ dom, path, flags }, call) => {
       checkFlags(flags, 0, call);
-      const sizes = await blocks.sizes(domainOf(engine, dom), path);
+      const sizes = await telling(
+        'domain.no-device',
+        () => invalid(`invalid path ${path} not assigned to domain`),
+        () => blocks.sizes(domainOf(engine, dom), path),
+      );
       return {
         allocation: sizes.allocationBytes,
         capacity: sizes.capacityBytes,
@@ -104,9 +108,13 @@ export function domainBlockHandlers(engine: Engine) {
       checkFlags(flags, 0, call);
       await blocks.setThreshold(domainOf(engine, dom), dev, toNumber('threshold', threshold));
     },
-    domainInterfaceStats: ({ dom, device }) => {
+    domainInterfaceStats: async ({ dom, device }) => {
       const domain = domainOf(engine, dom);
-      const [one] = interfaces.statistics(domain, device);
+      const [one] = await telling(
+        'domain.no-device',
+        () => invalid(`'${device}' is not a known interface`),
+        async () => interfaces.statistics(domain, device),
+      );
       if (one?.counters === undefined)
         throw new VirtError('request.unsupported', { reason: one?.reason ?? 'nobody counts it' });
       const { counters } = one;
