@@ -142,7 +142,7 @@ export function buildNetworking(parts: {
 /** None for a network on a bridge or an interface of others. */
 function checkedNetwork({ live }: Network, paths: DaemonPaths): CheckedNetwork[] {
   if (live === undefined || !hasOwnBridge(live.definition)) return [];
-  const plan = planOf(live.definition, { portForwards: [], guestNames: [] });
+  const plan = planOf(live.definition, { portForwards: [], guestNames: [], guests: [] });
   const { name, bridge, forward, subnets, domain } = plan;
   const pidFile = dnsmasqFiles(plan, paths.dnsmasq, networkRuntime(paths.runtime)).pid;
   const [first] = subnets;

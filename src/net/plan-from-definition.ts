@@ -25,6 +25,8 @@ export interface PlanExtras {
   readonly portForwards: readonly PortForward[];
   /** Names of running guests that DNS tells besides those of the definition. */
   readonly guestNames: DnsPlan['hosts'];
+  /** Running guests on the network. */
+  readonly guests: NetworkPlan['guests'];
 }
 
 /** @throws Error for a network without a bridge of its own, or without its defaults: a bug of the caller */
@@ -48,6 +50,7 @@ export function planOf(definition: CompleteNetworkDef, extras: PlanExtras): Netw
     dns: dnsOf(definition, extras),
     dnsmasqOptions: definition.dnsmasqOptions.map(({ value }) => value),
     portForwards: extras.portForwards,
+    guests: extras.guests,
     ...(bandwidth && { bandwidth }),
   };
 }

@@ -25,6 +25,8 @@ export interface NetworkPlan {
   readonly dns: DnsPlan;
   /** Lines of `<dnsmasq:option>`, only where the administrator allows them; they stand last in the file. */
   readonly dnsmasqOptions: readonly string[];
+  /** Running guests by the names of their domains, for libnss_libvirt_guest. */
+  readonly guests: readonly { readonly domain: string; readonly macs: readonly string[] }[];
   readonly portForwards: readonly PortForward[];
   readonly bandwidth?: BandwidthPlan;
 }
@@ -121,7 +123,7 @@ export interface DnsPlan {
   readonly txt: readonly { readonly name: string; readonly value: string }[];
   readonly srv: readonly SrvPlan[];
   readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
-  /** As hosts; they come and go with the guests. */
+  /** As hosts, for our DNS; they come and go with the guests. */
   readonly guestNames: readonly { readonly address: string; readonly names: readonly string[] }[];
 }
 

@@ -3,7 +3,7 @@
  * second namespace as the world beyond.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -235,6 +235,9 @@ describeWith(
           return false; // not yet
         }
       });
+      // What libnss_libvirt_guest reads.
+      const macs = readFileSync(join(daemon.root, 'var/lib/libvirt/dnsmasq/virbr0.macs'), 'utf8');
+      expect(JSON.parse(macs)).toContainEqual({ domain: 'epsilon', macs: ['52:54:00:00:00:0e'] });
       await client.call('domain.destroy', { domain: 'epsilon' });
       await client.call('domain.undefine', { domain: 'epsilon' });
     }, 120_000);

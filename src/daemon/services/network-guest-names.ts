@@ -37,4 +37,15 @@ export function guestNamesOf(
     .toSorted((a, b) => (a.address < b.address ? -1 : 1));
 }
 
+/** Who is on the network, each domain once. */
+export function guestsOn(
+  definition: CompleteNetworkDef,
+  ports: readonly NetworkPort[],
+): { readonly domain: string; readonly macs: readonly string[] }[] {
+  const own = ports.filter(({ network }) => network === definition.name);
+  return [...Map.groupBy(own, ({ domain }) => domain.name)]
+    .map(([domain, cards]) => ({ domain, macs: cards.map(({ mac }) => mac) }))
+    .toSorted((a, b) => (a.domain < b.domain ? -1 : 1));
+}
+
 const lower = (text: string): string => text.toLowerCase();

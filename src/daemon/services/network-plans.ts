@@ -12,11 +12,11 @@ import type { Lease, NetworkPlan, PortForward } from '../../net/plan.ts';
 import { type PlanExtras, planOf } from '../../net/plan-from-definition.ts';
 import type { Network } from './network.ts';
 import { listenerInTheWay } from './network-forward-conflicts.ts';
-import { type GuestName, guestNamesOf, servesGuestNames } from './network-guest-names.ts';
+import { type GuestName, guestNamesOf, guestsOn, servesGuestNames } from './network-guest-names.ts';
 import { type NetworkWorld, runNetworkJob } from './network-world.ts';
 
 /** For plans that only say where files of a network lie. */
-const nobody: PlanExtras = { portForwards: [], guestNames: [] };
+const nobody: PlanExtras = { portForwards: [], guestNames: [], guests: [] };
 
 interface AddressedForward {
   readonly forward: NetworkPortForward;
@@ -48,7 +48,11 @@ export class NetworkPlans {
   /** What depends on who has which address just now. */
   private async extras(network: Network, definition: CompleteNetworkDef): Promise<PlanExtras> {
     const portForwards = (await this.addresses(network, definition)).flatMap((one) => planned(one));
-    return { portForwards, guestNames: await this.guestNames(network, definition) };
+    return {
+      portForwards,
+      guestNames: await this.guestNames(network, definition),
+      guests: guestsOn(definition, this.world.guests.ports()),
+    };
   }
 
   private async guestNames(network: Network, definition: CompleteNetworkDef): Promise<GuestName[]> {

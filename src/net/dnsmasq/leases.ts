@@ -85,6 +85,11 @@ export function formatLeaseStatus({ leases, serverDuid }: LeaseFile): string {
   return `${JSON.stringify(rows, undefined, 2)}\n`;
 }
 
+/** libvirt's BRIDGE.macs: by it libnss_libvirt_guest finds a domain's leases. */
+export function formatGuestMacs(guests: NetworkPlan['guests']): string {
+  return `${JSON.stringify(guests, undefined, 2)}\n`;
+}
+
 /** What became of one lease between two readings. */
 export interface LeaseChange {
   readonly action: 'added' | 'renewed' | 'removed';

@@ -24,7 +24,13 @@ import {
   type RunningDnsmasq,
   rereadHosts,
 } from './launch.ts';
-import { formatLeaseStatus, MAX_LEASE_FILE_BYTES, parseLeases, validLeases } from './leases.ts';
+import {
+  formatGuestMacs,
+  formatLeaseStatus,
+  MAX_LEASE_FILE_BYTES,
+  parseLeases,
+  validLeases,
+} from './leases.ts';
 
 export interface SupervisorOptions {
   /** DIR/var/lib/libvirt/dnsmasq. */
@@ -133,6 +139,7 @@ export class DnsmasqSupervisor {
     // The unprivileged process reads these two by itself, at start and at each SIGHUP.
     const hosts = await writeIfChanged(files.hosts, buildHostsFile(plan), 0o644);
     const names = await writeIfChanged(files.names, buildNamesFile(plan), 0o644);
+    await writeIfChanged(this.macsFile(plan), formatGuestMacs(plan.guests), 0o644);
     return { config, hosts: hosts || names };
   }
 
@@ -203,7 +210,8 @@ export class DnsmasqSupervisor {
     if (running) await endDnsmasq(running);
     await this.publishing.get(plan.uuid);
     const files = this.files(plan);
-    for (const path of [files.config, files.hosts, files.names, files.pid, this.statusFile(plan)])
+    const published = [this.statusFile(plan), this.macsFile(plan)];
+    for (const path of [files.config, files.hosts, files.names, files.pid, ...published])
       await removeFile(path);
     if ((await this.leases(plan)).length === 0) await removeFile(files.leases);
     if (this.served.size === 0) this.closeWatcher();
@@ -232,6 +240,10 @@ export class DnsmasqSupervisor {
 
   private statusFile(plan: NetworkPlan): string {
     return join(this.options.directory, `${plan.bridge.name}.status`);
+  }
+
+  private macsFile(plan: NetworkPlan): string {
+    return join(this.options.directory, `${plan.bridge.name}.macs`);
   }
 
   private async publishLeases(plan: NetworkPlan): Promise<void> {

@@ -50,6 +50,7 @@ export const natPlan: NetworkPlan = {
   },
   dnsmasqOptions: [],
   portForwards: [],
+  guests: [],
 };
 
 let count = 0;

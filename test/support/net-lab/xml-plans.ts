@@ -35,5 +35,9 @@ export function planOfCase(name: string): NetworkPlan {
     newMac: () => '52:54:00:00:00:01',
     freeBridgeName: () => 'virbr9',
   });
-  return planOf(complete, { portForwards: name === 'port-forwards' ? portForwards : [], guestNames: [] });
+  return planOf(complete, {
+    portForwards: name === 'port-forwards' ? portForwards : [],
+    guestNames: [],
+    guests: [],
+  });
 }

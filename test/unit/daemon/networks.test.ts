@@ -221,6 +221,7 @@ describe('names of guests', () => {
     rig.host.leaseList = [{ ...lease, hostName: 'localhost' }];
     rig.host.tell({ kind: 'leases', network: network.uuid });
     await expect.poll(() => namesIn(rig)).toEqual([{ address: '192.168.10.77', names: ['web-1'] }]);
+    expect(rig.host.plans.get('a')?.guests).toEqual([{ domain: 'Web-1', macs: [lease.mac] }]);
     rig.ports.length = 0;
     rig.host.tell({ kind: 'leases', network: network.uuid });
     await expect.poll(() => namesIn(rig)).toEqual([]);

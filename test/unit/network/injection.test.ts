@@ -85,6 +85,7 @@ function write(xml: string): Written | undefined {
         { protocol: 'tcp', family: 4, hostPort: 80, count: 1, guestAddress: '192.168.9.6', guestPort: 80 },
       ],
       guestNames: [],
+      guests: [],
     });
     const rules = buildRuleset(plan).filter(({ family }) => family === 4);
     const nft = rules.flatMap((rule) => formatNftRule(rule, plan.bridge.name) ?? []);
