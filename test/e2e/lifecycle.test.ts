@@ -212,6 +212,10 @@ describeWith(['root', 'qemu-system-x86_64'], 'a system daemon', () => {
     expect(qemuProcesses(daemon.root)).toHaveLength(1);
     await other[Symbol.asyncDispose]();
     await eventually('the guest is gone', () => qemuProcesses(daemon.root).length === 0);
+    await eventually('its domain is gone', async () => {
+      const { domains } = await client.call('domain.list', {});
+      return domains.every(({ name }) => name !== 'mine');
+    });
   });
 
   it('starts the marked guests once in the life of the host, not at each restart', async () => {
