@@ -47,6 +47,7 @@ export type WireDomain = Infer<typeof nonnullDomain>;
 export type WireNetwork = Infer<typeof nonnullNetwork>;
 export type WireStoragePool = Infer<typeof nonnullStoragePool>;
 export type WireStorageVol = Infer<typeof nonnullStorageVol>;
+export type WireSecret = Infer<typeof nonnullSecret>;
 
 /** How a client may prove who it is. */
 export const authType = enumOf({ none: 0, sasl: 1, polkit: 2 });

@@ -9,14 +9,23 @@ import { type LibvirtServer, serveLibvirt } from '../../../src/daemon/frontends/
 import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
+import type { FilteredCard } from '../../../src/daemon/services/guest-filters.ts';
 import type { HostService } from '../../../src/daemon/services/host-service.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
+import { NwFilterService } from '../../../src/daemon/services/nwfilter-service.ts';
 import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
+import type { HostFiles } from '../../../src/kvm/host-files.ts';
+import { messageType } from '../../../src/libvirt/protocol/message.ts';
+import { type RemoteMessageName, remoteProcedures } from '../../../src/libvirt/protocol/programs.ts';
+import { decodeAll, type Xdr } from '../../../src/libvirt/xdr/xdr.ts';
+import type { HostInterface } from '../../../src/net/links/host-interfaces.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { LibvirtClient } from '../../support/libvirt-client.ts';
+import { makeNodeDevices } from '../../support/node-devices.ts';
+import { makeSecrets } from '../../support/secrets.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
@@ -52,8 +61,43 @@ const fakeCpus: CpuModelSource = {
   }),
 };
 
+/** What of the host a test makes up. */
+export interface RigHost {
+  /** Where its devices are read from; this computer's. */
+  readonly files?: HostFiles;
+  /** What is done to its devices. */
+  readonly moved?: string[];
+  /** Cards of running guests that filters are for. */
+  readonly cards?: readonly FilteredCard[];
+  /** Its network interfaces; none. */
+  readonly interfaces?: readonly HostInterface[];
+}
+
+/** Filters whose rules go nowhere. */
+function makeFilters(directory: string, events: EventBus, cards: readonly FilteredCard[]): NwFilterService {
+  const filters = new NwFilterService({
+    definitions: new DefinitionStore({
+      directory: join(directory, 'nwfilters'),
+      quarantine: join(directory, 'q'),
+      noun: 'network filter',
+      log: silentLogger,
+    }),
+    guests: {
+      cards: () => [...cards],
+      rehearse: async () => new Map(),
+      putInPlace: async () => undefined,
+      renewThose: async () => undefined,
+    },
+    events,
+    log: silentLogger,
+    jobWaitMs: 1000,
+  });
+  filters.open();
+  return filters;
+}
+
 /** An engine over a fake hypervisor, with its state below `directory`. */
-export function fakeEngine(directory: string) {
+export function fakeEngine(directory: string, host: RigHost = {}) {
   const driver = new FakeDriver();
   const log = silentLogger;
   const events = new EventBus(log);
@@ -86,6 +130,10 @@ export function fakeEngine(directory: string) {
     domains,
     networks: undefined,
     storage: storage.storage,
+    nwfilters: makeFilters(directory, events, host.cards ?? []),
+    nodeDevices: makeNodeDevices(events, host),
+    secrets: makeSecrets(directory, events),
+    interfaces: () => host.interfaces ?? [],
     host: { facts: () => readHostFacts(), memory: () => readHostMemory() } as HostService,
     driver,
     cpus: fakeCpus,
@@ -96,10 +144,10 @@ export function fakeEngine(directory: string) {
   return { engine, driver, events, domains };
 }
 
-export async function startRig(options: { readonly readOnlySocket?: boolean } = {}): Promise<Rig> {
+export async function startRig(options: RigHost & { readonly readOnlySocket?: boolean } = {}): Promise<Rig> {
   const directory = mkdtempSync(join(tmpdir(), 'vireo-lv-'));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  const { engine, driver, events, domains } = fakeEngine(directory);
+  const { engine, driver, events, domains } = fakeEngine(directory, options);
   await domains.open();
   const server = await serveLibvirt({
     mode: 'system',
@@ -132,6 +180,15 @@ export async function startRig(options: { readonly readOnlySocket?: boolean } = 
     open: async (flags) => keep(await LibvirtClient.open(socketPath, flags)),
     connect: async () => keep(await LibvirtClient.connect(socketPath)),
   };
+}
+
+/** The body of the next message of that kind, waiting for it. */
+export async function nextEvent(client: LibvirtClient, name: RemoteMessageName): Promise<unknown> {
+  const { number, body } = remoteProcedures[name];
+  const packet = await client.next(
+    ({ header }) => header.type === messageType.message && header.procedure === number,
+  );
+  return decodeAll(body as Xdr<unknown>, packet.body);
 }
 
 export const guestXml = (name: string) =>

@@ -3,14 +3,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { errorBody, messageStatus, messageType, streamHole } from '../../../src/libvirt/protocol/message.ts';
-import {
-  type RemoteArgs,
-  type RemoteMessageName,
-  remoteProcedures,
-} from '../../../src/libvirt/protocol/programs.ts';
-import { decodeAll, encodeAll, type Xdr } from '../../../src/libvirt/xdr/xdr.ts';
+import { type RemoteArgs, remoteProcedures } from '../../../src/libvirt/protocol/programs.ts';
+import { decodeAll, encodeAll } from '../../../src/libvirt/xdr/xdr.ts';
 import { type LibvirtClient, messageBytes } from '../../support/libvirt-client.ts';
-import { startRig } from './rig.ts';
+import { nextEvent, startRig } from './rig.ts';
 
 const MIB = 1024 * 1024;
 
@@ -35,14 +31,6 @@ async function rigWithVolume(bytes = MIB) {
     flags: 0,
   });
   return { ...rig, vol, file: join(rig.path, 'disk') };
-}
-
-async function nextEvent(client: LibvirtClient, name: RemoteMessageName): Promise<unknown> {
-  const { number, body } = remoteProcedures[name];
-  const packet = await client.next(
-    ({ header }) => header.type === messageType.message && header.procedure === number,
-  );
-  return decodeAll(body as Xdr<unknown>, packet.body);
 }
 
 describe('pools', () => {

@@ -10,10 +10,14 @@ import type {
   RemoteCallName,
   RemoteRet,
 } from '../../../libvirt/protocol/programs.ts';
+import type { HostInterface } from '../../../net/links/host-interfaces.ts';
 import type { DaemonMode } from '../../paths.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import type { HostService } from '../../services/host-service.ts';
 import type { NetworkService } from '../../services/network-service.ts';
+import type { NodeDeviceService } from '../../services/node-device-service.ts';
+import type { NwFilterService } from '../../services/nwfilter-service.ts';
+import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { EventCallbacks } from './events/callbacks.ts';
 
@@ -23,7 +27,13 @@ export interface Engine {
   readonly domains: DomainService;
   /** Undefined in a session. */
   readonly networks: NetworkService | undefined;
+  /** Undefined in a session. */
+  readonly nwfilters: NwFilterService | undefined;
   readonly storage: StorageService;
+  readonly nodeDevices: NodeDeviceService;
+  readonly secrets: SecretService;
+  /** The host's, as they are now. @throws VirtError link.failed */
+  interfaces(): readonly HostInterface[];
   readonly host: HostService;
   readonly driver: Pick<
     HypervisorDriver,

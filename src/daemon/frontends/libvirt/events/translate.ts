@@ -2,6 +2,7 @@
 import type { PublishedEvent } from '../../../../api/index.ts';
 import { paramType, type TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { RemoteMessage, RemoteMessageName } from '../../../../libvirt/protocol/programs.ts';
+import { wireSecretOf } from '../handlers/secrets.ts';
 import { type DomainEventKind, domainEventKinds, type EventObject } from './kinds.ts';
 
 /** One message to be, for whoever registered that event id of that kind of object. */
@@ -245,13 +246,69 @@ const poolLifecycle: Readonly<Record<string, number>> = {
 };
 
 function translatePool(event: PublishedEvent): OutgoingEvent[] {
-  if (!('pool' in event) || event.pool === undefined) return [];
+  if (!('pool' in event) || event.pool === undefined) return translateNodeDevice(event);
   const { uuid, name } = event.pool;
   const pool = { uuid, name };
   const number = poolLifecycle[event.event];
   if (number !== undefined)
     return [poolEvent(0, 'storagePoolEventLifecycle', uuid, { pool, event: number, detail: 0 })];
   return event.event === 'pool.refreshed' ? [poolEvent(1, 'storagePoolEventRefresh', uuid, { pool })] : [];
+}
+
+/** virNodeDeviceEventLifecycleType. */
+const nodeDeviceLifecycle: Readonly<Record<string, number>> = {
+  'node-device.added': 0,
+  'node-device.removed': 1,
+};
+
+/** Node devices have no uuid: callbacks of one are by its name. */
+function translateNodeDevice(event: PublishedEvent): OutgoingEvent[] {
+  if (!('device' in event) || typeof event.device === 'string') return translateSecret(event);
+  const { name } = event.device;
+  const shared = { object: 'nodeDevice', uuid: name } as const;
+  const number = nodeDeviceLifecycle[event.event];
+  if (number !== undefined)
+    return [
+      {
+        ...shared,
+        ...{ eventId: 0, message: 'nodeDeviceEventLifecycle' },
+        body: (callbackId) => ({ callbackId, dev: { name }, event: number, detail: 0 }),
+      },
+    ];
+  if (event.event !== 'node-device.changed') return [];
+  return [
+    {
+      ...shared,
+      ...{ eventId: 1, message: 'nodeDeviceEventUpdate' },
+      body: (callbackId) => ({ callbackId, dev: { name } }),
+    },
+  ];
+}
+
+/** virSecretEventLifecycleType. */
+const secretLifecycle: Readonly<Record<string, number>> = { 'secret.defined': 0, 'secret.undefined': 1 };
+
+function translateSecret(event: PublishedEvent): OutgoingEvent[] {
+  if (!('secret' in event)) return [];
+  const secret = wireSecretOf(event.secret);
+  const shared = { object: 'secret', uuid: secret.uuid } as const;
+  const number = secretLifecycle[event.event];
+  if (number !== undefined)
+    return [
+      {
+        ...shared,
+        ...{ eventId: 0, message: 'secretEventLifecycle' },
+        body: (callbackId) => ({ callbackId, secret, event: number, detail: 0 }),
+      },
+    ];
+  if (event.event !== 'secret.value-changed') return [];
+  return [
+    {
+      ...shared,
+      ...{ eventId: 1, message: 'secretEventValueChanged' },
+      body: (callbackId) => ({ callbackId, secret }),
+    },
+  ];
 }
 
 function poolEvent(eventId: number, message: RemoteMessageName, uuid: string, body: object): OutgoingEvent {

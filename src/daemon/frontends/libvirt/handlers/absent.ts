@@ -1,7 +1,7 @@
 /**
  * What this daemon has none of: lists of nothing and "not found". Each row goes when its engine comes.
  */
-import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { WireDomain } from '../../../../libvirt/protocol/objects.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
 import { checkFlags, domainOf, notValid } from './support.ts';
@@ -13,13 +13,7 @@ function notFound(...[number, detail, domain]: ErrorArgs): never {
 }
 
 export function absentHandlers(engine: Engine) {
-  return refusingUnknownFlags({
-    ...absentOfDomains(engine),
-    ...absentInterfaces,
-    ...absentSecrets,
-    ...absentFilters,
-    ...absentNodeDevices,
-  } satisfies RemoteHandlers);
+  return refusingUnknownFlags(absentOfDomains(engine));
 }
 
 /** Flags that a call has; all others of these calls have none. A client must not hear "none" for a question not understood. */
@@ -31,9 +25,6 @@ const knownFlags: Readonly<Record<string, number>> = {
   domainGetJobStats: 3,
   // Every call with typed parameters may say that it takes texts among them.
   domainGetLaunchSecurityInfo: 4,
-  connectListAllInterfaces: 3,
-  connectListAllSecrets: 0xf,
-  connectListAllNodeDevices: 0xf03f_ffff,
 };
 
 function refusingUnknownFlags<T extends RemoteHandlers>(handlers: T): T {
@@ -127,54 +118,3 @@ const noJob = {
   fileProcessed: 0,
   fileRemaining: 0,
 };
-
-const absentInterfaces = {
-  connectNumOfInterfaces: () => ({ num: 0 }),
-  connectListInterfaces: () => ({ names: [] }),
-  connectNumOfDefinedInterfaces: () => ({ num: 0 }),
-  connectListDefinedInterfaces: () => ({ names: [] }),
-  connectListAllInterfaces: () => ({ ifaces: [], ret: 0 }),
-  interfaceLookupByName: ({ name }) =>
-    notFound(errorNumber.noInterface, `couldn't find interface named '${name}'`, errorDomain.interface),
-  interfaceLookupByMacString: ({ mac }) =>
-    notFound(
-      errorNumber.noInterface,
-      `couldn't find interface with MAC address '${mac}'`,
-      errorDomain.interface,
-    ),
-} satisfies RemoteHandlers;
-
-const absentSecrets = {
-  connectNumOfSecrets: () => ({ num: 0 }),
-  connectListSecrets: () => ({ uuids: [] }),
-  connectListAllSecrets: () => ({ secrets: [], ret: 0 }),
-  secretLookupByUuid: ({ uuid }) =>
-    notFound(errorNumber.noSecret, `no secret with matching uuid '${uuid}'`, errorDomain.secret),
-  secretLookupByUsage: ({ usageId }) =>
-    notFound(errorNumber.noSecret, `no secret with matching usage '${usageId}'`, errorDomain.secret),
-} satisfies RemoteHandlers;
-
-const absentFilters = {
-  connectNumOfNwfilters: () => ({ num: 0 }),
-  connectListNwfilters: () => ({ names: [] }),
-  connectListAllNwfilters: () => ({ filters: [], ret: 0 }),
-  connectListAllNwfilterBindings: () => ({ bindings: [], ret: 0 }),
-  nwfilterLookupByName: ({ name }) =>
-    notFound(errorNumber.noNwfilter, `no nwfilter with matching name '${name}'`, errorDomain.nwfilter),
-  nwfilterLookupByUuid: ({ uuid }) =>
-    notFound(errorNumber.noNwfilter, `no nwfilter with matching uuid '${uuid}'`, errorDomain.nwfilter),
-  nwfilterBindingLookupByPortDev: ({ name }) =>
-    notFound(
-      errorNumber.noNwfilterBinding,
-      `no nwfilter binding for port dev '${name}'`,
-      errorDomain.nwfilter,
-    ),
-} satisfies RemoteHandlers;
-
-const absentNodeDevices = {
-  nodeNumOfDevices: () => ({ num: 0 }),
-  nodeListDevices: () => ({ names: [] }),
-  connectListAllNodeDevices: () => ({ devices: [], ret: 0 }),
-  nodeDeviceLookupByName: ({ name }) =>
-    notFound(errorNumber.noNodeDevice, `no node device with matching name '${name}'`, errorDomain.nodeDevice),
-} satisfies RemoteHandlers;

@@ -19,12 +19,16 @@ import { domainMetadataHandlers } from './domain-metadata.ts';
 import { domainParameterHandlers } from './domain-parameters.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
+import { interfaceHandlers } from './interfaces.ts';
 import { nativeHandlers } from './native.ts';
 import { networkHandlers } from './network.ts';
 import { networkDefinitionHandlers } from './network-definition.ts';
 import { networkPortHandlers } from './network-ports.ts';
 import { nodeHandlers } from './node.ts';
+import { nodeDeviceHandlers } from './node-devices.ts';
+import { nwFilterHandlers } from './nwfilters.ts';
 import { qemuHandlers } from './qemu.ts';
+import { secretHandlers } from './secrets.ts';
 import { storagePoolChangeHandlers } from './storage-pool-changes.ts';
 import { storagePoolHandlers } from './storage-pools.ts';
 import { storageVolumeChangeHandlers } from './storage-volume-changes.ts';
@@ -56,6 +60,10 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),
     ...networkPortHandlers(engine),
+    ...nwFilterHandlers(engine),
+    ...nodeDeviceHandlers(engine),
+    ...interfaceHandlers(engine),
+    ...secretHandlers(engine),
     ...storagePoolHandlers(engine),
     ...storagePoolChangeHandlers(engine),
     ...storageVolumeHandlers(engine),
