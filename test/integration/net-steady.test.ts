@@ -113,7 +113,8 @@ describeWith(needs, 'traffic of guests', () => {
       await next.ask('reconcile', isolated);
       await next.ask('stop', isolated);
       const { sent, received } = await probe.stop();
-      expect(sent).toBeGreaterThan(100);
+      // One every 10 ms, for as long as all this takes: enough to have hit each of the changes.
+      expect(sent).toBeGreaterThan(40);
       expect(received).toBe(0);
       expect(await lab.run('world', 'nft', 'list', 'ruleset')).toContain('counter packets 0 bytes 0');
     },
