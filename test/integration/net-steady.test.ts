@@ -77,7 +77,7 @@ describeWith(needs, 'traffic of guests', () => {
       await pause(100);
       for (const one of [out, across]) {
         const { sent, received } = await one.stop();
-        expect(sent).toBeGreaterThan(100);
+        expect(sent).toBeGreaterThan(40);
         // The last one may still be under way.
         expect(sent - received).toBeLessThanOrEqual(1);
       }
