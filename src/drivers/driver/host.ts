@@ -1,0 +1,91 @@
+/** What a driver asks of the host's owners: links, secrets, devices. */
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { SecretReference } from '../../model/secret/secret.ts';
+
+/** A network device for a guest, made by whoever owns the host's links (net/, wired in daemon/main.ts). */
+export interface GuestLink {
+  /** Descriptors of the tap queues, in order; the driver closes them after the spawn. */
+  readonly tapFds: readonly number[];
+  readonly vhostFds: readonly number[];
+  readonly deviceName: string;
+  /** The device is the administrator's: it stays when the guest has ended. */
+  readonly isKept?: boolean;
+  /** What the running definition says in place of the stored one. */
+  readonly actual?: ActualInterface;
+}
+
+/** How an interface is connected while its guest runs: what its network and port group decided. */
+export type ActualInterface = Partial<
+  Pick<
+    DomainDef['devices']['interfaces'][number],
+    'source' | 'vlan' | 'bandwidth' | 'trustGuestRxFilters' | 'portIsolated'
+  >
+>;
+
+/** What a driver asks of secrets. */
+export interface SecretProvider {
+  /**
+   * The value, private or not, in a buffer that the caller fills with zeros.
+   * @throws VirtError secret.not-found, secret.no-value, file.*
+   */
+  valueForUse(reference: SecretReference): Buffer;
+}
+
+/** What a driver asks about devices of the host that are given to guests (drivers/host-devices/). */
+export interface HostDeviceProvider {
+  /**
+   * Makes all <hostdev> of a guest ready: finds and claims them, moves managed PCI devices to vfio-pci, and lets `uid`
+   * open their nodes. The answer is the definition with each USB device's place on its bus, and without optional ones
+   * that are not there. On failure nothing is left taken.
+   * @throws VirtError host-device.*, file.*
+   */
+  take(request: {
+    readonly domainUuid: string;
+    readonly domainName: string;
+    readonly definition: DomainDef;
+    /** The guest's user; undefined when that is the daemon's. */
+    readonly uid?: number;
+  }): Promise<DomainDef>;
+  /** Gives back one device of a guest that runs on. Idempotent. */
+  releaseOne(domainUuid: string, device: DomainDef['devices']['hostdevs'][number]): Promise<void>;
+  /** Gives all of a guest's devices back to the host. Idempotent; failures are logged, and tried again by the next call. */
+  release(domainUuid: string): Promise<void>;
+  /** The same for all guests but these, after a restart of the daemon. */
+  releaseOthers(running: ReadonlySet<string>): Promise<void>;
+  /** Who has what: by `pci ADDRESS`, `usb NAME`, `mdev UUID`. */
+  holders(): ReadonlyMap<string, { readonly uuid: string; readonly name: string }>;
+}
+
+/** What the driver asks of the network side: "give me a tap for this NIC". */
+export interface LinkProvider {
+  /** @throws VirtError network.session, network.inactive, network.not-found, link.failed */
+  open(request: {
+    readonly domainUuid: string;
+    readonly domainName: string;
+    readonly interfaceIndex: number;
+    readonly definition: DomainDef['devices']['interfaces'][number];
+    readonly queues: number;
+  }): Promise<GuestLink>;
+  /**
+   * Sees at define time whether `open` could work, where the host can tell without making anything.
+   * @throws VirtError as open
+   */
+  check?(request: Parameters<LinkProvider['open']>[0]): Promise<void>;
+  /** What can be had instead of a virtual network, and what of it this host offers: for the hint of an error. */
+  waysOut?(): Promise<string>;
+  /** Takes the link away after the guest has ended, unless it is kept; idempotent. */
+  close(request: {
+    readonly domainUuid: string;
+    readonly deviceName: string;
+    readonly isKept?: boolean;
+  }): Promise<void>;
+  /**
+   * Plugs the link of a running guest in elsewhere; what the running definition then says.
+   * @throws VirtError as open
+   */
+  move?(
+    request: Parameters<LinkProvider['open']>[0] & { readonly deviceName: string },
+  ): Promise<ActualInterface>;
+  /** The MTU that the guest's card is to have, where its definition says none but its network does. */
+  mtuOf?(definition: DomainDef['devices']['interfaces'][number]): Promise<number | undefined>;
+}

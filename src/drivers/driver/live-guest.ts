@@ -1,0 +1,129 @@
+/** One running guest: what it is asked and told, by topic. */
+import type { Duplex } from 'node:stream';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { DomainState } from '../../model/domain/state.ts';
+import type { GuestAgent } from '../guest-agent.ts';
+import type { LiveTuning } from '../live-tuning.ts';
+import type { GuestEvent, GuestExit } from './guest-events.ts';
+import type { GuestRecord } from './guest-record.ts';
+
+export interface Screenshot {
+  readonly mime: 'image/png' | 'image/x-portable-pixmap';
+  readonly bytes: Buffer;
+}
+
+/** A host port that leads into a guest's user-mode network. */
+export interface PortForward {
+  readonly protocol: 'tcp' | 'udp';
+  readonly hostAddress: string;
+  readonly hostPort: number;
+  readonly guestAddress: string;
+  readonly guestPort: number;
+}
+
+/** Which frames a guest's driver wants of its card; addresses are lower case, with colons. */
+export interface ReceiveFilter {
+  readonly mac: string;
+  readonly multicast: readonly string[];
+  /** More groups than the card can tell apart, or all of them. */
+  readonly isAllMulticast: boolean;
+  readonly isPromiscuous: boolean;
+}
+
+/** A network interface of a guest as its agent tells it: nothing vouches for any of it. */
+export interface AgentInterface {
+  readonly name: string;
+  /** Lower case, with colons; interfaces without hardware have none. */
+  readonly mac?: string;
+  readonly addresses: readonly {
+    readonly family: 4 | 6;
+    readonly address: string;
+    readonly prefix: number;
+  }[];
+}
+
+/** What is done to a guest as a whole. */
+export interface GuestControls {
+  suspend(): Promise<void>;
+  resume(): Promise<void>;
+  /** Presses the ACPI power button; returns when it is pressed, not when the guest is off. */
+  powerButton(): Promise<void>;
+  reset(): Promise<void>;
+  injectNmi(): Promise<void>;
+  /** Key codes are QEMU's QKeyCode names. */
+  sendKeys(keys: readonly string[], holdMs: number): Promise<void>;
+  /**
+   * Ends the process: SIGTERM, after `graceMs` SIGKILL unless `force` is false (then domain.busy is thrown). Returns
+   * when the process is reaped.
+   */
+  kill(options: { readonly force: boolean; readonly graceMs: number }): Promise<GuestExit>;
+}
+
+/** What the guest agent is asked for by the daemon itself. */
+export interface GuestAgentCalls {
+  /** Asks the guest agent to shut down or reboot. */
+  agentShutdown(mode: 'powerdown' | 'reboot' | 'halt'): Promise<void>;
+  /**
+   * Sees whether the guest agent answers; takes at most some seconds.
+   * @throws VirtError agent.missing without a channel for it, agent.unresponsive
+   */
+  agentPing(): Promise<void>;
+  /** The guest's interfaces by its agent. @throws VirtError agent.missing, agent.unresponsive, operation.failed */
+  agentInterfaces(): Promise<AgentInterface[]>;
+}
+
+/** What a guest shows, and the ways to talk to it. */
+export interface GuestScreens {
+  screenshot(screen: number): Promise<Screenshot>;
+  /** Opens a serial, console or channel by alias (undefined: the first console or serial) as a byte stream. */
+  openConsole(alias: string | undefined, options: { readonly force: boolean }): Promise<Duplex>;
+  /**
+   * Connects a client to a display, by its place in the definition: a connected socket, which belongs to the caller.
+   * `skipAuth`: without the display's password.
+   * @throws VirtError domain.no-device, qmp.*
+   */
+  openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number>;
+  /** The same with a connected socket of the caller's, which stays the caller's to close. */
+  addGraphicsClient(index: number, fd: number, options: { readonly skipAuth: boolean }): Promise<void>;
+  /**
+   * Waits until what the guest printed has reached whoever is connected to its consoles: the kernel drops what is
+   * unread when QEMU closes a pseudo terminal. Bounded; returns at once when nobody is connected.
+   */
+  drainConsoles(): Promise<void>;
+}
+
+/** A guest's network cards. */
+export interface GuestNetworkCards {
+  /** Pulls the cable of a network card, or plugs it in. */
+  setLink(interfaceAlias: string, isUp: boolean): Promise<void>;
+  /** What the guest's driver wants the card to receive; undefined where QEMU is not told. */
+  receiveFilter(interfaceAlias: string): Promise<ReceiveFilter | undefined>;
+  addPortForward(interfaceAlias: string, forward: PortForward): Promise<void>;
+  removePortForward(interfaceAlias: string, forward: PortForward): Promise<void>;
+  /**
+   * Addresses that guests were seen to use on QEMU's own user networks, by the alias of the interface: from connections
+   * that are open now, so an idle guest shows none.
+   */
+  userNetworkAddresses(): Promise<readonly { readonly alias: string; readonly address: string }[]>;
+}
+
+/** One running guest: a QEMU process with its monitor. All waits have deadlines. */
+export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens, GuestNetworkCards {
+  readonly record: GuestRecord;
+  /** The definition as it runs: aliases, pty paths and ports filled in. */
+  readonly definition: DomainDef;
+  /** State as last told by QEMU; never waits. */
+  readonly state: DomainState;
+  /** Settles once, when the process is gone and reaped. */
+  readonly exited: Promise<GuestExit>;
+  onEvent(listener: (event: GuestEvent) => void): () => void;
+  /** What is measured and changed in it. */
+  readonly tuning: LiveTuning;
+  /** What is asked of its agent. */
+  readonly agent: GuestAgent;
+
+  /** Runs one QMP command as it is (for experts and for tests): the reply's `return`. */
+  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown>;
+  /** Lets go of the guest without touching it, when the daemon stops. */
+  detach(): void;
+}
