@@ -74,4 +74,5 @@ export type UpgradeMethodName = {
 }[MethodName];
 
 export type { EventName, EventNotification, EventPattern, EventPayload, PublishedEvent } from './events.ts';
+export { eventGroups } from './events.ts';
 export type { AccessClass, EventDeclaration, MethodDeclaration } from './method.ts';

@@ -1,6 +1,6 @@
 /** `events`: what happens, as it happens. */
 import type { EventNotification, EventPattern } from '../../api/index.ts';
-import { events } from '../../api/index.ts';
+import { eventGroups, events } from '../../api/index.ts';
 import type { Cli } from '../cli.ts';
 import { domainRefOf } from '../domains.ts';
 import { eventText } from '../format/event.ts';
@@ -18,16 +18,9 @@ interface EventsOptions {
 }
 
 /** What --event takes. */
-export const eventPatterns: readonly EventPattern[] = [
+const eventPatterns: readonly EventPattern[] = [
   ...(Object.keys(events) as (keyof typeof events)[]),
-  'domain.*',
-  'job.*',
-  'network.*',
-  'pool.*',
-  'volume.*',
-  'secret.*',
-  'nwfilter.*',
-  'node-device.*',
+  ...eventGroups,
 ];
 
 export const addEvents: AddCommand = (parent, cli) => {
@@ -39,7 +32,7 @@ export const addEvents: AddCommand = (parent, cli) => {
     )
     .option(
       '--event <name>',
-      'Only this event; domain.*, network.*, pool.*, volume.*, job.*, secret.*, nwfilter.* and node-device.* are groups. May be given several times.',
+      `Only this event; ${eventGroups.join(', ')} are groups. May be given several times.`,
       collect,
     )
     .option('--domain <domain>', 'Only events of this domain. May be given several times.', collect)
