@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import { connectVireo, type VireoClient } from '../src/api/client.ts';
 import { isVirtError, reasonOf } from '../src/base/errors.ts';
+import { socketDirectory, socketName } from '../src/daemon/frontends/libvirt/sockets.ts';
 import { daemonPaths } from '../src/daemon/paths.ts';
 import { buildInitramfs } from './guest-image/initramfs.ts';
 import { guestKernel } from './guest-image/kernel.ts';
@@ -143,7 +144,17 @@ async function bootGuest(client: VireoClient): Promise<void> {
     );
 }
 
-function tellHow(): void {
+/** How virsh and virt-manager reach the daemon; undefined when libvirt's protocol is switched off. */
+async function libvirtUri(client: VireoClient): Promise<string | undefined> {
+  const { sockets } = await client.call('daemon.info', {});
+  const path = sockets.find(({ frontend }) => frontend === 'libvirt')?.path;
+  if (path === undefined) return undefined;
+  // The path that a client finds by itself need not be named.
+  const isUsual = path === join(socketDirectory({ mode, root: undefined }), socketName);
+  return isUsual ? `qemu:///${mode}` : `'qemu:///${mode}?socket=${path}'`;
+}
+
+function tellHow(uri: string | undefined): void {
   const cli = `bin/vireo${root === undefined ? '' : ` --root ${root}`}`;
   say();
   say(`Vireo runs in ${mode} mode. In another terminal, here in ${project}:`);
@@ -155,6 +166,7 @@ function tellHow(): void {
   say(`  a guest of your own    ${cli} create --help`);
   say(`  what this host lacks   ${cli} host check`);
   say(`  JSON-RPC 2.0           unix://${paths.socket}   (docs/api.md)`);
+  if (uri !== undefined) say(`  virsh, virt-manager    virsh -c ${uri} list --all`);
   say();
 }
 
@@ -180,7 +192,7 @@ async function main(): Promise<void> {
     guest.catch(() => undefined);
     if ((await Promise.race([guest, interrupted])) === 'interrupted') return;
     isGuestThere = true;
-    tellHow();
+    tellHow(await libvirtUri(client));
     if (ours === undefined) return;
     say('Ctrl-C stops the daemon and leaves the guest running.');
     const why = await Promise.race([interrupted, ours.ended]);

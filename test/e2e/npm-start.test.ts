@@ -70,6 +70,9 @@ describeWith(['qemu-system-x86_64', 'script', 'npm'], 'npm start', () => {
       /Linux version .*[\s\S]*vireo guest: address 10\.0\.2\.15 gateway 10\.0\.2\.2/,
     );
     expect(terminal.text).toContain(`unix://${root}/run/vireo/vireo.sock`);
+    expect(terminal.text).toContain(
+      `virsh -c 'qemu:///system?socket=${root}/run/libvirt/libvirt-sock' list --all`,
+    );
     expect(qemuProcesses(root)).toHaveLength(1);
 
     expect(await terminal.interrupt()).toBeLessThan(5000);
