@@ -100,9 +100,9 @@ export const daemonMethods = [
           name: z.string().describe('Of snapshots and checkpoints with the domain: web/clean.'),
           uuid: z.string().nullable(),
           outcome: z
-            .enum(['adopted', 'present', 'kept', 'refused', 'later'])
+            .enum(['adopted', 'present', 'kept', 'refused'])
             .describe(
-              'adopted: came over (or would). present: was here already. kept: put aside for a later version. refused: did not come over. later: there are no such objects here yet.',
+              'adopted: came over (or would). present: was here already. kept: put aside for a later version. refused: did not come over.',
             ),
           detail: z.string().nullable().describe('Why not, or what to know.'),
         }),

@@ -160,7 +160,14 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   await networking?.sweepLinks(domains.runningUuids());
   storage.service.open();
 
-  const adoption = buildAdoption(paths, { domains, networks: networking?.service, log });
+  const adoption = buildAdoption(paths, {
+    domains,
+    networks: networking?.service,
+    storage: storage.service,
+    secrets,
+    nwfilters: networking?.nwfilters,
+    log,
+  });
 
   let libvirt: LibvirtServer | undefined;
   const clientCount = () => server.clientCount + (libvirt?.clientCount ?? 0);

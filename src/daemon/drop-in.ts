@@ -5,6 +5,7 @@ import type { Logger } from '../base/log.ts';
 import { qemuLogPath } from '../drivers/qemu/starting.ts';
 import { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
 import { libvirtPlaces } from './adopt/libvirt-files.ts';
+import { otherObjects } from './adopt/other-objects.ts';
 import { runningGuests } from './adopt/running.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { DomainService } from './services/domain-service.ts';
@@ -46,7 +47,7 @@ export function buildAdoption(
     readonly domains: DomainService;
     readonly networks: NetworkService | undefined;
     readonly log: Logger;
-  },
+  } & Parameters<typeof otherObjects>[0],
 ): LibvirtAdoption {
   const { domains, networks, log } = parts;
   return new LibvirtAdoption({
@@ -59,6 +60,7 @@ export function buildAdoption(
       log,
     },
     networks,
+    others: otherObjects(parts),
     places: (from) =>
       libvirtPlaces(paths.mode, paths.root, from, {
         configHome: dirname(paths.config),

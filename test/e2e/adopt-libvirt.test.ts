@@ -93,8 +93,11 @@ describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => 
     expect(outcomes(report)).toEqual({
       'network default': 'adopted',
       'network lab': 'adopted',
-      'pool isos': 'later',
-      'secret 6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0021': 'later',
+      'nwfilter clean-traffic': 'adopted',
+      'nwfilter house': 'adopted',
+      'pool isos': 'adopted',
+      'secret 6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0021': 'adopted',
+      'secret 6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0022': 'adopted',
       'domain broken': 'refused',
       'domain efi': 'adopted',
       'domain saved': 'adopted',
@@ -116,6 +119,42 @@ describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => 
     expect(xml).toContain(`<uuid>${uuidOfWeb}</uuid>`);
     expect(xml).toContain('52:54:00:11:22:33');
     expect(everythingOfLibvirt()).toEqual(before);
+  });
+
+  it('takes over pools with their autostart marks, secrets with their values, and filters that are not the built-in ones', async () => {
+    write('run/libvirt/storage/isos.xml', '<poolstate/>');
+    const report = await adopt();
+    expect(report.get('pool isos')?.detail).toContain('vireo pool start isos');
+    const { pools } = await client.call('pool.list', {});
+    expect(pools.find(({ name }) => name === 'isos')).toMatchObject({
+      uuid: '181d9689-a235-4251-a30f-e329d78638d7',
+      autostart: true,
+      active: false,
+    });
+    const { secrets } = await client.call('secret.list', {});
+    expect(secrets.map(({ usage, hasValue, private: hidden }) => ({ usage, hasValue, hidden }))).toEqual([
+      { usage: '/x', hasValue: false, hidden: false },
+      { usage: '/var/lib/libvirt/images/web.luks', hasValue: true, hidden: true },
+    ]);
+    const value = at('etc/vireo/secret-values/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0022.base64');
+    expect(readFileSync(value, 'utf8')).toBe('b3BlbiBzZXNhbWU=');
+    const { xml } = await client.call('nwfilter.xml', { filter: 'clean-traffic' });
+    expect(xml).not.toContain('qemu-announce-self');
+    expect((await client.call('nwfilter.xml', { filter: 'house' })).xml).toContain(`dstportstart='25'`);
+    const again = await adopt();
+    expect(new Set([...again.values()].map(({ outcome }) => outcome))).toEqual(
+      new Set(['present', 'refused']),
+    );
+  });
+
+  it('takes a secret over with the value it had, or not at all', async () => {
+    write('etc/libvirt/secrets/6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0022.base64', 'no base64!');
+    const report = await adopt();
+    expect(report.get('secret 6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0022')).toMatchObject({
+      outcome: 'refused',
+      detail: expect.stringContaining('base64'),
+    });
+    expect((await client.call('secret.list', {})).secrets).toHaveLength(1);
   });
 
   it('copies firmware variables and the state of a TPM, and points the definition at the copy', async () => {

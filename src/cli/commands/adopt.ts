@@ -50,7 +50,6 @@ const words: Readonly<Record<AdoptedObject['outcome'], string>> = {
   present: 'here already',
   kept: 'kept',
   refused: 'not adopted',
-  later: 'not yet',
 };
 
 const tones: Readonly<Record<AdoptedObject['outcome'], Tone>> = {
@@ -58,7 +57,6 @@ const tones: Readonly<Record<AdoptedObject['outcome'], Tone>> = {
   present: 'quiet',
   kept: 'plain',
   refused: 'bad',
-  later: 'warning',
 };
 
 function reportText(report: Report, table: (objects: readonly AdoptedObject[]) => string): string {

@@ -6,7 +6,7 @@ import { adoptDomains, type DomainAdoption } from './domains.ts';
 import { definitionFiles, isFile, type LibvirtPlaces, readDefinition, uuidIn } from './libvirt-files.ts';
 import { adoptMetadata } from './metadata.ts';
 import { adoptNetworks } from './networks.ts';
-import { type OtherObjects, reportOthers } from './others.ts';
+import { type OtherObjects, otherDefinitions, reportOthers } from './others.ts';
 import type { AdoptionReport } from './report.ts';
 
 export interface AdoptionOptions {
@@ -14,7 +14,7 @@ export interface AdoptionOptions {
   /** Undefined in a session. */
   readonly networks: NetworkService | undefined;
   /** Services that take what is neither domain nor network. */
-  readonly others?: OtherObjects;
+  readonly others: OtherObjects;
   /** The places of this daemon's libvirt, or of the one below another root. */
   readonly places: (from: string | undefined) => LibvirtPlaces;
   /** Where metadata of snapshots and checkpoints is put aside. */
@@ -35,7 +35,7 @@ export class LibvirtAdoption {
    * @throws VirtError file.denied when the directories cannot be read
    */
   async adopt(request: { readonly from?: string; readonly dryRun: boolean }): Promise<AdoptionReport> {
-    const { domains, networks, others = {}, keep, log } = this.options;
+    const { domains, networks, others, keep, log } = this.options;
     const places = this.options.places(request.from);
     const { dryRun } = request;
     // Networks first: guests are on them. Domains last that other parts belong to.
@@ -60,7 +60,7 @@ export class LibvirtAdoption {
     return { from: places.config, dryRun, objects };
   }
 
-  /** How many domains and networks of libvirt's are not here, for the host check; 0 where nothing can be read. */
+  /** How many of libvirt's objects are not here, for the host check; 0 where nothing can be read. */
   async pending(): Promise<{ readonly from: string; readonly count: number }> {
     const places = this.options.places(undefined);
     try {
@@ -74,13 +74,19 @@ export class LibvirtAdoption {
   }
 
   private async countPending(places: LibvirtPlaces): Promise<number> {
-    const { domains, networks } = this.options;
+    const { domains, networks, others } = this.options;
     const files = [
       ...definitionFiles(`${places.config}/qemu`).map((file) => ({ ...file, isKnown: domains.isKnown })),
       ...definitionFiles(`${places.config}/qemu/networks`).map((file) => ({
         ...file,
         isKnown: (uuid: string) => networks?.hasUuid(uuid) ?? true,
       })),
+      ...otherDefinitions(places).flatMap(({ kind, files: ofKind }) =>
+        ofKind.map((file) => ({
+          ...file,
+          isKnown: (uuid: string) => others[kind]?.isKnown(uuid, file.name) ?? true,
+        })),
+      ),
     ];
     let count = 0;
     for (const { path, isKnown } of files) {

@@ -2,9 +2,9 @@
 
 /**
  * `adopted`: came over, or would on a dry run. `present`: was here already. `kept`: put aside, for when Vireo can use it.
- * `refused`: did not come over, `detail` says why. `later`: this version of Vireo has no such objects yet.
+ * `refused`: did not come over, `detail` says why.
  */
-export type Outcome = 'adopted' | 'present' | 'kept' | 'refused' | 'later';
+export type Outcome = 'adopted' | 'present' | 'kept' | 'refused';
 
 export type AdoptedKind =
   | 'domain'

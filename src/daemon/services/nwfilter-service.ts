@@ -158,6 +158,14 @@ export class NwFilterService {
     });
   }
 
+  /** Sees whether a document could be defined, but for its effect on running guests; nothing is stored. @throws as `define` */
+  rehearse(xml: string, mode: ParseMode): void {
+    const { filter } = parseFilter(xml, { mode });
+    const complete = { ...filter, uuid: filter.uuid ?? randomUUID() };
+    this.refuseTaken(complete, this.named(filter.name));
+    this.refuseCycle(complete);
+  }
+
   private refuseTaken({ uuid, name }: { uuid: string; name: string }, known: FilterObject | undefined): void {
     const wanted = `define network filter '${name}'`;
     const withUuid = this.list().find((one) => one.uuid === uuid);

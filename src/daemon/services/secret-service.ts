@@ -183,6 +183,13 @@ export class SecretService {
     });
   }
 
+  /** Sees whether a new document could be defined; nothing is stored. Its answer is what would be left out. @throws as `define` */
+  rehearse(xml: string, mode: ParseMode): readonly string[] {
+    const { definition, dropped } = parseSecret(xml, { mode });
+    this.refuseTaken({ ...definition, uuid: definition.uuid ?? randomUUID() });
+    return dropped;
+  }
+
   private refuseTaken(secret: CompleteSecretDef): void {
     const wanted = `define secret ${secret.uuid}`;
     const previous = this.held.get(secret.uuid)?.definition;
