@@ -28,6 +28,14 @@ export interface DefineOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What became of a definition that came in. */
+export interface Defined {
+  readonly domain: Domain;
+  /** As it was stored: complete. */
+  readonly definition: DomainDef;
+  readonly isNew: boolean;
+}
+
 /** Where a change goes; what is left out means wherever there is a definition. */
 export interface ChangeTargets {
   readonly live?: boolean;
@@ -46,19 +54,15 @@ export class DomainDefinitions {
    * On our own API (strict) a document without uuid redefines the domain of that name; libvirt refuses that.
    * @throws VirtError xml.*, definition.unsupported, domain.exists, network.session, file.*
    */
-  async define(
-    xml: string,
-    options: DefineOptions,
-  ): Promise<{ domain: Domain; dropped: readonly string[]; isNew: boolean }> {
+  async define(xml: string, options: DefineOptions): Promise<Defined & { dropped: readonly string[] }> {
     const turns = new Turns();
     const { definition, dropped } = parseDomain(xml, { mode: options.mode });
     await turns.share();
-    const { domain, isNew } = await this.store(definition, options);
-    return { domain, dropped, isNew };
+    return { ...(await this.store(definition, options)), dropped };
   }
 
   /** As define, for a definition that is parsed already. */
-  async store(definition: DomainDef, options: DefineOptions): Promise<{ domain: Domain; isNew: boolean }> {
+  async store(definition: DomainDef, options: DefineOptions): Promise<Defined> {
     const complete = await this.complete(definition, options);
     const { domain, isNew } = this.reserve(complete);
     const check = (): Promise<void> => this.world.driver.check(complete);
@@ -66,7 +70,7 @@ export class DomainDefinitions {
       runJob(this.world, domain, 'define', () => this.write(domain, complete, check), options),
     );
     this.world.events.emit('domain.defined', domain.identity, { isNew });
-    return { domain, isNew };
+    return { domain, definition: complete, isNew };
   }
 
   /**
