@@ -1,9 +1,6 @@
 /** One running guest: its process, its monitor, what it says and what it can be told. */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { fileError, isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
+import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { WaitStatus } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
 import { signalName } from '../../base/spawn.ts';
@@ -20,10 +17,12 @@ import type {
   Screenshot,
 } from '../driver.ts';
 import { GuestAgent } from '../guest-agent.ts';
-import { Agent, agentChannelName, type ShutdownMode } from './agent.ts';
+import type { ShutdownMode } from './agent.ts';
+import { AgentChannel } from './agent-channel.ts';
 import { ConsoleTable } from './console.ts';
-import { findAgent, findConsole, videoHead } from './find-device.ts';
+import { findConsole } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
+import { GuestListeners } from './guest-listeners.ts';
 import { Unplugs } from './hotplug/unplugs.ts';
 import { withChannelStates } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
@@ -38,18 +37,13 @@ import type { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+import { ScreenCamera } from './screenshot.ts';
+import { sendKeys } from './send-keys.ts';
 import { QemuTuning } from './tuning/tuning.ts';
 import { parseUserNetwork } from './user-network.ts';
 
-/** The name of the screenshot file in the guest's directory, which is QEMU's working directory. */
-export const screenFile = 'screen';
-/** More than an uncompressed picture of 8192 x 8192 pixels. */
-const MAX_SCREEN_BYTES = 256 * 1024 * 1024;
 /** How much of QEMU's log an exit quotes. */
 const TAIL_BYTES = 4096;
-/** Events kept for a listener that has yet to come. */
-const MAX_EARLY_EVENTS = 1000;
-
 interface GuestParts {
   readonly record: GuestRecord;
   readonly definition: DomainDef;
@@ -72,16 +66,14 @@ export class QemuGuest implements LiveGuest {
   private readonly log: Logger;
   private readonly consoles = new ConsoleTable();
   private readonly keeper: LogKeeper;
-  private readonly agentAlias: string | undefined;
-  private agentOfGuest: Agent | undefined;
-  private readonly listeners = new Set<(event: GuestEvent) => void>();
-  private early: GuestEvent[] = [];
+  private readonly channel: AgentChannel;
+  private readonly listeners: GuestListeners;
+  private readonly camera = new ScreenCamera();
   private monitor: QmpClient | undefined;
   private memory: RunMemory;
   private live: DomainDef;
   /** Aliases of the channels that the guest has open. */
   private readonly openChannels = new Set<string>();
-  private screenTurn: Promise<unknown> = Promise.resolve();
   private readonly atDetach: (() => void)[] = [];
   private isDetached = false;
 
@@ -95,8 +87,15 @@ export class QemuGuest implements LiveGuest {
       stopReason: undefined,
       isPoweredOff: parts.state.state === 'shutdown',
     };
-    this.agentAlias = findAgent(parts.definition);
-    this.agent = new GuestAgent((command, args, options) => this.openAgent().ask(command, args, options));
+    this.listeners = new GuestListeners(parts.log);
+    this.channel = new AgentChannel(parts.definition, {
+      domain: () => this.live.name,
+      socket: (alias) => this.record.sockets[alias],
+      isOpen: (alias) => this.openChannels.has(alias),
+    });
+    this.agent = new GuestAgent((command, args, options) =>
+      this.channel.openAgent().ask(command, args, options),
+    );
     this.tuning = new QemuTuning({
       qmp: () => this.qmp(),
       definition: () => this.live,
@@ -168,20 +167,16 @@ export class QemuGuest implements LiveGuest {
   setState(state: DomainState, seconds: number): void {
     if (this.memory.state.state === state.state && this.memory.state.reason === state.reason) return;
     this.memory = { ...this.memory, state, isPoweredOff: state.state === 'shutdown' };
-    this.emit({ kind: 'state', seconds, state });
+    this.listeners.emit({ kind: 'state', seconds, state });
   }
 
   /** Says an event that was missed while no daemon listened. */
   replay(event: GuestEvent): void {
-    this.emit(event);
+    this.listeners.emit(event);
   }
 
   onEvent(listener: (event: GuestEvent) => void): () => void {
-    this.listeners.add(listener);
-    const early = this.early;
-    this.early = [];
-    if (early.length > 0) queueMicrotask(() => early.forEach((event) => this.deliver(event)));
-    return () => this.listeners.delete(listener);
+    return this.listeners.add(listener);
   }
 
   async suspend(): Promise<void> {
@@ -206,15 +201,15 @@ export class QemuGuest implements LiveGuest {
   }
 
   async agentShutdown(mode: ShutdownMode): Promise<void> {
-    await this.agentLine().shutdown(mode);
+    await this.channel.agent().shutdown(mode);
   }
 
   async agentPing(): Promise<void> {
-    await this.openAgent().ping();
+    await this.channel.openAgent().ping();
   }
 
   async agentInterfaces(): Promise<AgentInterface[]> {
-    return this.openAgent().interfaces();
+    return this.channel.openAgent().interfaces();
   }
 
   async userNetworkAddresses(): Promise<{ alias: string; address: string }[]> {
@@ -222,47 +217,17 @@ export class QemuGuest implements LiveGuest {
     return isUsed ? parseUserNetwork(await this.human('info usernet')) : [];
   }
 
-  private agentLine(): Agent {
-    const path = this.agentAlias === undefined ? undefined : this.record.sockets[this.agentAlias];
-    if (path === undefined)
-      throw new VirtError('agent.missing', {
-        wanted: `ask the guest agent of '${this.definition.name}'`,
-        reason: `the domain has no channel named ${agentChannelName}`,
-        hint: 'add such a channel of type unix, and install qemu-guest-agent in the guest',
-      });
-    this.agentOfGuest ??= new Agent(path);
-    return this.agentOfGuest;
+  sendKeys(keys: readonly string[], holdMs: number): Promise<void> {
+    return sendKeys(() => this.qmp(), keys, holdMs);
   }
 
-  /** The agent, when the guest holds its channel open: to wait for one that is not there is to wait in vain. */
-  private openAgent(): Agent {
-    const agent = this.agentLine();
-    if (this.agentAlias !== undefined && this.openChannels.has(this.agentAlias)) return agent;
-    throw new VirtError('agent.unresponsive', {
-      wanted: `ask the guest agent of '${this.definition.name}'`,
-      reason: 'the guest has not opened its channel',
-      hint: 'see whether qemu-guest-agent runs inside the guest',
-    });
-  }
-
-  async sendKeys(keys: readonly string[], holdMs: number): Promise<void> {
-    const bad = keys.find((key) => !/^[a-z0-9_]{1,32}$/.test(key));
-    if (bad !== undefined || keys.length === 0 || keys.length > 16)
-      throw new VirtError('request.invalid', {
-        wanted: 'send keys',
-        reason: bad === undefined ? 'one to sixteen keys are pressed together' : `'${bad}' is no key code`,
-      });
-    await this.qmp().execute('send-key', {
-      keys: keys.map((data) => ({ type: 'qcode' as const, data })),
-      ...(holdMs > 0 && { 'hold-time': holdMs }),
-    });
-  }
-
-  /** One at a time: all of them go through the same file. */
   screenshot(screen: number): Promise<Screenshot> {
-    const turn = this.screenTurn.then(() => this.takeScreenshot(screen));
-    this.screenTurn = turn.catch(() => undefined); // Its caller hears of the failure.
-    return turn;
+    return this.camera.take({
+      qmp: () => this.qmp(),
+      definition: () => this.live,
+      directory: this.record.directory,
+      screen,
+    });
   }
 
   async kill(options: { readonly force: boolean; readonly graceMs: number }): Promise<GuestExit> {
@@ -318,7 +283,7 @@ export class QemuGuest implements LiveGuest {
   detach(): void {
     this.isDetached = true;
     this.letGo();
-    this.listeners.clear();
+    this.listeners.close();
   }
 
   private letGo(): void {
@@ -352,27 +317,8 @@ export class QemuGuest implements LiveGuest {
     });
   }
 
-  private async takeScreenshot(screen: number): Promise<Screenshot> {
-    const head = videoHead(this.definition, screen);
-    const path = join(this.record.directory, screenFile);
-    const target = { filename: screenFile, ...head };
-    // `format` came with QEMU 7.1, and PNG is a build option; a QEMU without says so and writes a pixmap when asked again.
-    const mime = await this.qmp()
-      .execute('screendump', { ...target, format: 'png' })
-      .then(
-        () => 'image/png' as const,
-        async (error: unknown) => {
-          if (!isVirtError(error, 'qmp.failed') || !/format|png/i.test(error.reason))
-            throw noScreen(error, screen);
-          await this.qmp().execute('screendump', target);
-          return 'image/x-portable-pixmap' as const;
-        },
-      );
-    return { mime, bytes: await readScreen(path) };
-  }
-
   private take(event: MonitorEvent): void {
-    const outcome = applyEvent(event, this.memory, this.agentAlias);
+    const outcome = applyEvent(event, this.memory, this.channel.alias);
     this.memory = outcome.memory;
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
@@ -383,7 +329,7 @@ export class QemuGuest implements LiveGuest {
     if (event.kind === 'device-deleted') void this.tellRemoved(event);
     else {
       if (event.kind === 'device-kept') this.unplugs.settle(event.alias, 'refused');
-      this.emit(this.completed(event));
+      this.listeners.emit(this.completed(event));
     }
   }
 
@@ -394,7 +340,7 @@ export class QemuGuest implements LiveGuest {
     } catch (error) {
       this.log.error({ err: error, alias: event.alias }, 'a removed device was not cleared away');
     }
-    this.emit(event);
+    this.listeners.emit(event);
     this.unplugs.settle(event.alias, 'removed');
   }
 
@@ -419,22 +365,7 @@ export class QemuGuest implements LiveGuest {
   /** Notes that the guest's clock is so far ahead, and says so. */
   setClock(offsetSeconds: number, seconds: number): void {
     this.live = withRtcAdjustment(this.live, offsetSeconds);
-    this.emit({ kind: 'rtc-change', seconds, offsetSeconds });
-  }
-
-  private emit(event: GuestEvent): void {
-    if (this.listeners.size > 0) this.deliver(event);
-    else if (!this.isDetached && this.early.length < MAX_EARLY_EVENTS) this.early.push(event);
-  }
-
-  private deliver(event: GuestEvent): void {
-    for (const listener of this.listeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        this.log.error({ err: error, event: event.kind }, 'a listener of guest events failed');
-      }
-    }
+    this.listeners.emit({ kind: 'rtc-change', seconds, offsetSeconds });
   }
 
   private async onEnd(status: WaitStatus): Promise<GuestExit> {
@@ -449,29 +380,5 @@ export class QemuGuest implements LiveGuest {
       ...(status.signal !== undefined && { signal: signalName(status.signal) }),
       stderrTail: sinceStart(tail),
     };
-  }
-}
-
-function noScreen(error: unknown, screen: number): unknown {
-  if (!isVirtError(error, 'qmp.failed') || !/no console|not found|head/i.test(error.reason)) return error;
-  return new VirtError('domain.no-device', {
-    wanted: `take a picture of screen ${screen}`,
-    reason: error.reason,
-    cause: error,
-  });
-}
-
-/** The file is the guest's own, in a directory that is ours: its name cannot have become a link. */
-async function readScreen(path: string): Promise<Buffer> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((error: unknown) => {
-    throw fileError(error, 'read a screenshot', path);
-  });
-  try {
-    const { size } = await handle.stat();
-    if (size === 0 || size > MAX_SCREEN_BYTES)
-      throw new VirtError('file.failed', { wanted: 'read a screenshot', reason: `QEMU wrote ${size} bytes` });
-    return await handle.readFile();
-  } finally {
-    await handle.close();
   }
 }

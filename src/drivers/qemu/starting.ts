@@ -20,10 +20,10 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import type { ActualInterface, GraphicsPorts } from '../driver.ts';
 import { ownDirectory } from './argv/types.ts';
 import type { PortPool } from './graphics-ports.ts';
-import { screenFile } from './guest.ts';
 import { isRangeMapped, kvmGroups, type UidPool } from './identity.ts';
 import { openLog } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
+import { screenFile } from './screenshot.ts';
 
 /** What starts share: options, and what is given to one guest at a time. */
 export interface StartDeps {
