@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { domainRef } from './domain-objects.ts';
 import { diskSpec, networkSpec } from './domain-spec.ts';
 import { method } from './method.ts';
+import { poolRef, volumeRef } from './pool-objects.ts';
 
 const since = '0.1.0';
 
@@ -46,6 +47,16 @@ const changeErrors = [
   'qmp.closed',
 ] as const;
 
+/** Of disks and media that are volumes. */
+const volumeErrors = [
+  'pool.not-found',
+  'pool.inactive',
+  'volume.not-found',
+  'volume.busy',
+  'secret.not-found',
+  'secret.no-value',
+] as const;
+
 export const domainDeviceMethods = [
   method({
     name: 'domain.attach-device',
@@ -63,6 +74,7 @@ export const domainDeviceMethods = [
     }),
     result: z.object({ alias: z.string().nullable().describe('Its name in the running guest.') }),
     errors: [
+      ...volumeErrors,
       ...changeErrors,
       'link.failed',
       'network.inactive',
@@ -102,7 +114,7 @@ export const domainDeviceMethods = [
       ...targets,
     }),
     result: z.object({}),
-    errors: [...changeErrors, 'link.failed', 'network.inactive', 'network.not-found'],
+    errors: [...changeErrors, ...volumeErrors, 'link.failed', 'network.inactive', 'network.not-found'],
   }),
   method({
     name: 'domain.change-media',
@@ -112,12 +124,19 @@ export const domainDeviceMethods = [
     params: z.strictObject({
       domain: domainRef,
       device: deviceName,
-      path: path.nullable().describe('Image or block device; null takes the medium out.'),
-      format: z.enum(['raw', 'qcow2']).default('raw'),
+      path: path.nullable().optional().describe('Image or block device; null takes the medium out.'),
+      volume: z
+        .strictObject({ pool: poolRef, name: volumeRef })
+        .optional()
+        .describe('A volume, in place of a path. It is found anew at each start.'),
+      format: z
+        .enum(['raw', 'qcow2'])
+        .optional()
+        .describe('Of a path raw unless it is said; the pool knows that of a volume.'),
       force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
       ...targets,
     }),
     result: z.object({}),
-    errors: changeErrors,
+    errors: [...changeErrors, ...volumeErrors],
   }),
 ] as const;

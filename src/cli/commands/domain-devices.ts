@@ -9,6 +9,7 @@ import { withDomain } from '../domains.ts';
 import { parseDisk } from '../options/disk.ts';
 import { badOption } from '../options/fields.ts';
 import { parseNetwork } from '../options/network.ts';
+import { VOLUME_HELP, volumeNamed } from '../volumes.ts';
 import type { AddCommand } from './command.ts';
 
 interface TargetOptions {
@@ -127,6 +128,7 @@ export const addUpdate: AddCommand = (parent, cli) => {
 
 interface MediaOptions extends TargetOptions {
   readonly eject?: boolean;
+  readonly volume?: string;
   readonly force?: boolean;
   readonly format?: string;
 }
@@ -139,6 +141,7 @@ export const addMedia: AddCommand = (parent, cli) => {
     .argument('<domain>', 'Name, uuid or id.')
     .argument('<drive>', 'Target (sda) or alias of the drive.')
     .argument('[image]', 'Image file or block device.')
+    .option('--volume <volume>', VOLUME_HELP)
     .option('--eject', 'Take the medium out.')
     .option('--format <format>', 'raw or qcow2.')
     .option('--force', paramHelp('domain.change-media', 'force'))
@@ -152,18 +155,28 @@ export const addMedia: AddCommand = (parent, cli) => {
 async function changeMedia(
   cli: Cli,
   wish: { readonly name: string; readonly device: string; readonly image: string | undefined },
-  { eject = false, format, ...options }: MediaOptions,
+  { eject = false, format, volume, ...options }: MediaOptions,
 ): Promise<void> {
   const { name, device, image } = wish;
-  if (eject === (image !== undefined))
-    throw badOption('media', image ?? '', 'give an image, or --eject, and not both');
+  if ([image, volume, eject ? '' : undefined].filter((one) => one !== undefined).length !== 1)
+    throw badOption(
+      'media',
+      image ?? volume ?? '',
+      'give an image, --volume or --eject, and one of them only',
+    );
   if (format !== undefined && format !== 'raw' && format !== 'qcow2')
     throw badOption('--format', format, 'it is raw or qcow2');
   const path = image === undefined ? null : resolve(cli.world.cwd, image);
-  await withDomain(cli, name, (client, domain) =>
-    client.call('domain.change-media', { domain, device, path, ...(format && { format }), ...options }),
-  );
-  cli.out.result({ domain: name, device, path }, () =>
-    path === null ? `The drive ${device} is empty.\n` : `${path} is in ${device}.\n`,
+  await withDomain(cli, name, async (client, domain) => {
+    const named = volume === undefined ? undefined : await volumeNamed(client, volume);
+    const medium = named === undefined ? { path } : { volume: { pool: named.pool, name: named.volume } };
+    await client.call('domain.change-media', {
+      ...{ domain, device, ...medium },
+      ...(format && { format }),
+      ...options,
+    });
+  });
+  cli.out.result({ domain: name, device, path, volume: volume ?? null }, () =>
+    eject ? `The drive ${device} is empty.\n` : `${volume ?? path} is in ${device}.\n`,
   );
 }

@@ -211,11 +211,18 @@ export class DomainDevices {
     const device: Disk = {
       ...rest,
       source: wish.source ?? { type: 'file', slices: [], seclabels: [] },
-      driver: { ...disk.driver, name: 'qemu', type: wish.format ?? 'raw' },
+      driver: driverOf(disk, wish),
       target: { ...disk.target, tray: undefined },
     };
     await this.update(domain, { device: { ...drive, device } }, { ...targets, force: wish.force });
   }
+}
+
+/** A pool knows the format of its volumes; any other medium that says none is raw. */
+function driverOf({ driver }: Disk, { source, format }: MediumWish): NonNullable<Disk['driver']> {
+  const { type: _type, ...rest } = { ...driver, name: 'qemu' };
+  const type = format ?? (source?.type === 'volume' ? undefined : 'raw');
+  return { ...rest, ...(type !== undefined && { type }) };
 }
 
 function find(definition: DomainDef, name: DeviceName): OneDevice {

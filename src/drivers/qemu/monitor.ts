@@ -1,5 +1,5 @@
 /** From the spawn to a monitor that answers: the greeting, or why it never came; and what is asked and set first. */
-import { isVirtError, oneLine, VirtError } from '../../base/errors.ts';
+import { type ErrorCode, isVirtError, oneLine, VirtError } from '../../base/errors.ts';
 import type { DetachedProcess } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { QemuCommand } from './argv/types.ts';
@@ -7,6 +7,7 @@ import { isPtyPath } from './console.ts';
 import { imagePaths } from './image-paths.ts';
 import type { Launched } from './launch.ts';
 import { readTail, sinceStart } from './log-file.ts';
+import type { QemuDriverOptions } from './options.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
 import type { Starting } from './starting.ts';
 
@@ -66,11 +67,18 @@ export async function startFailed(
   hasEnded: boolean,
 ): Promise<VirtError> {
   const said = sinceStart(await readTail(starting.logPath, 8192));
-  const held = isLockFailure(said) ? await heldBy(starting, definition) : undefined;
+  const wanted = `start '${definition.name}'`;
+  const held = isLockFailure(said)
+    ? await heldBy(starting.deps.options, definition, {
+        wanted,
+        code: 'domain.start-failed',
+        exceptUuid: definition.uuid,
+      })
+    : undefined;
   if (held !== undefined) return held;
   const how = hasEnded ? 'QEMU ended before it was ready' : cause.reason;
   return new VirtError('domain.start-failed', {
-    wanted: `start '${definition.name}'`,
+    wanted,
     reason: said === '' ? how : `${how}: ${oneLine(withoutStamps(said), 1000)}`,
     hint: hintFor(said) ?? `see ${starting.logPath}`,
     details: { stderr: said, log: starting.logPath },
@@ -80,18 +88,32 @@ export async function startFailed(
 
 const isLockFailure = (said: string): boolean => /Failed to get .*lock/.test(said);
 
-/** Which guest has the image; undefined when none of ours has. */
-async function heldBy(starting: Starting, definition: DomainDef): Promise<VirtError | undefined> {
-  const { volumes } = starting.deps.options;
-  const holders = (await volumes?.holders(imagePaths(definition), definition.uuid)) ?? [];
+/** Which guest has the image, as an error; undefined when none of ours has. */
+async function heldBy(
+  { volumes }: QemuDriverOptions,
+  definition: DomainDef,
+  how: { readonly wanted: string; readonly code: ErrorCode; readonly exceptUuid?: string | undefined },
+): Promise<VirtError | undefined> {
+  const { wanted, code, exceptUuid } = how;
+  const holders = (await volumes?.holders(imagePaths(definition), exceptUuid)) ?? [];
   const [first] = holders;
   if (first === undefined) return undefined;
-  return new VirtError('domain.start-failed', {
-    wanted: `start '${definition.name}'`,
+  return new VirtError(code, {
+    wanted,
     reason: `domain '${first.domain}' runs and uses ${first.path}`,
     hint: 'shut it down, or mark the disk <shareable/> (or <readonly/>) in both',
     details: { holders },
   });
+}
+
+/** A failure to plug a disk in; when a guest (this one, too) has the image locked, it is named. `definition` has its paths. */
+export async function diskHeld(
+  options: QemuDriverOptions,
+  error: unknown,
+  { wanted, definition }: { readonly wanted: string; readonly definition: DomainDef },
+): Promise<unknown> {
+  if (!isVirtError(error, 'qmp.failed') || !isLockFailure(error.reason)) return error;
+  return (await heldBy(options, definition, { wanted, code: 'domain.state' })) ?? error;
 }
 
 /** QEMU's time stamps and its own name at each line help nobody in an error that comes at once. */

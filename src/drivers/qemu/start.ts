@@ -44,7 +44,10 @@ export async function startGuest(
       { domain: definition.name, path },
       'an optional image is missing; starting without it',
     );
-  const placed = await withVolumePaths(definition, options.volumes, onDrop);
+  const placed = await withVolumePaths(definition, options.volumes, {
+    wanted: `start '${definition.name}'`,
+    onDrop,
+  });
   const present = await dropMissingMedia(placed, onDrop);
   const chained = numberImages(await followChains(present, options.images));
   options.volumes?.refuseBusy(imagePaths(chained));

@@ -12,21 +12,20 @@ interface Way {
   readonly domain: string;
   /** @throws VirtError with what is wrong with the volume */
   readonly find: (source: VolumeSource, purpose: string) => Promise<VolumePlace>;
-  readonly onDrop: (volume: string) => void;
+  readonly onDrop?: (volume: string) => void;
 }
 
 /**
  * The definition with paths in place of volumes. `onDrop` is told of each optional one (startupPolicy) that is not there:
- * its drive stays empty, a hard disk is left out.
+ * its drive stays empty, a hard disk is left out. Without it (a disk for a guest that runs) all have to be there.
  * @throws VirtError pool.not-found, pool.inactive, volume.not-found, volume.busy, definition.unsupported
  */
 export function withVolumePaths(
   definition: DomainDef,
   finder: VolumeFinder | undefined,
-  onDrop: (volume: string) => void,
+  { wanted, onDrop }: { readonly wanted: string; readonly onDrop?: (volume: string) => void },
 ): Promise<DomainDef> {
   const find = async (source: VolumeSource, purpose: string): Promise<VolumePlace> => {
-    const wanted = `start '${definition.name}'`;
     const { pool = '', volume = '' } = source;
     try {
       if (finder === undefined) throw new VirtError('pool.not-found', { reason: 'there are no pools here' });
@@ -42,7 +41,7 @@ export function withVolumePaths(
       });
     }
   };
-  return replaced(definition, { domain: definition.name, find, onDrop });
+  return replaced(definition, { domain: definition.name, find, ...(onDrop && { onDrop }) });
 }
 
 /** The same for display, and for the check of a definition: a volume that is not there now has a path that says so. */
@@ -58,7 +57,7 @@ export function withVolumePathsForDisplay(
     }
     return { path: `/volume/${pool}/${volume}`, type: 'file', format: undefined };
   };
-  return replaced(definition, { domain: definition.name, find, onDrop: () => undefined });
+  return replaced(definition, { domain: definition.name, find });
 }
 
 async function replaced(definition: DomainDef, way: Way): Promise<DomainDef> {
@@ -93,7 +92,7 @@ async function replacedDisk(disk: Disk, path: string, way: Way): Promise<Disk | 
       ...(type !== undefined && { driver: { ...disk.driver, type } }),
     };
   } catch (error) {
-    if (source.startupPolicy !== 'optional' || !isMissing(error)) throw error;
+    if (source.startupPolicy !== 'optional' || way.onDrop === undefined || !isMissing(error)) throw error;
     way.onDrop(`${source.pool}/${source.volume ?? ''}`);
     const isDrive = disk.device === 'cdrom' || disk.device === 'floppy';
     return isDrive ? { ...disk, source: { type: 'file', slices: [], seclabels: [] } } : undefined;
@@ -148,9 +147,14 @@ export function withVolumeNames(live: DomainDef, given: DomainDef): DomainDef {
   const { devices } = live;
   const disks = devices.disks.map((disk): Disk => {
     const before = given.devices.disks.find(({ target }) => target.dev === disk.target.dev);
-    return before !== undefined && namesVolume(before) ? named(disk, before) : disk;
+    return before === undefined ? disk : withVolumeName(disk, before);
   });
   return { ...live, devices: { ...devices, disks } };
+}
+
+/** One disk with its volumes by name again; `before` is the one that was given. */
+export function withVolumeName(disk: Disk, before: Disk): Disk {
+  return namesVolume(before) ? named(disk, before) : disk;
 }
 
 function named(disk: Disk, before: Disk): Disk {

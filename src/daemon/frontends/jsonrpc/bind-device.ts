@@ -27,8 +27,8 @@ export function bindDevices(domains: DomainService): DeviceHandlers {
       await domains.devices.update(find(domain), { xml, mode: 'strict' }, options);
       return {};
     },
-    'domain.change-media': async ({ domain, device, path, format, force, ...targets }) => {
-      const source = path === null ? null : sourceOf(path);
+    'domain.change-media': async ({ domain, device, path, volume, format, force, ...targets }) => {
+      const source = mediumOf(path, volume);
       await domains.devices.changeMedia(find(domain), device, { source, format, force }, targets);
       return {};
     },
@@ -71,6 +71,17 @@ function wrongCount(verb: string, names: string): VirtError {
     wanted: `${verb} a device`,
     reason: `of ${names} exactly one has to be given`,
   });
+}
+
+function mediumOf(
+  path: string | null | undefined,
+  volume: Params<'domain.change-media'>['volume'],
+): Disk['source'] | null {
+  if ((path === undefined) === (volume === undefined))
+    throw wrongCount('change the medium of', 'path and volume');
+  if (volume !== undefined)
+    return { type: 'volume', pool: volume.pool, volume: volume.name, slices: [], seclabels: [] };
+  return path === undefined || path === null ? null : sourceOf(path);
 }
 
 function sourceOf(path: string): Disk['source'] {

@@ -14,10 +14,10 @@ import {
   withDevice,
   withDevices,
 } from '../../../model/domain/device-list.ts';
+import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { GuestRecord, HelperRecord } from '../../driver.ts';
 import type { HelperNeed } from '../argv/types.ts';
-import { followChains, highestImage, numberImages } from '../backing-chain.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
@@ -26,10 +26,13 @@ import { kvmGroups } from '../identity.ts';
 import { guestVariable } from '../launch.ts';
 import { liveDefinition } from '../live-definition.ts';
 import { openLog } from '../log-file.ts';
+import { diskHeld } from '../monitor.ts';
 import { openNeeds } from '../needs.ts';
 import { factsOf } from '../prepare.ts';
 import { withMtus, withVsockCid } from '../start.ts';
 import { noteSocket, type StartDeps, type Starting } from '../starting.ts';
+import { withVolumeName } from '../volume-sources.ts';
+import { pluggableDisk } from './image.ts';
 import { firstFreeSet, performPlan } from './perform.ts';
 import { placeDevice } from './place.ts';
 import { requirePluggable } from './refused.ts';
@@ -99,11 +102,13 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
   try {
     const helpers = await startHelpers(starting, plan, table);
     await openNeeds(starting, plan.alone, plan.command.fds, table);
-    const actual = actualDevice(starting, part, plan);
+    const actual = actualDevice(starting, work.part, part, plan);
     guest.setRecord({ ...guest.record, plugging: formatDevices([{ ...part, device: actual }]) });
     undo.add('forget the intent', () => guest.setRecord(withoutIntent(guest.record)));
     await work.save();
-    const { ptys } = await performPlan(qmp, plan, table, { alias, undo });
+    const { ptys } = await performPlan(qmp, plan, table, { alias, undo }).catch(async (error: unknown) => {
+      throw await diskHeld(options, error, { wanted, definition: plan.alone });
+    });
     const record = recordAfter(guest.record, { starting, plan, alias, ptys, helpers });
     const own = withPtys({ ...part, device: actual }, record);
     // One that was added before is in the guest already, whatever becomes of the device behind it.
@@ -138,14 +143,16 @@ export function runningStart(deps: StartDeps, guest: QemuGuest, undo: Undo): Sta
 }
 
 /** What a start does to definitions before options are made of them, for one device. */
-async function prepared(starting: Starting, guest: QemuGuest, { part, after }: Part): Promise<Device> {
+async function prepared(
+  starting: Starting,
+  guest: QemuGuest,
+  { part, after, wanted }: Part,
+): Promise<Device> {
   const { options } = starting.deps;
   const alone = withDevices(after, withDevice(noDevices(), part));
   switch (part.family) {
-    case 'disks': {
-      const chained = await followChains(alone, options.images);
-      return first(numberImages(chained, highestImage(guest.definition) + 1).devices.disks);
-    }
+    case 'disks':
+      return pluggableDisk(options, guest, alone, wanted);
     case 'interfaces':
       return first((await withMtus(alone, options.links)).devices.interfaces);
     case 'vsock':
@@ -231,8 +238,9 @@ async function identityOf({ deps, directory }: Starting): Promise<ProcessIdentit
   return { uid, gid, groups: deps.options.mode === 'system' ? await kvmGroups().catch(() => []) : [] };
 }
 
-/** The device as it is connected: its link, and what its network decided. */
-function actualDevice(starting: Starting, part: OneDevice, plan: LivePlan): Device {
+/** The device as it is connected: its link, and what its network decided; of a disk, the volume that it was given as. */
+function actualDevice(starting: Starting, given: OneDevice, part: OneDevice, plan: LivePlan): Device {
+  if (part.family === 'disks') return withVolumeName(part.device as Disk, given.device as Disk);
   if (part.family !== 'interfaces') return part.device;
   const [nic] = liveDefinition(plan.alone, {
     ptys: {},

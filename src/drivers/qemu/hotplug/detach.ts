@@ -4,15 +4,20 @@ import {
   addressOf,
   aliasOfDevice,
   allDevices,
+  noDevices,
   type OneDevice,
   removeDevice,
+  withDevice,
+  withDevices,
 } from '../../../model/domain/device-list.ts';
 import type { Devices } from '../../../model/domain/devices/devices.ts';
+import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { GuestRecord } from '../../driver.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import type { QemuGuest } from '../guest.ts';
 import { endHelper } from '../helpers.ts';
 import { removeSocket, type StartDeps } from '../starting.ts';
+import { withVolumePathsForDisplay } from '../volume-sources.ts';
 import { removeBackends } from './perform.ts';
 import { requirePluggable } from './refused.ts';
 import { FIRST_STAND_IN, type LivePlan, planDevice } from './steps.ts';
@@ -153,12 +158,20 @@ function linkOf({ family, device }: OneDevice): string | undefined {
 /** How the device is plugged in, which says what is behind it. Nothing is opened. */
 export async function planOf(deps: StartDeps, guest: QemuGuest, one: OneDevice): Promise<LivePlan> {
   const { options } = deps;
-  return planDevice(guest.definition, one, {
+  // Of a volume only the names of its nodes matter here: where it is now, or whether, does not.
+  const [disk] =
+    one.family === 'disks'
+      ? (await withVolumePathsForDisplay(aloneWith(guest, one), undefined)).devices.disks
+      : [];
+  return planDevice(guest.definition, disk === undefined ? one : { ...one, device: disk }, {
     capabilities: await capabilitiesOf(options, guest.definition),
     context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
     firstSet: FIRST_STAND_IN,
   });
 }
+
+const aloneWith = ({ definition }: QemuGuest, one: OneDevice): DomainDef =>
+  withDevices(definition, withDevice(noDevices(), one));
 
 function recordWithout(record: GuestRecord, alias: string, link: string | undefined): GuestRecord {
   const without = <T>(map: Readonly<Record<string, T>>) =>

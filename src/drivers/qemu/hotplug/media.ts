@@ -10,16 +10,17 @@ import {
   withDevices,
 } from '../../../model/domain/device-list.ts';
 import { type Disk, isEmptySource } from '../../../model/domain/devices/disk.ts';
-import type { DomainDef } from '../../../model/domain/domain.ts';
-import { followChains, highestImage, numberImages } from '../backing-chain.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
+import { diskHeld } from '../monitor.ts';
 import { openNeeds } from '../needs.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { StartDeps } from '../starting.ts';
+import { withVolumeName } from '../volume-sources.ts';
 import { runningStart } from './attach.ts';
 import { planOf } from './detach.ts';
+import { pluggableDisk } from './image.ts';
 import { firstFreeSet, performPlan, removeBackends } from './perform.ts';
 import { type LivePlan, planDevice } from './steps.ts';
 
@@ -41,7 +42,7 @@ export async function changeMedia(
   await using undo = new Undo(deps.options.logger);
   // A name of its own for each medium: descriptors of the old one go when the new one is in.
   const owner = plan === undefined ? alias : `${alias} ${plan.node}`;
-  if (plan !== undefined) await addNodes(deps, guest, plan, { owner, undo });
+  if (plan !== undefined) await addNodes(deps, guest, plan, { owner, undo, wanted: wantedOf(guest, old) });
   await openTray(qmp, alias, force, guest.definition.name);
   await qmp.executeRaw('blockdev-remove-medium', { id: alias });
   if (plan !== undefined)
@@ -51,6 +52,9 @@ export async function changeMedia(
   await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
   return plan?.disk ?? { ...disk, target: { ...disk.target, tray: undefined } };
 }
+
+const wantedOf = (guest: QemuGuest, old: OneDevice): string =>
+  `change the medium in ${aliasOfDevice(old) ?? ''} of domain '${guest.definition.name}'`;
 
 /** Whose descriptors those of the medium in a drive are. */
 function ownerOf(old: OneDevice): string {
@@ -76,11 +80,12 @@ async function insertable(
   if (isEmptySource(given.source)) return undefined;
   const { options } = deps;
   const closed: Disk = { ...given, target: { ...given.target, tray: undefined } };
-  const alone = (disk: Disk): DomainDef =>
-    withDevices(guest.definition, withDevice(noDevices(), { ...old, device: disk }));
-  const chained = await followChains(alone(closed), options.images);
-  const numbered = numberImages(chained, highestImage(guest.definition) + 1).devices.disks[0];
-  if (numbered === undefined) throw new Error('the medium that was prepared is gone');
+  const numbered = await pluggableDisk(
+    options,
+    guest,
+    withDevices(guest.definition, withDevice(noDevices(), { ...old, device: closed })),
+    wantedOf(guest, old),
+  );
   const after = withDevices(guest.definition, replaceDevice(guest.definition.devices, old, numbered));
   const plan = planDevice(
     after,
@@ -92,22 +97,24 @@ async function insertable(
     },
   );
   const front = plan.steps.find(({ execute }) => execute === 'device_add');
-  const steps = plan.steps.filter(({ execute }) => execute === 'blockdev-add');
+  const steps = plan.steps.filter(({ execute }) => execute === 'blockdev-add' || execute === 'object-add');
   const node = front?.arguments['drive'];
   if (typeof node !== 'string') throw new Error('a medium has no node');
-  return { ...plan, steps, disk: numbered, node };
+  return { ...plan, steps, disk: withVolumeName(numbered, closed), node };
 }
 
 async function addNodes(
   deps: StartDeps,
   guest: QemuGuest,
   plan: Insertable,
-  { owner, undo }: { readonly owner: string; readonly undo: Undo },
+  { owner, undo, wanted }: { readonly owner: string; readonly undo: Undo; readonly wanted: string },
 ): Promise<void> {
   const table = new DescriptorTable();
   try {
     await openNeeds(runningStart(deps, guest, undo), plan.alone, plan.command.fds, table);
     await performPlan(guest.monitorClient(), plan, table, { alias: owner, undo });
+  } catch (error) {
+    throw await diskHeld(deps.options, error, { wanted, definition: plan.alone });
   } finally {
     await table.close();
   }

@@ -64,7 +64,7 @@ async function passDescriptors(
 
 /** Files that QEMU opens again through /proc. */
 function isReadByNumber({ kind }: FdNeed): boolean {
-  return kind === 'copy' || kind === 'memory-file';
+  return kind === 'copy' || kind === 'memory-file' || kind === 'secret';
 }
 
 const nameOf = (fd: number): string => `vireo-${fd}`;

@@ -137,7 +137,7 @@ function words(json: JsonObject): JsonObject {
 
 /** Members that hold descriptors: nothing else is looked into, since it may be anybody's text. */
 const descriptorKeys: ReadonlySet<string> = new Set(['fd', 'fds', 'vhostfd', 'vhostfds', 'str']);
-const fileKeys: ReadonlySet<string> = new Set(['mem-path', 'romfile']);
+const fileKeys: ReadonlySet<string> = new Set(['mem-path', 'romfile', 'file']);
 
 /** What stands behind a stand-in: a descriptor's name on the monitor, or its number in QEMU. */
 export interface RealDescriptors {

@@ -78,9 +78,16 @@ async function changeDisk(deps: StartDeps, guest: QemuGuest, change: DeviceChang
     ...before,
     source: disk.source,
     backingStore: disk.backingStore,
-    driver: { ...before.driver, ...disk.driver, type: disk.driver?.type ?? 'raw' },
+    driver: driverOf(before, disk),
   };
   return changeMedia(deps, guest, change.old, { disk: after, force: change.force });
+}
+
+/** A pool knows the format of its volumes; anything else that says none is raw. */
+function driverOf({ driver }: Disk, wish: Disk): NonNullable<Disk['driver']> {
+  const { type: _type, ...rest } = { ...driver, ...wish.driver };
+  const type = wish.driver?.type ?? (wish.source.type === 'volume' ? undefined : 'raw');
+  return { ...rest, ...(type !== undefined && { type }) };
 }
 
 /** What tells one medium from another; none says nothing, which would fit any. */
