@@ -8,6 +8,7 @@ import { dnsmasqFiles } from '../net/dnsmasq/files.ts';
 import { TapFilters } from '../net/filter/tap-filters.ts';
 import { createNetworkHost, networkRuntime } from '../net/host.ts';
 import { linkByName, listLinks } from '../net/links/rtnetlink.ts';
+import type { NetworkHost } from '../net/plan.ts';
 import { planOf } from '../net/plan-from-definition.ts';
 import { resolverCommands } from '../net/resolved.ts';
 import type { DaemonConfig } from './config.ts';
@@ -43,8 +44,7 @@ export interface Networking {
   detach(): void;
 }
 
-/** Undefined in a session, where networks need rights that nobody has. */
-export function buildNetworking(parts: {
+interface NetworkingParts {
   readonly paths: DaemonPaths;
   readonly config: DaemonConfig;
   readonly log: Logger;
@@ -52,8 +52,11 @@ export function buildNetworking(parts: {
   readonly jobs: Jobs;
   readonly hooks: Hooks;
   readonly domains: () => DomainService;
-}): Networking | undefined {
-  const { paths, config, log, events, jobs, hooks, domains } = parts;
+}
+
+/** Undefined in a session, where networks need rights that nobody has. */
+export function buildNetworking(parts: NetworkingParts): Networking | undefined {
+  const { paths, config, log } = parts;
   if (paths.mode === 'session') return undefined;
   const host = createNetworkHost({
     dnsmasqDirectory: paths.dnsmasq,
@@ -62,7 +65,39 @@ export function buildNetworking(parts: {
     ...(config.network.dnsmasq_user !== undefined && { dnsmasqUser: config.network.dnsmasq_user }),
     log,
   });
-  const service = new NetworkService({
+  const service = buildService(parts, host);
+  const guestLinks = new GuestLinks(service, host, paths.runtime);
+  const filters = new TapFilters({ log });
+  const { links, nwfilters } = buildFilters(parts, { service, guestLinks, filters });
+  host.subscribe((event) => {
+    if (event.kind === 'leases') void links.follow(event.network); // It tells its failures itself.
+  });
+  return {
+    service,
+    links,
+    nwfilters,
+    async open() {
+      nwfilters.open();
+      service.open();
+      if (config.network.define_default && process.getuid?.() === 0) await defineDefault(service, paths, log);
+    },
+    async bringUp() {
+      await Promise.all([service.bringUp(join(paths.runtime, 'networks-autostarted')), links.recover()]);
+    },
+    sweepLinks: (running) => sweepLinks(guestLinks, running, log),
+    checked: () => service.list({ active: true }).flatMap((network) => checkedNetwork(network, paths)),
+    detach() {
+      filters.detach();
+      service.detach();
+    },
+  };
+}
+
+function buildService(
+  { paths, config, log, events, jobs, hooks, domains }: NetworkingParts,
+  host: NetworkHost,
+): NetworkService {
+  return new NetworkService({
     definitions: new DefinitionStore({
       directory: paths.networks,
       quarantine: paths.networkQuarantine,
@@ -79,12 +114,21 @@ export function buildNetworking(parts: {
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
     allowDnsmasqOptions: config.network.allow_dnsmasq_options,
   });
-  const filters = new TapFilters({ log });
-  const guestLinks = new GuestLinks(service, host, paths.runtime);
+}
+
+/** Filters around the links of guests, and the service that stores them: each asks the other. */
+function buildFilters(
+  { paths, config, log, events, domains }: NetworkingParts,
+  parts: {
+    readonly service: NetworkService;
+    readonly guestLinks: GuestLinks;
+    readonly filters: TapFilters;
+  },
+): { readonly links: GuestFilters; readonly nwfilters: NwFilterService } {
   const links: GuestFilters = new GuestFilters({
-    links: guestLinks,
-    filters,
-    networks: service,
+    links: parts.guestLinks,
+    filters: parts.filters,
+    networks: parts.service,
     cards: () => filteredCards(domains()),
     linkByName,
     linkByIndex: (index) => listLinks().find((link) => link.index === index),
@@ -103,40 +147,24 @@ export function buildNetworking(parts: {
     log,
     jobWaitMs: config.daemon.job_wait_seconds * 1000,
   });
-  host.subscribe((event) => {
-    if (event.kind === 'leases') void links.follow(event.network); // It tells its failures itself.
-  });
-  return {
-    service,
-    links,
-    nwfilters,
-    async open() {
-      nwfilters.open();
-      service.open();
-      if (!config.network.define_default || process.getuid?.() !== 0) return;
-      try {
-        await service.creation.defineDefault(paths.defaultNetworkMarker);
-      } catch (error) {
-        log.error({ err: error }, "the network 'default' could not be defined");
-      }
-    },
-    async bringUp() {
-      await Promise.all([service.bringUp(join(paths.runtime, 'networks-autostarted')), links.recover()]);
-    },
-    async sweepLinks(running) {
-      try {
-        const deleted = await guestLinks.sweep(running);
-        if (deleted.length > 0) log.warn({ devices: deleted }, 'links that guests left behind were deleted');
-      } catch (error) {
-        log.error({ err: error }, 'links that guests left behind could not be looked for');
-      }
-    },
-    checked: () => service.list({ active: true }).flatMap((network) => checkedNetwork(network, paths)),
-    detach() {
-      filters.detach();
-      service.detach();
-    },
-  };
+  return { links, nwfilters };
+}
+
+async function defineDefault(service: NetworkService, paths: DaemonPaths, log: Logger): Promise<void> {
+  try {
+    await service.creation.defineDefault(paths.defaultNetworkMarker);
+  } catch (error) {
+    log.error({ err: error }, "the network 'default' could not be defined");
+  }
+}
+
+async function sweepLinks(links: GuestLinks, running: ReadonlySet<string>, log: Logger): Promise<void> {
+  try {
+    const deleted = await links.sweep(running);
+    if (deleted.length > 0) log.warn({ devices: deleted }, 'links that guests left behind were deleted');
+  } catch (error) {
+    log.error({ err: error }, 'links that guests left behind could not be looked for');
+  }
 }
 
 /** None for a network on a bridge or an interface of others. */

@@ -2,7 +2,7 @@
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { SecretReference } from '../../model/secret/secret.ts';
 
-/** A network device for a guest, made by whoever owns the host's links (net/, wired in daemon/main.ts). */
+/** A network device for a guest, made by whoever owns the host's links (net/, wired in daemon/engine.ts). */
 export interface GuestLink {
   /** Descriptors of the tap queues, in order; the driver closes them after the spawn. */
   readonly tapFds: readonly number[];

@@ -9,7 +9,7 @@ import type { Handlers } from './handlers.ts';
 type DaemonInfo = Result<'daemon.info'>;
 type LogLevelName = DaemonInfo['logLevel'];
 
-/** What the daemon tells of itself; `daemon/main.ts` wires it. */
+/** What the daemon tells of itself; `daemon/doors.ts` wires it. */
 export interface DaemonSource {
   readonly version: string;
   readonly mode: DaemonInfo['mode'];

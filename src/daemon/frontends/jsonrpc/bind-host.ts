@@ -10,7 +10,7 @@ import type { OwnedInterface } from '../../services/host-interfaces.ts';
 import type { HostService } from '../../services/host-service.ts';
 import type { Handlers } from './handlers.ts';
 
-/** What the host methods ask; `daemon/main.ts` wires it. */
+/** What the host methods ask; `daemon/jsonrpc-door.ts` wires it. */
 export interface HostSource {
   facts(): Promise<HostFacts>;
   /** Memory as it is now. */

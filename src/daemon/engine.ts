@@ -1,0 +1,188 @@
+/** The second stage of a daemon: all services and what they stand on, before anybody can reach them. */
+import { join } from 'node:path';
+import { listenForUevents } from '../base/uevents.ts';
+import { HostDevices } from '../drivers/host-devices/host-devices.ts';
+import type { QemuDriver } from '../drivers/qemu/driver.ts';
+import type { EmulatorSource } from '../drivers/qemu/options.ts';
+import type { HostFacts } from '../kvm/host-facts.ts';
+import { hostFiles } from '../kvm/host-files.ts';
+import { LinuxLinks } from '../net/links/link-host.ts';
+import { listNeighbours } from '../net/links/neighbours.ts';
+import type { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
+import { buildAdoption } from './drop-in.ts';
+import type { Ground } from './ground.ts';
+import { buildDriver, emulatorSource, guestGroups, kvmProblem } from './hypervisor.ts';
+import { buildImages } from './images.ts';
+import { buildNetworking, type Networking } from './networks.ts';
+import { diskVolumes } from './services/disk-volumes.ts';
+import { DomainService } from './services/domain-service.ts';
+import { HostService } from './services/host-service.ts';
+import { NodeDeviceService } from './services/node-device-service.ts';
+import { SecretService } from './services/secret-service.ts';
+import { SessionLinks } from './services/session-links.ts';
+import { DefinitionStore } from './state/definitions.ts';
+import { RuntimeStore } from './state/runtime.ts';
+import { SecretValues } from './state/secret-values.ts';
+import { buildStorage, type Storage } from './storage.ts';
+
+/** Everything that front doors lead to. */
+export interface DaemonEngine {
+  readonly host: HostService;
+  readonly facts: HostFacts;
+  readonly driver: QemuDriver;
+  readonly emulators: EmulatorSource;
+  readonly domains: DomainService;
+  /** Undefined in a session. */
+  readonly networking: Networking | undefined;
+  /** In a session only. */
+  readonly sessionLinks: SessionLinks | undefined;
+  readonly storage: Storage;
+  readonly images: ReturnType<typeof buildImages>;
+  readonly secrets: SecretService;
+  readonly nodeDevices: NodeDeviceService;
+  readonly hostDevices: HostDevices;
+  readonly adoption: LibvirtAdoption;
+}
+
+/** Puts the services together. Of the host only facts are read; no state is. */
+export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
+  const { paths, config, log } = ground;
+  const host = new HostService({ paths, config });
+  const facts = await host.facts();
+  const isSession = paths.mode === 'session';
+  // Networks and storage ask who uses them, and domains need both: whoever asks, asks later.
+  const networking = buildNetworking({ ...ground, domains: () => domains });
+  const sessionLinks = isSession ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
+  const secrets = buildSecrets(ground);
+  const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
+  const storage = buildStorage({ ...ground, domains: () => domains });
+  const emulators = emulatorSource(paths, config, log);
+  const driver = await buildDriver({
+    paths,
+    config,
+    log,
+    host,
+    links: networking?.links ?? sessionLinks,
+    hostDevices,
+    emulators,
+    secrets,
+    volumes: storage.volumes,
+  });
+  const parts = { host, facts, driver, emulators, networking, sessionLinks, storage, secrets, hostDevices };
+  const domains: DomainService = buildDomains(ground, parts);
+  return {
+    ...parts,
+    domains,
+    images: buildImages({ ...ground, storage: storage.service, domains, hostArch: facts.arch }),
+    nodeDevices: buildNodeDevices(ground, parts),
+    adoption: buildAdoption(paths, {
+      domains,
+      networks: networking?.service,
+      storage: storage.service,
+      secrets,
+      nwfilters: networking?.nwfilters,
+      log,
+    }),
+  };
+}
+
+function buildSecrets({ paths, events, log, jobWaitMs }: Ground): SecretService {
+  return new SecretService({
+    definitions: new DefinitionStore({
+      directory: paths.secrets,
+      quarantine: paths.secretQuarantine,
+      noun: 'secret',
+      log,
+    }),
+    values: new SecretValues({ directory: paths.secretValues }),
+    events,
+    log,
+    jobWaitMs,
+  });
+}
+
+function buildNodeDevices(
+  { paths, events, log }: Ground,
+  { facts, hostDevices }: Pick<DaemonEngine, 'facts' | 'hostDevices'>,
+): NodeDeviceService {
+  return new NodeDeviceService({
+    host: { files: hostFiles(), hostName: facts.hostname, hostUuid: facts.uuid.value },
+    devices: hostDevices,
+    mode: paths.mode,
+    events,
+    log,
+    uevents: listenForUevents,
+  });
+}
+
+function buildDomains(
+  { paths, config, events, jobs, hooks, log, jobWaitMs }: Ground,
+  parts: Pick<DaemonEngine, 'host' | 'facts' | 'driver' | 'networking' | 'storage'>,
+): DomainService {
+  const { host, facts, driver, networking, storage } = parts;
+  return new DomainService({
+    mode: paths.mode,
+    driver,
+    definitions: new DefinitionStore({ directory: paths.definitions, quarantine: paths.quarantine, log }),
+    runtime: new RuntimeStore({ directory: paths.status, log }),
+    events,
+    jobs,
+    hooks,
+    log,
+    ...(paths.mode === 'system' && { groups: guestGroups }),
+    jobWaitMs,
+    stopGraceMs: config.qemu.stop_grace_seconds * 1000,
+    links: new LinuxLinks(),
+    addresses: {
+      leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],
+      neighbours: listNeighbours,
+    },
+    host: {
+      arch: facts.arch,
+      logDirectory: paths.guestLogs,
+      volumes: diskVolumes(storage.service),
+      kvmProblem: () => kvmProblem(host),
+    },
+  });
+}
+
+/** Reads what is stored, finds running guests again, and clears away what ended ones left. Before any door opens. */
+export async function openEngine({
+  secrets,
+  networking,
+  domains,
+  hostDevices,
+  storage,
+}: DaemonEngine): Promise<void> {
+  await secrets.open();
+  await networking?.open();
+  await domains.open();
+  await hostDevices.releaseOthers(domains.runningUuids());
+  await networking?.sweepLinks(domains.runningUuids());
+  storage.service.open();
+}
+
+/** Starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
+export async function bringUp(
+  { networking, storage, domains }: DaemonEngine,
+  { paths }: Ground,
+): Promise<void> {
+  await Promise.all([networking?.bringUp(), storage.bringUp()]);
+  await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
+}
+
+/** Reads all stored definitions again. */
+export async function rescan({ domains, networking, secrets, storage }: DaemonEngine): Promise<void> {
+  await domains.files.rescan();
+  await networking?.service.rescan();
+  await networking?.nwfilters.rescan();
+  await secrets.rescan();
+  await storage.service.rescan();
+}
+
+/** Lets go of guests, networks and pools without touching them. */
+export function detach({ domains, networking, storage }: DaemonEngine): void {
+  domains.detach();
+  networking?.detach();
+  storage.service.detach();
+}

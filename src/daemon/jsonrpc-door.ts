@@ -1,0 +1,72 @@
+/** Opens the front door for our own clients: JSON-RPC over a unix socket. */
+import { listenFds } from '../base/sd-notify.ts';
+import type { DaemonEngine } from './engine.ts';
+import { buildHandlers } from './frontends/jsonrpc/bind.ts';
+import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';
+import type { HostSource } from './frontends/jsonrpc/bind-host.ts';
+import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
+import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
+import type { Ground } from './ground.ts';
+import { guestUids } from './hypervisor.ts';
+import { listHostDevices } from './services/host-device-list.ts';
+import { hostInterfaces } from './services/host-interfaces.ts';
+import { type SocketRights, socketRights } from './socket-rights.ts';
+
+/** @throws VirtError file.* when the socket cannot be had */
+export function openJsonRpcDoor(parts: {
+  readonly ground: Ground;
+  readonly engine: DaemonEngine;
+  readonly daemon: DaemonSource;
+  readonly onClientsChange: () => void;
+}): Promise<JsonRpcServer> {
+  const { ground, engine, daemon, onClientsChange } = parts;
+  const { paths, config, events, jobs, log } = ground;
+  const { networking, sessionLinks } = engine;
+  return serveJsonRpc({
+    listen: listenTarget(paths.socket, socketRights(paths, config)),
+    mode: paths.mode,
+    handlers: buildHandlers({
+      domains: engine.domains,
+      networks: networking?.service,
+      nwfilters: networking?.nwfilters,
+      secrets: engine.secrets,
+      nodeDevices: engine.nodeDevices,
+      ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
+      storage: engine.storage.service,
+      ...engine.images,
+      jobs,
+      driver: engine.driver,
+      log,
+      host: hostSource(ground, engine),
+      daemon,
+    }),
+    events: (listener) => events.subscribe(listener),
+    log,
+    onClientsChange,
+  });
+}
+
+/** A socket that systemd listens on for us, else our own. */
+function listenTarget(path: string, rights: SocketRights): ListenTarget {
+  const inherited = listenFds()[0];
+  return inherited ? { fd: inherited.fd } : { path, ...rights };
+}
+
+function hostSource({ paths, config }: Ground, engine: DaemonEngine): HostSource {
+  const { host, domains, networking, hostDevices, adoption } = engine;
+  return {
+    facts: () => host.facts(),
+    memory: () => host.memory(),
+    kvm: () => host.kvmReport(),
+    interfaces: () => hostInterfaces(domains, networking?.service),
+    devices: () => listHostDevices(hostDevices),
+    statistics: host,
+    check: async ({ signal }) =>
+      host.check({
+        guestUids: guestUids(paths, config),
+        networks: networking?.checked() ?? [],
+        adoption: await adoption.pending(),
+        signal,
+      }),
+  };
+}
