@@ -160,9 +160,43 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Sets whether a domain is started with the daemon.',
     access: 'modify',
-    params: z.strictObject({ ...target, autostart: z.boolean() }),
+    params: z.strictObject({
+      ...target,
+      autostart: z.boolean(),
+      once: z
+        .boolean()
+        .default(false)
+        .describe('Only the next time that the host starts; the lasting mark stays as it is.'),
+    }),
     result: z.object({}),
     errors: ['domain.not-found', 'domain.transient', 'domain.busy'],
+  }),
+  method({
+    name: 'domain.set-lifecycle-action',
+    since: '0.1.0',
+    summary: 'Sets what happens when the guest powers off, reboots or crashes.',
+    description:
+      'Of a running guest, of the stored definition, or of both: wherever the domain is, unless `live` or `stored` say otherwise.',
+    access: 'modify',
+    params: z.strictObject({
+      ...target,
+      event: z.enum(['poweroff', 'reboot', 'crash']),
+      action: z
+        .enum(['destroy', 'restart', 'rename-restart', 'preserve', 'coredump-destroy', 'coredump-restart'])
+        .describe("In libvirt's words; those that are not supported are refused."),
+      live: z.boolean().optional(),
+      stored: z.boolean().optional(),
+    }),
+    result: z.object({}),
+    errors: [
+      'domain.not-found',
+      'domain.inactive',
+      'domain.transient',
+      'domain.busy',
+      'definition.unsupported',
+      'request.invalid',
+      'qmp.failed',
+    ],
   }),
   method({
     name: 'domain.rename',

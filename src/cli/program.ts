@@ -43,6 +43,7 @@ import {
 import {
   addAutostart,
   addDescription,
+  addLifecycleAction,
   addMetadata,
   addRename,
   addTitle,
@@ -88,6 +89,7 @@ const shortVerbs: readonly AddCommand[] = [
   addAddresses,
   addForward,
   addAutostart,
+  addLifecycleAction,
   addRename,
   addScreenshot,
   addStats,

@@ -10,12 +10,17 @@ import {
 } from '../../src/libvirt/protocol/message.ts';
 import type { Call } from '../../src/libvirt/protocol/procedure.ts';
 import {
+  type QemuArgs,
+  type QemuCallName,
+  type QemuRet,
+  qemuProgram,
   type RemoteArgs,
   type RemoteCallName,
   type RemoteRet,
   remoteProcedures,
   remoteProgram,
 } from '../../src/libvirt/protocol/programs.ts';
+import { qemuProcedures } from '../../src/libvirt/protocol/qemu.ts';
 import { decodeAll, encodeAll, type Xdr } from '../../src/libvirt/xdr/xdr.ts';
 
 export interface Packet {
@@ -100,6 +105,19 @@ export class LibvirtClient {
   /** @throws RemoteError */
   async call<K extends RemoteCallName>(name: K, args: RemoteArgs<K>): Promise<RemoteRet<K>> {
     return this.reply(name, this.send(name, args));
+  }
+
+  /** A call of QEMU's own program. @throws RemoteError */
+  async callQemu<K extends QemuCallName>(name: K, args: QemuArgs<K>): Promise<QemuRet<K>> {
+    const procedure = qemuProcedures[name] as unknown as Call;
+    const serial = this.serial++;
+    const header = { program: qemuProgram.number, procedure: procedure.number, serial };
+    this.write(messageBytes(header, encodeAll(procedure.args, args)));
+    const reply = await this.next(
+      (packet) => packet.header.serial === serial && packet.header.type === messageType.reply,
+    );
+    if (reply.header.status === messageStatus.error) throw new RemoteError(decodeAll(errorBody, reply.body));
+    return decodeAll(procedure.ret as Xdr<QemuRet<K>>, reply.body);
   }
 
   /** Waits for the reply to a call. @throws RemoteError */

@@ -1,5 +1,6 @@
 /** `domain autostart|rename|title|description|metadata`: what is known about a domain, not what it is made of. */
-import { methodSummary } from '../api-help.ts';
+import { Argument } from 'commander';
+import { methodSummary, paramHelp } from '../api-help.ts';
 import { forEachDomain, nameOf, withDomain } from '../domains.ts';
 import type { AddCommand } from './command.ts';
 import { metadataCommand, type Settable, textCommand } from './settings.ts';
@@ -11,12 +12,48 @@ export const addAutostart: AddCommand = (parent, cli) => {
     .description(methodSummary('domain.set-autostart'))
     .argument('<domain...>', 'Names, uuids or ids.')
     .option('--off', 'Do not start it with the daemon any more.')
-    .action((names: string[], { off = false }: { readonly off?: boolean }) =>
-      forEachDomain(cli, names, async (client, domain) => {
-        await client.call('domain.set-autostart', { domain, autostart: !off });
-        const said = `Domain '${nameOf(domain)}' ${off ? 'does not start' : 'starts'} with the daemon.`;
-        return { document: { domain: nameOf(domain), autostart: !off }, said };
-      }),
+    .option('--once', paramHelp('domain.set-autostart', 'once'))
+    .action(
+      (names: string[], { off = false, once = false }: { readonly off?: boolean; readonly once?: boolean }) =>
+        forEachDomain(cli, names, async (client, domain) => {
+          await client.call('domain.set-autostart', { domain, autostart: !off, once });
+          const when = once ? 'when the host starts the next time' : 'with the daemon';
+          const said = `Domain '${nameOf(domain)}' ${off ? 'does not start' : 'starts'} ${when}.`;
+          return { document: { domain: nameOf(domain), autostart: !off, once }, said };
+        }),
+    );
+};
+
+const lifecycleEvents = ['poweroff', 'reboot', 'crash'] as const;
+const lifecycleActions = ['destroy', 'restart', 'preserve', 'coredump-destroy', 'coredump-restart'] as const;
+
+interface LifecycleOptions {
+  readonly live?: boolean;
+  readonly stored?: boolean;
+}
+
+export const addLifecycleAction: AddCommand = (parent, cli) => {
+  parent
+    .command('set-action')
+    .summary('set what happens when the guest powers off, reboots or crashes')
+    .description(methodSummary('domain.set-lifecycle-action'))
+    .argument('<domain>', 'Name, uuid or id.')
+    .addArgument(new Argument('<event>', 'What the guest does.').choices(lifecycleEvents))
+    .addArgument(new Argument('<action>', 'What comes of it.').choices(lifecycleActions))
+    .option('--live', 'Only of the running guest.')
+    .option('--stored', 'Only of the stored definition.')
+    .action(
+      async (
+        name: string,
+        event: (typeof lifecycleEvents)[number],
+        action: (typeof lifecycleActions)[number],
+        options: LifecycleOptions,
+      ) => {
+        const result = await withDomain(cli, name, (client, domain) =>
+          client.call('domain.set-lifecycle-action', { domain, event, action, ...options }),
+        );
+        cli.out.result(result, () => `Domain '${name}': on ${event}, ${action}.\n`);
+      },
     );
 };
 

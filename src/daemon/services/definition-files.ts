@@ -82,11 +82,12 @@ export class DefinitionFiles {
       problem = reasonOf(error);
     }
     this.putAside(file, problem);
-    const { uuid, name, autostart, xml = '', facts, extra } = domain;
+    const { uuid, name, autostart, autostartOnce, xml = '', facts, extra } = domain;
     await this.world.definitions.save({
       uuid,
       name,
       autostart,
+      autostartOnce,
       xml,
       ...(facts && { facts: { ...facts } }),
       ...(extra && { extra }),
@@ -113,6 +114,7 @@ export class DefinitionFiles {
   private take(domain: Domain, stored: ReadDefinition): void {
     domain.xml = stored.xml;
     domain.autostart = stored.autostart;
+    domain.autostartOnce = stored.autostartOnce ?? false;
     domain.extra = stored.extra;
     domain.facts = readFacts(stored.facts);
     domain.isEdited = stored.isEdited;

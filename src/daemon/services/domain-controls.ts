@@ -98,10 +98,11 @@ export class DomainControls {
     domain: Domain,
     command: string,
     args: Readonly<Record<string, unknown>> | undefined,
+    fd?: number,
   ): Promise<unknown> {
     const { guest } = domain.requireLive('send a monitor command to');
     this.world.log.warn({ domain: domain.name, command }, 'a client sent a raw monitor command');
-    return guest.monitorCommand(command, args);
+    return guest.monitorCommand(command, args, fd);
   }
 
   portForwards(domain: Domain): DomainPortForward[] {

@@ -142,6 +142,7 @@ export class DomainDefinitions {
       uuid: domain.uuid,
       name: domain.name,
       autostart: domain.autostart,
+      autostartOnce: domain.autostartOnce,
       xml: domain.xml ?? '',
       ...(domain.facts && { facts: { ...domain.facts } }),
       ...(domain.extra && { extra: domain.extra }),
@@ -173,6 +174,7 @@ export class DomainDefinitions {
       domain.xml = undefined;
       domain.facts = undefined;
       domain.autostart = false;
+      domain.autostartOnce = false;
     });
     const identity = domain.identity;
     // Not while a definition waits in line behind us: that one makes it a domain again.
@@ -230,6 +232,16 @@ export class DomainDefinitions {
       if (domain.autostart === autostart) return;
       await this.world.definitions.save(this.stored(domain, { autostart }));
       domain.autostart = autostart;
+    });
+  }
+
+  /** Whether it starts with the host the next time, and only then. @throws VirtError domain.transient */
+  async setAutostartOnce(domain: Domain, autostartOnce: boolean): Promise<void> {
+    await runJob(this.world, domain, 'set autostart once', async () => {
+      if (!domain.isPersistent) throw this.transient(domain, 'autostart');
+      if (domain.autostartOnce === autostartOnce) return;
+      await this.world.definitions.save(this.stored(domain, { autostartOnce }));
+      domain.autostartOnce = autostartOnce;
     });
   }
 

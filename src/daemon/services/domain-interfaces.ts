@@ -41,6 +41,15 @@ export class DomainInterfaces {
     this.definitions = definitions;
   }
 
+  /** An interface as it runs, or as it is stored. @throws VirtError domain.no-device, domain.transient */
+  find(domain: Domain, name: string, options: { readonly inactive: boolean }): Interface {
+    const definition = this.definitions.definition(domain, options);
+    const mac = options.inactive ? this.nameInOther(domain, name) : undefined;
+    const nic = definition.devices.interfaces[findInterface(domain, definition, name, mac)];
+    if (nic === undefined) throw new Error(`interface ${name} was found and is not there`);
+    return nic;
+  }
+
   /** @throws VirtError domain.no-device, domain.inactive, domain.transient, qmp.* */
   async setLink(domain: Domain, name: string, state: 'up' | 'down', targets: Targets): Promise<void> {
     await this.change(domain, name, 'set a link of', targets, {

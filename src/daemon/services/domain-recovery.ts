@@ -7,6 +7,7 @@ import { stateReasons } from '../../model/domain/state.ts';
 import { AutostartMarker } from '../state/autostart-marker.ts';
 import type { RuntimeStatus } from '../state/runtime.ts';
 import { Domain } from './domain.ts';
+import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { recordOf, saveStatus } from './domain-status.ts';
 import { type DomainWorld, parseTrusted } from './world.ts';
@@ -18,10 +19,12 @@ const STRAY_LOOK_MS = 80;
 export class DomainRecovery {
   private readonly world: DomainWorld;
   private readonly lifecycle: DomainLifecycle;
+  private readonly definitions: DomainDefinitions;
 
-  constructor(world: DomainWorld, lifecycle: DomainLifecycle) {
+  constructor(world: DomainWorld, lifecycle: DomainLifecycle, definitions: DomainDefinitions) {
     this.world = world;
     this.lifecycle = lifecycle;
+    this.definitions = definitions;
   }
 
   /** Finds the running guests again, all at once; those that are gone are marked with how they ended. */
@@ -165,11 +168,22 @@ export class DomainRecovery {
     const attempts = new AutostartMarker(marker);
     if (attempts.isDone) return;
     for (const domain of [...this.world.registry.all]) {
-      if (!domain.autostart || attempts.has(domain.uuid)) continue;
+      const { autostart, autostartOnce, uuid } = domain;
+      if (!(autostart || autostartOnce) || attempts.has(uuid)) continue;
+      // The mark goes first: a host that such a guest brings down must not start it again.
+      if (autostartOnce) await this.forgetOnce(domain);
       if (!domain.isActive) await this.autostartOne(domain);
-      attempts.note(domain.uuid);
+      attempts.note(uuid);
     }
     attempts.finish();
+  }
+
+  private async forgetOnce(domain: Domain): Promise<void> {
+    try {
+      await this.definitions.setAutostartOnce(domain, false);
+    } catch (error) {
+      this.world.log.error({ err: error, domain: domain.name }, 'autostart once was not forgotten');
+    }
   }
 
   private async autostartOne(domain: Domain): Promise<void> {

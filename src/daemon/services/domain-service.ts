@@ -20,12 +20,14 @@ import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
 import { DomainParameters } from './domain-parameters.ts';
+import { DomainPolicies } from './domain-policies.ts';
 import { DomainRecovery } from './domain-recovery.ts';
 import { DomainStatisticsService } from './domain-statistics.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
 import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
 import type { Jobs } from './jobs.ts';
+import { MonitorEvents } from './monitor-events.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
 export interface DomainServiceOptions {
@@ -86,10 +88,19 @@ export class DomainService {
   readonly agent: DomainAgent;
   /** Devices: plugged in, taken out, changed. */
   readonly devices: DomainDevices;
+  /** What happens on power-off, reboot and crash. */
+  readonly policies: DomainPolicies;
+  /** What the guests' monitors say by themselves. */
+  readonly monitorEvents = new MonitorEvents();
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
-    this.world = { ...options, registry: new DomainRegistry(), strangers: new Map() };
+    this.world = {
+      ...options,
+      registry: new DomainRegistry(),
+      strangers: new Map(),
+      monitorEvents: this.monitorEvents,
+    };
     this.definitions = new DomainDefinitions(this.world);
     this.devices = new DomainDevices(this.world, this.definitions);
     this.interfaces = new DomainInterfaces(this.world, this.definitions);
@@ -100,9 +111,10 @@ export class DomainService {
     this.blocks = new DomainBlocks(this.world, this.definitions);
     this.agent = new DomainAgent(this.world);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
+    this.policies = new DomainPolicies(this.world, this.definitions);
     this.controls = new DomainControls(this.world, this.definitions);
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
-    this.recovery = new DomainRecovery(this.world, this.lifecycle);
+    this.recovery = new DomainRecovery(this.world, this.lifecycle, this.definitions);
     this.files = new DefinitionFiles(this.world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
     this.waiting = new DomainWait(this.world, {

@@ -39,6 +39,8 @@ export class Domain {
   readonly uuid: string;
   name: string;
   autostart = false;
+  /** It starts with the host the next time, and only then. */
+  autostartOnce = false;
   /** The stored definition (inactive, secure form); undefined for a transient domain. */
   xml: string | undefined;
   /** The text that was parsed last, and what came out; given up whenever memory is collected. */

@@ -10,7 +10,11 @@ import {
   readCpuMap,
   readCpuTimes,
 } from '../../kvm/host-statistics.ts';
+import { type HostWriter, hostWriter } from '../../kvm/host-writer.ts';
+import { type PagePoolWish, setPagePool } from '../../kvm/page-pools.ts';
+import { readPageSharing, type SettableSharingField, setPageSharing } from '../../kvm/page-sharing.ts';
 import { type KvmReport, probeKvm } from '../../kvm/report.ts';
+import { HostSuspension, type SuspendTarget } from '../../kvm/suspend.ts';
 import { readSysinfo } from '../../kvm/sysinfo.ts';
 import { formatHostSysinfo } from '../../model/capabilities/host-sysinfo.ts';
 import type { DaemonConfig } from '../config.ts';
@@ -26,17 +30,22 @@ const KVM_REPORT_MS = 2000;
 export class HostService {
   private readonly paths: DaemonPaths;
   private readonly config: DaemonConfig;
-  private readonly files: HostFiles;
+  readonly files: HostFiles;
+  readonly write: HostWriter;
+  private readonly suspension: HostSuspension;
   private kvm: { readonly report: Promise<KvmReport>; readonly atMs: number } | undefined;
 
   constructor(options: {
     readonly paths: DaemonPaths;
     readonly config: DaemonConfig;
     readonly files?: HostFiles;
+    readonly write?: HostWriter;
   }) {
     this.paths = options.paths;
     this.config = options.config;
     this.files = options.files ?? hostFiles();
+    this.write = options.write ?? hostWriter();
+    this.suspension = new HostSuspension(this);
   }
 
   /** Facts of the host, with the configured name and UUID. Free memory is as of now. */
@@ -90,6 +99,26 @@ export class HostService {
         });
       });
     });
+  }
+
+  /** Figures of the kernel's merging of equal pages. */
+  pageSharing(): ReturnType<typeof readPageSharing> {
+    return readPageSharing(this.files);
+  }
+
+  /** @throws VirtError request.unsupported, file.* */
+  setPageSharing(values: ReadonlyMap<SettableSharingField, number>): void {
+    setPageSharing(this, values);
+  }
+
+  /** @throws VirtError request.invalid, operation.failed, file.* */
+  setPagePool(wish: PagePoolWish): void {
+    setPagePool(this, wish);
+  }
+
+  /** Soon, and for so long. @throws VirtError request.unsupported, request.invalid, operation.failed, file.* */
+  suspend(target: SuspendTarget, seconds: number, onFailure: (error: unknown) => void): void {
+    this.suspension.suspend(target, seconds, onFailure);
   }
 
   /** libvirt's sysinfo document. @throws VirtError request.unsupported on a host without SMBIOS */

@@ -12,6 +12,7 @@ import type { RuntimeStore } from '../state/runtime.ts';
 import type { Domain, DomainRegistry } from './domain.ts';
 import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
+import type { MonitorEvents } from './monitor-events.ts';
 
 /** What is done to links of guests that run. */
 export type GuestLinkControl = Pick<LinkHost, 'statistics' | 'setBandwidth' | 'setReceiveFilter'>;
@@ -31,6 +32,8 @@ export interface DomainWorld {
   readonly jobs: Jobs;
   /** The administrator's scripts; none when left out. */
   readonly hooks?: Hooks;
+  /** What the guests' monitors say by themselves. */
+  readonly monitorEvents: MonitorEvents;
   readonly log: Logger;
   /** How long a call waits for another job on the same domain. */
   readonly jobWaitMs: number;

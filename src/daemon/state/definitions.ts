@@ -12,6 +12,8 @@ export interface StoredDefinition {
   readonly uuid: string;
   readonly name: string;
   readonly autostart: boolean;
+  /** Started with the host the next time, and only then; domains alone have it. */
+  readonly autostartOnce?: boolean;
   readonly xml: string;
   /** What lists show (DomainFacts, NetworkFacts, PoolFacts in services/), so that a list parses no XML; absent after an edit by hand. */
   readonly facts?: Readonly<Record<string, unknown>>;
@@ -226,6 +228,7 @@ export function formatStored(definition: StoredDefinition): string {
     name: definition.name,
     uuid: definition.uuid,
     autostart: definition.autostart,
+    ...(definition.autostartOnce === true && { autostartOnce: true }),
     facts: definition.facts,
     sha256: checksum(definition.xml),
   };
@@ -246,6 +249,7 @@ export function parseStored(text: string, uuid: string): StoredDefinition & { is
     name,
     uuid: storedUuid,
     autostart,
+    autostartOnce,
     facts,
     sha256,
     ...extra
@@ -257,6 +261,7 @@ export function parseStored(text: string, uuid: string): StoredDefinition & { is
   const xml = text.slice(match[0].length);
   const isEdited = checksum(xml) !== sha256;
   const kept = {
+    ...(autostartOnce === true && { autostartOnce }),
     ...(Object.keys(extra).length > 0 && { extra }),
     ...(!isEdited &&
       typeof facts === 'object' &&

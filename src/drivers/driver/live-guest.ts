@@ -85,6 +85,8 @@ export interface GuestScreens {
   openGraphics(index: number, options: { readonly skipAuth: boolean }): Promise<number>;
   /** The same with a connected socket of the caller's, which stays the caller's to close. */
   addGraphicsClient(index: number, fd: number, options: { readonly skipAuth: boolean }): Promise<void>;
+  /** Has the VNC server read its certificates again. @throws VirtError qmp.failed where it uses none */
+  reloadVncCertificates(): Promise<void>;
   /**
    * Waits until what the guest printed has reached whoever is connected to its consoles: the kernel drops what is
    * unread when QEMU closes a pseudo terminal. Bounded; returns at once when nobody is connected.
@@ -107,6 +109,14 @@ export interface GuestNetworkCards {
   userNetworkAddresses(): Promise<readonly { readonly alias: string; readonly address: string }[]>;
 }
 
+/** An event as QEMU's monitor says it. */
+export interface MonitorEvent {
+  readonly name: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** QEMU's time stamp, with microseconds as the fraction. */
+  readonly seconds: number;
+}
+
 /** One running guest: a QEMU process with its monitor. All waits have deadlines. */
 export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens, GuestNetworkCards {
   readonly record: GuestRecord;
@@ -122,8 +132,15 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   /** What is asked of its agent. */
   readonly agent: GuestAgent;
 
-  /** Runs one QMP command as it is (for experts and for tests): the reply's `return`. */
-  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown>;
+  /**
+   * Runs one QMP command as it is (for experts and for tests): the reply's `return`. `fd` goes with it, for a command that
+   * takes one (getfd, add-fd), and stays the caller's to close.
+   */
+  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>, fd?: number): Promise<unknown>;
+  /** Calls back for everything the monitor says by itself. */
+  onMonitorEvent(listener: (event: MonitorEvent) => void): () => void;
+  /** What a reset comes to that the guest does by itself. */
+  setResetAction(action: 'reset' | 'power-off'): Promise<void>;
   /** Lets go of the guest without touching it, when the daemon stops. */
   detach(): void;
 }

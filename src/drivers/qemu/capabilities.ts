@@ -5,6 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { HostFacts } from '../../kvm/host-facts.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import { type KvmReport, kvmUnusable } from '../../kvm/report.ts';
+import { readSleepStates } from '../../kvm/suspend.ts';
 import {
   type CapabilityFacts,
   formatCapabilities,
@@ -17,7 +18,7 @@ import { formatDomainCapabilities } from '../../model/capabilities/domain-capabi
 import { archNames } from '../../model/domain/os.ts';
 import { domainCapabilityFacts } from './domain-facts.ts';
 import { firmwareDescriptors } from './firmware.ts';
-import { readCacheBanks, readSleepStates } from './host-details.ts';
+import { readCacheBanks } from './host-details.ts';
 import type { EmulatorSource, HostDocuments } from './options.ts';
 import { targetsOfArch } from './probe/arch.ts';
 import { type Emulator, findEmulators } from './probe/find.ts';

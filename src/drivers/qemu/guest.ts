@@ -68,6 +68,7 @@ export class QemuGuest implements LiveGuest {
   private readonly keeper: LogKeeper;
   private readonly channel: AgentChannel;
   private readonly listeners: GuestListeners;
+  private readonly monitorListeners = new Set<(event: MonitorEvent) => void>();
   private readonly camera = new ScreenCamera();
   private monitor: QmpClient | undefined;
   private memory: RunMemory;
@@ -276,14 +277,28 @@ export class QemuGuest implements LiveGuest {
     checkRemoveAnswer(await this.human(line), forward);
   }
 
-  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
-    return this.qmp().executeRaw(command, args);
+  monitorCommand(command: string, args?: Readonly<Record<string, unknown>>, fd?: number): Promise<unknown> {
+    return this.qmp().executeRaw(command, args, { ...(fd !== undefined && { fd }) });
+  }
+
+  onMonitorEvent(listener: (event: MonitorEvent) => void): () => void {
+    this.monitorListeners.add(listener);
+    return () => this.monitorListeners.delete(listener);
+  }
+
+  async setResetAction(action: 'reset' | 'power-off'): Promise<void> {
+    await this.qmp().execute('set-action', { reboot: action === 'reset' ? 'reset' : 'shutdown' });
+  }
+
+  async reloadVncCertificates(): Promise<void> {
+    await this.qmp().execute('display-reload', { type: 'vnc', 'tls-certs': true });
   }
 
   detach(): void {
     this.isDetached = true;
     this.letGo();
     this.listeners.close();
+    this.monitorListeners.clear();
   }
 
   private letGo(): void {
@@ -323,6 +338,7 @@ export class QemuGuest implements LiveGuest {
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
     for (const told of outcome.events) this.tell(told);
+    for (const listener of this.monitorListeners) listener(event);
   }
 
   private tell(event: GuestEvent): void {

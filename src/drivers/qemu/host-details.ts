@@ -1,7 +1,7 @@
 /** What the capabilities document tells of the host beyond HostFacts: caches that CPUs share, and sleep states. */
 import { parseCpuList } from '../../kvm/cpu-list.ts';
 import type { HostFiles } from '../../kvm/host-files.ts';
-import type { CacheBankFacts, CapabilityFacts } from '../../model/capabilities/capabilities.ts';
+import type { CacheBankFacts } from '../../model/capabilities/capabilities.ts';
 
 const cpuDirectory = '/sys/devices/system/cpu';
 
@@ -39,12 +39,4 @@ function readBank(files: HostFiles, directory: string): CacheBankFacts | undefin
     return undefined;
   if (cpus === undefined || cpus.length === 0) return undefined;
   return { id: Number(id), level, type, sizeKiB: Number(size), cpus };
-}
-
-/** Kernel: Documentation/admin-guide/pm/sleep-states.rst, /sys/power/state and /sys/power/disk. */
-export function readSleepStates(files: HostFiles): CapabilityFacts['suspend'] {
-  const states = files.read('/sys/power/state')?.trim().split(/\s+/) ?? [];
-  const ways = files.read('/sys/power/disk') ?? '';
-  const disk = states.includes('disk') && !ways.includes('[disabled]');
-  return { memory: states.includes('mem'), disk, hybrid: disk && /\bsuspend\b/.test(ways) };
 }

@@ -63,6 +63,10 @@ export type RemoteArgs<K extends RemoteCallName> = Procedures[K] extends Call<in
 export type RemoteRet<K extends RemoteCallName> = Procedures[K] extends Call<infer _A, infer R> ? R : never;
 export type RemoteMessage<K extends RemoteMessageName> = Procedures[K] extends Message<infer M> ? M : never;
 
+export type QemuMessageName = {
+  [K in keyof QemuProcedures]: QemuProcedures[K] extends Message<infer _M> ? K : never;
+}[keyof QemuProcedures];
+export type QemuMessage<K extends QemuMessageName> = QemuProcedures[K] extends Message<infer M> ? M : never;
 export type QemuCallName = {
   [K in keyof QemuProcedures]: QemuProcedures[K] extends Call<infer _A, infer _R> ? K : never;
 }[keyof QemuProcedures];

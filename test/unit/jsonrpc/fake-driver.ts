@@ -10,6 +10,7 @@ import type {
   GuestRecord,
   HypervisorDriver,
   LiveGuest,
+  MonitorEvent,
   ReceiveFilter,
   StartOptions,
 } from '../../../src/drivers/driver.ts';
@@ -109,6 +110,17 @@ export class FakeGuest implements LiveGuest {
     this.done.push(what);
   }
 
+  private readonly monitorListeners = new Set<(event: MonitorEvent) => void>();
+  onMonitorEvent(listener: (event: MonitorEvent) => void): () => void {
+    this.monitorListeners.add(listener);
+    return () => this.monitorListeners.delete(listener);
+  }
+  /** Says something on its monitor. */
+  say(event: MonitorEvent): void {
+    for (const listener of this.monitorListeners) listener(event);
+  }
+  setResetAction = (action: string) => this.note(`reset means ${action}`);
+  reloadVncCertificates = () => this.note('reload certificates');
   suspend = () => this.note('suspend');
   resume = () => this.note('resume');
   reset = () => this.note('reset');

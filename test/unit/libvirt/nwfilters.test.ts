@@ -87,7 +87,7 @@ describe('network filters', () => {
     await expect(client.call('nwfilterBindingLookupByPortDev', { name: 'vnet8' })).rejects.toThrow(
       "101: Network filter binding not found: no nwfilter binding for port dev 'vnet8'",
     );
-    await expect(client.call('nwfilterBindingDelete', { nwfilter: binding })).rejects.toThrow(/^3:/);
+    await expect(client.call('nwfilterBindingDelete', { nwfilter: binding })).rejects.toThrow(/^84:/);
     await expect(client.call('nwfilterUndefine', { nwfilter: filter })).rejects.toThrow(/^55: .*'web'/);
   });
 

@@ -17,7 +17,11 @@ import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
-import type { HostFiles } from '../../../src/kvm/host-files.ts';
+import { type HostFiles, hostFiles } from '../../../src/kvm/host-files.ts';
+import { hostWriter } from '../../../src/kvm/host-writer.ts';
+import { setPagePool } from '../../../src/kvm/page-pools.ts';
+import { readPageSharing, setPageSharing } from '../../../src/kvm/page-sharing.ts';
+import { HostSuspension } from '../../../src/kvm/suspend.ts';
 import { messageType } from '../../../src/libvirt/protocol/message.ts';
 import { type RemoteMessageName, remoteProcedures } from '../../../src/libvirt/protocol/programs.ts';
 import { decodeAll, type Xdr } from '../../../src/libvirt/xdr/xdr.ts';
@@ -35,6 +39,8 @@ export interface Rig {
   readonly events: EventBus;
   readonly engine: Engine;
   readonly directory: string;
+  /** Files that stand for the host's in /sys where it is changed. */
+  readonly hostRoot: string;
   readonly socketPath: string;
   open(flags?: number): Promise<LibvirtClient>;
   connect(): Promise<LibvirtClient>;
@@ -96,6 +102,21 @@ function makeFilters(directory: string, events: EventBus, cards: readonly Filter
   return filters;
 }
 
+/** This computer's facts, with changes that go to files below `root`. */
+function fakeHost(root: string): HostService {
+  const below = { files: hostFiles(root), write: hostWriter(root) };
+  const suspension = new HostSuspension(below);
+  const host: Partial<HostService> = {
+    facts: () => readHostFacts(),
+    memory: () => readHostMemory(),
+    pageSharing: () => readPageSharing(below.files),
+    setPageSharing: (values) => setPageSharing(below, values),
+    setPagePool: (wish) => setPagePool(below, wish),
+    suspend: (...args) => suspension.suspend(...args),
+  };
+  return host as HostService;
+}
+
 /** An engine over a fake hypervisor, with its state below `directory`. */
 export function fakeEngine(directory: string, host: RigHost = {}) {
   const driver = new FakeDriver();
@@ -134,7 +155,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
     nodeDevices: makeNodeDevices(events, host),
     secrets: makeSecrets(directory, events),
     interfaces: () => host.interfaces ?? [],
-    host: { facts: () => readHostFacts(), memory: () => readHostMemory() } as HostService,
+    host: fakeHost(join(directory, 'host')),
     driver,
     cpus: fakeCpus,
     emulatorVersion: () => Promise.resolve(7_002_004),
@@ -176,6 +197,7 @@ export async function startRig(options: RigHost & { readonly readOnlySocket?: bo
     events,
     engine,
     directory,
+    hostRoot: join(directory, 'host'),
     socketPath,
     open: async (flags) => keep(await LibvirtClient.open(socketPath, flags)),
     connect: async () => keep(await LibvirtClient.connect(socketPath)),

@@ -236,10 +236,18 @@ function networkOf(network: NetworkParams) {
   return network.type === 'user' ? network : { ...network, portForwards: [] };
 }
 
+const lifecycleEvents = { poweroff: 'onPoweroff', reboot: 'onReboot', crash: 'onCrash' } as const;
+
 function bindChanges(domains: DomainService) {
   return {
-    'domain.set-autostart': async ({ domain, autostart }) => {
-      await domains.definitions.setAutostart(find(domains, domain), autostart);
+    'domain.set-autostart': async ({ domain, autostart, once }) => {
+      const found = find(domains, domain);
+      if (once) await domains.definitions.setAutostartOnce(found, autostart);
+      else await domains.definitions.setAutostart(found, autostart);
+      return {};
+    },
+    'domain.set-lifecycle-action': async ({ domain, event, action, ...targets }) => {
+      await domains.policies.setAction(find(domains, domain), lifecycleEvents[event], action, targets);
       return {};
     },
     'domain.rename': async ({ domain, name }) => {

@@ -11,6 +11,7 @@ import type { ClientConnection, StreamPlan } from './context.ts';
 import type { DescriptorPassing } from './descriptors.ts';
 import { type Answerable, findCall } from './dispatch.ts';
 import { EventCallbacks } from './events/callbacks.ts';
+import { MonitorCallbacks } from './events/monitor-callbacks.ts';
 import type { OutgoingEvent } from './events/translate.ts';
 import { FrameReader } from './framing.ts';
 import type { HandlerTable } from './handlers/table.ts';
@@ -51,6 +52,9 @@ export class LibvirtConnection implements ClientConnection {
   readonly isReadOnlySocket: boolean;
   readonly isLocal = true;
   readonly callbacks = new EventCallbacks();
+  readonly monitorCallbacks = new MonitorCallbacks((body) =>
+    this.sendUnasked(() => this.speaker.qemuMessage('domainMonitorEvent', body)),
+  );
   isReadOnly: boolean;
   mustAuthenticate: boolean;
   uri: string | undefined;
@@ -355,8 +359,12 @@ export class LibvirtConnection implements ClientConnection {
   }
 
   private sendMessage(name: RemoteMessageName, body: unknown): void {
+    this.sendUnasked(() => this.speaker.message(name, body));
+  }
+
+  private sendUnasked(send: () => void): void {
     if (this.outbox.waitingBytes > MAX_WAITING_BYTES) this.cut('it does not read its events');
-    else this.speaker.message(name, body);
+    else send();
   }
 
   private onDrained(): void {
@@ -382,6 +390,7 @@ export class LibvirtConnection implements ClientConnection {
     this.keepalive?.stop();
     clearTimeout(this.strangerTimer);
     this.callbacks.clear();
+    this.monitorCallbacks.clear();
     for (const stream of this.streams.values()) stream.drop();
     this.streams.clear();
     for (const listener of this.closeListeners.splice(0)) listener();

@@ -20,6 +20,7 @@ import type { NwFilterService } from '../../services/nwfilter-service.ts';
 import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { EventCallbacks } from './events/callbacks.ts';
+import type { MonitorCallbacks } from './events/monitor-callbacks.ts';
 
 /** The engine as this front door uses it. */
 export interface Engine {
@@ -74,6 +75,7 @@ export interface ClientConnection {
   /** The URI that was opened; undefined before CONNECT_OPEN. */
   readonly uri: string | undefined;
   readonly callbacks: EventCallbacks;
+  readonly monitorCallbacks: MonitorCallbacks;
   /** The local socket is as safe as the host's file system: true for all connections there are. */
   readonly isLocal: boolean;
   readonly peer: { readonly uid: number; readonly gid: number; readonly pid: number };

@@ -74,7 +74,8 @@ export class LibvirtServer {
 
   get subscriptionCount(): number {
     let count = 0;
-    for (const connection of this.connections) count += connection.callbacks.count;
+    for (const connection of this.connections)
+      count += connection.callbacks.count + connection.monitorCallbacks.count;
     return count;
   }
 

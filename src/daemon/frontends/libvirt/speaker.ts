@@ -9,10 +9,14 @@ import {
 } from '../../../libvirt/protocol/message.ts';
 import {
   keepalive,
+  type QemuMessage,
+  type QemuMessageName,
+  qemuProgram,
   type RemoteMessageName,
   remoteProcedures,
   remoteProgram,
 } from '../../../libvirt/protocol/programs.ts';
+import { qemuProcedures } from '../../../libvirt/protocol/qemu.ts';
 import type { Xdr } from '../../../libvirt/xdr/scalars.ts';
 import { encodeMessage, encodeRaw, type Outbox } from './outbox.ts';
 
@@ -49,6 +53,13 @@ export class Speaker {
     const { number: program, version } = remoteProgram;
     const header = { ...unasked, program, version, procedure };
     this.outbox.send(encodeMessage(header, codec as Xdr<unknown>, body));
+  }
+
+  /** An event of QEMU's own program. */
+  qemuMessage<K extends QemuMessageName>(name: K, body: QemuMessage<K>): void {
+    const { number: procedure, body: codec } = qemuProcedures[name];
+    const { number: program, version } = qemuProgram;
+    this.outbox.send(encodeMessage({ ...unasked, program, version, procedure }, codec as Xdr<unknown>, body));
   }
 
   /** A ping or a pong. */

@@ -28,6 +28,8 @@ export interface QmpOptions {
 
 export interface CommandOptions {
   readonly timeoutMs?: number;
+  /** A descriptor that goes with the command; it stays the caller's. */
+  readonly fd?: number;
 }
 
 /**
@@ -72,7 +74,7 @@ export class QmpClient {
 
   /** Runs any command; the result is nobody's promise. Errors as `execute`. */
   executeRaw(command: string, args?: QmpObject, options: CommandOptions = {}): Promise<unknown> {
-    return this.wire.send(command, args, options.timeoutMs ?? this.commandMs);
+    return this.wire.send(command, args, options.timeoutMs ?? this.commandMs, options.fd);
   }
 
   /** Gives QEMU a copy of a descriptor under a name, for a command that takes one (QMP getfd). */

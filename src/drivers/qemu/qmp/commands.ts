@@ -141,6 +141,8 @@ export const commands = {
     readonly tls?: boolean;
   }>()(nothing),
   'inject-nmi': command()(nothing),
+  /** QEMU 6.0. */
+  'display-reload': command<{ readonly type: 'vnc'; readonly 'tls-certs'?: boolean }>()(nothing),
   'set-action': command<{
     readonly reboot?: 'reset' | 'shutdown';
     readonly shutdown?: 'pause' | 'poweroff';

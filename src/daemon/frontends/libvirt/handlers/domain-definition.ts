@@ -63,6 +63,9 @@ export function domainDefinitionHandlers(engine: Engine) {
       await telling('domain.exists', taken, () => definitions.rename(domain, newName));
       return { retcode: 0 };
     },
+    domainGetAutostartOnce: ({ dom }) => ({ autostart: domainOf(engine, dom).autostartOnce ? 1 : 0 }),
+    domainSetAutostartOnce: ({ dom, autostart }) =>
+      definitions.setAutostartOnce(persistent(domainOf(engine, dom), 'set autostart for'), autostart !== 0),
     domainGetAutostart: ({ dom }) => ({ autostart: domainOf(engine, dom).autostart ? 1 : 0 }),
     domainSetAutostart: ({ dom, autostart }) =>
       definitions.setAutostart(persistent(domainOf(engine, dom), 'set autostart for'), autostart !== 0),

@@ -6,7 +6,9 @@ import { element, textElement } from '../../../../model/capabilities/parts.ts';
 import type { Network } from '../../../services/network.ts';
 import type { NetworkPort } from '../../../services/network-world.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
+import { limitTable, limitWish } from './bandwidth-params.ts';
 import { networkOf, networksOf } from './network.ts';
+import { readParams } from './params.ts';
 import { checkFlags, notValid, wireNetworkOf } from './support.ts';
 
 interface KnownPort {
@@ -39,6 +41,14 @@ export function networkPortHandlers(engine: Engine) {
       checkFlags(flags, 0, call);
       const params = limitsOf(portOf(port).port);
       return nparams === 0 ? { params: [], nparams: params.length } : { params, nparams: params.length };
+    },
+    networkPortSetParameters: async ({ port: wire, params, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const { port } = portOf(wire);
+      const domain = engine.domains.find({ uuid: port.domain.uuid });
+      const wish = limitWish(readParams(params, limitTable), port.definition.bandwidth);
+      // A port is of the guest as it runs; what is stored for its next start stays.
+      await engine.domains.interfaces.setBandwidth(domain, port.mac, wish, { live: true });
     },
     networkPortCreateXml: ({ network }) => {
       networkOf(engine, network);

@@ -88,6 +88,17 @@ function changes(engine: Engine) {
   } satisfies RemoteHandlers;
 }
 
+const BINDING_CREATE_VALIDATE = 1; // virNWFilterBindingCreateFlags
+
+/** A tap whose rules a client could take away would be a guest without its filter. */
+function refused(): LibvirtError {
+  return new LibvirtError(
+    errorNumber.operationUnsupported,
+    'bindings of filters come and go with the network cards that they are for',
+    errorDomain.nwfilter,
+  );
+}
+
 /** Only looked at: the daemon makes and ends them with the taps of guests. */
 function bindings(engine: Engine) {
   return {
@@ -97,6 +108,14 @@ function bindings(engine: Engine) {
       return { bindings: needResults === 0 ? [] : found.map(wireBindingOf), ret: found.length };
     },
     nwfilterBindingLookupByPortDev: ({ name }) => ({ nwfilter: wireBindingOf(bindingOf(engine, name)) }),
+    nwfilterBindingCreateXml: ({ flags }, call) => {
+      checkFlags(flags, BINDING_CREATE_VALIDATE, call);
+      throw refused();
+    },
+    nwfilterBindingDelete: ({ nwfilter }) => {
+      bindingOf(engine, nwfilter.portdev);
+      throw refused();
+    },
     nwfilterBindingGetXmlDesc: ({ nwfilter, flags }, call) => {
       checkFlags(flags, 0, call);
       return { xml: formatFilterBinding(bindingOf(engine, nwfilter.portdev)) };

@@ -2,6 +2,7 @@
 import { isVirtError, VirtError } from '../../../../base/errors.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Engine, QemuHandlers } from '../context.ts';
+import { monitorFilter } from '../events/monitor-filter.ts';
 import { agentSeconds } from './domain-guest.ts';
 import { checkFlags, domainOf, invalid } from './support.ts';
 
@@ -22,6 +23,23 @@ export function qemuHandlers(engine: Engine) {
       const reply = await replyOf(() => controls.monitorCommand(domain, execute, args));
       return { result: JSON.stringify(id === undefined ? reply : { ...reply, id }) };
     },
+    domainMonitorCommandWithFiles: async ({ dom, cmd, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const domain = domainOf(engine, dom);
+      const [fd, ...more] = call.fds;
+      if (more.length > 0) throw invalid('at most one descriptor goes with a command');
+      const { execute, args, id } = parseCommand(cmd);
+      const reply = await replyOf(() => controls.monitorCommand(domain, execute, args, fd));
+      return { result: JSON.stringify(id === undefined ? reply : { ...reply, id }) };
+    },
+    connectDomainMonitorEventRegister: ({ dom, event, flags }, { connection }) => ({
+      callbackId: connection.monitorCallbacks.register(engine.domains.monitorEvents, {
+        uuid: dom === null ? undefined : domainOf(engine, dom).uuid,
+        matches: monitorFilter(event, flags),
+      }),
+    }),
+    connectDomainMonitorEventDeregister: ({ callbackId }, { connection }) =>
+      connection.monitorCallbacks.deregister(callbackId),
     domainAgentCommand: async ({ dom, cmd, timeout, flags }, call) => {
       checkFlags(flags, 0, call);
       const domain = domainOf(engine, dom);

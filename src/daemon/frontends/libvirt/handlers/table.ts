@@ -17,8 +17,10 @@ import { domainListHandlers } from './domain-list.ts';
 import { domainMemoryHandlers } from './domain-memory.ts';
 import { domainMetadataHandlers } from './domain-metadata.ts';
 import { domainParameterHandlers } from './domain-parameters.ts';
+import { domainPolicyHandlers } from './domain-policies.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
+import { identityHandlers } from './identity.ts';
 import { interfaceHandlers } from './interfaces.ts';
 import { nativeHandlers } from './native.ts';
 import { networkHandlers } from './network.ts';
@@ -26,6 +28,7 @@ import { networkDefinitionHandlers } from './network-definition.ts';
 import { networkPortHandlers } from './network-ports.ts';
 import { nodeHandlers } from './node.ts';
 import { nodeDeviceHandlers } from './node-devices.ts';
+import { nodeTuningHandlers } from './node-tuning.ts';
 import { nwFilterHandlers } from './nwfilters.ts';
 import { qemuHandlers } from './qemu.ts';
 import { secretHandlers } from './secrets.ts';
@@ -39,7 +42,9 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
   const remote = {
     ...absentHandlers(engine),
     ...connectHandlers(engine),
+    ...identityHandlers(engine),
     ...nodeHandlers(engine),
+    ...nodeTuningHandlers(engine),
     ...cpuHandlers(engine),
     ...nativeHandlers(engine),
     ...domainListHandlers(engine),
@@ -52,6 +57,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainCpuHandlers(engine),
     ...domainBlockHandlers(engine),
     ...domainParameterHandlers(engine),
+    ...domainPolicyHandlers(engine),
     ...domainGuestHandlers(engine),
     ...domainControlHandlers(engine),
     ...domainDeviceHandlers(engine),

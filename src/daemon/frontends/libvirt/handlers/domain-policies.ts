@@ -1,0 +1,67 @@
+/** Lifecycle actions, limits of network cards, and a display's certificates, of guests that run or not. */
+import type { LifecycleAction, LifecycleEvent } from '../../../services/domain-policies.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { limitParams, limitTable, limitWish } from './bandwidth-params.ts';
+import { counted, readParams } from './params.ts';
+import { affect, bareInvalid, checkFlags, domainOf, impactOn, invalid } from './support.ts';
+
+/** virDomainLifecycle and virDomainLifecycleAction, by number. */
+const lifecycleEvents: readonly LifecycleEvent[] = ['onPoweroff', 'onReboot', 'onCrash'];
+const lifecycleActions: readonly LifecycleAction[] = [
+  'destroy',
+  'restart',
+  'rename-restart',
+  'preserve',
+  'coredump-destroy',
+  'coredump-restart',
+];
+
+const bothSides = affect.live | affect.config;
+/** virTypedParameterFlags: the client takes texts. */
+const STRING_OKAY = 4;
+/** virDomainGraphicsReloadType: any, VNC. */
+const graphicsType = { any: 0, vnc: 1 } as const;
+
+export function domainPolicyHandlers(engine: Engine) {
+  const { policies, interfaces, definitions } = engine.domains;
+  return {
+    domainSetLifecycleAction: async ({ dom, type, action, flags }, call) => {
+      checkFlags(flags, bothSides, call);
+      const event = lifecycleEvents[type];
+      const wanted = lifecycleActions[action];
+      if (event === undefined || wanted === undefined)
+        throw invalid(`lifecycle event ${type} with action ${action}`);
+      const domain = domainOf(engine, dom);
+      await policies.setAction(domain, event, wanted, impactOn(domain, flags));
+    },
+    domainGraphicsReload: async ({ dom, type, flags }, call) => {
+      checkFlags(flags, 0, call);
+      if (type > graphicsType.vnc) throw bareInvalid(`type must be less than ${graphicsType.vnc + 1}`);
+      const domain = domainOf(engine, dom);
+      const { graphics } = definitions.definition(domain).devices;
+      // "Any" of a guest without VNC is nothing to be done.
+      if (type === graphicsType.any && !graphics.some((one) => one.type === 'vnc')) return;
+      await policies.reloadGraphics(domain);
+    },
+    domainGetInterfaceParameters: ({ dom, device, nparams, flags }, call) => {
+      checkFlags(flags, bothSides | STRING_OKAY, call);
+      const domain = domainOf(engine, dom);
+      const { live } = impactOn(domain, flags & bothSides);
+      if (nparams === 0) return { params: [], nparams: Object.keys(limitTable).length };
+      const nic = interfaces.find(domain, device, { inactive: !live });
+      return counted(limitParams(nic.bandwidth), nparams);
+    },
+    domainSetInterfaceParameters: async ({ dom, device, params, flags }, call) => {
+      checkFlags(flags, bothSides, call);
+      const domain = domainOf(engine, dom);
+      const targets = impactOn(domain, flags);
+      const { bandwidth } = interfaces.find(domain, device, { inactive: !targets.live });
+      await interfaces.setBandwidth(
+        domain,
+        device,
+        limitWish(readParams(params, limitTable), bandwidth),
+        targets,
+      );
+    },
+  } satisfies RemoteHandlers;
+}
