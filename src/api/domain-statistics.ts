@@ -1,5 +1,6 @@
 /** Methods that measure domains: one sample, or a stream of them. */
 import * as z from 'zod';
+import { statisticsGroups } from '../model/domain/statistics-groups.ts';
 import { domainIdentity, domainRef, domainState, timestamp } from './domain-objects.ts';
 import { method } from './method.ts';
 
@@ -31,19 +32,7 @@ const diskCounters = z.object({
   physicalBytes: maybe.describe('What the image takes up.'),
 });
 
-const group = z.enum([
-  'state',
-  'cpu',
-  'balloon',
-  'vcpu',
-  'interface',
-  'block',
-  'perf',
-  'iothread',
-  'memory',
-  'dirtyrate',
-  'vm',
-]);
+const group = z.enum(statisticsGroups);
 
 /** One sample of one domain. */
 export const domainSample = z

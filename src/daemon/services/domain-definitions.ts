@@ -3,7 +3,6 @@ import { VirtError } from '../../base/errors.ts';
 import { removeDurable, statIfPresent } from '../../base/files.ts';
 import { Turns } from '../../base/turns.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
-import { parseXml } from '../../base/xml/parse.ts';
 import { formatXml } from '../../base/xml/tree.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
@@ -11,6 +10,7 @@ import { migratableForm } from '../../model/domain/migratable.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
+import { metadataReplacement } from './metadata-change.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 /** How a domain's XML is asked for. */
@@ -330,12 +330,7 @@ export class DomainDefinitions {
     xml: string | null,
     targets: ChangeTargets = {},
   ): Promise<void> {
-    if (xml !== null && prefix === undefined)
-      throw new VirtError('request.invalid', {
-        wanted: 'set metadata',
-        reason: 'a prefix (key) is needed with the element',
-      });
-    const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
+    const replacement = metadataReplacement(xml, prefix);
     if (replacement === undefined) this.metadata(domain, uri, { inactive: targets.live === false });
     await this.change(
       domain,

@@ -9,13 +9,8 @@ import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { chooseTargets, type Targets } from './targets.ts';
 import { type DomainWorld, runJob } from './world.ts';
-
-/** What a change is made to; what is left out means: wherever the domain is. */
-export interface Targets {
-  readonly live?: boolean | undefined;
-  readonly stored?: boolean | undefined;
-}
 
 /** Counters of one interface, or why there are none. */
 export interface InterfaceStatistics {
@@ -149,28 +144,6 @@ export class DomainInterfaces {
     const { interfaces = [] } = domain.live?.guest.definition.devices ?? {};
     return interfaces.find((nic) => nic.target?.dev === name || nic.alias === name)?.mac?.address;
   }
-}
-
-/** @throws VirtError domain.inactive, domain.transient, request.invalid when neither is meant */
-function chooseTargets(
-  domain: Domain,
-  verb: string,
-  { live, stored }: Targets,
-): { live: boolean; stored: boolean } {
-  const chosen =
-    live === undefined && stored === undefined
-      ? { live: domain.isActive, stored: domain.isPersistent }
-      : { live: live ?? false, stored: stored ?? false };
-  const wanted = `${verb} domain '${domain.name}'`;
-  if (!chosen.live && !chosen.stored)
-    throw new VirtError('request.invalid', {
-      wanted,
-      reason: 'neither the running guest nor its definition is meant',
-    });
-  if (chosen.live) domain.requireLive(verb);
-  if (chosen.stored && !domain.isPersistent)
-    throw new VirtError('domain.transient', { wanted, reason: 'the domain has no stored definition' });
-  return chosen;
 }
 
 /** The place of an interface by MAC address, alias or device. @throws VirtError domain.no-device */

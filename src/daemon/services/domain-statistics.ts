@@ -12,28 +12,14 @@ import type {
 } from '../../drivers/live-tuning.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import type { StatisticsGroup } from '../../model/domain/statistics-groups.ts';
+import type { LinkStatistics } from '../../net/links/requests.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { residentKiB, runDelayNs, threadTimes } from './process-times.ts';
 
 /** How long a QEMU may take to answer for a sample: one that hangs costs all others no more than this. */
 export const sampleLimitMs = 2000;
-
-/** libvirt's groups of domain statistics. */
-export const statisticsGroups = [
-  'state',
-  'cpu',
-  'balloon',
-  'vcpu',
-  'interface',
-  'block',
-  'perf',
-  'iothread',
-  'memory',
-  'dirtyrate',
-  'vm',
-] as const;
-export type StatisticsGroup = (typeof statisticsGroups)[number];
 
 /** What each group asks of QEMU. */
 const monitorGroupsOf: Partial<Record<StatisticsGroup, MonitorGroup>> = {
@@ -63,18 +49,7 @@ export interface InterfaceSample {
   readonly alias: string | undefined;
   readonly mac: string | undefined;
   /** As the guest sees it: `rx` is what it received. Undefined where nobody counts. */
-  readonly counters: InterfaceCounters | undefined;
-}
-
-export interface InterfaceCounters {
-  readonly rxBytes: number;
-  readonly rxPackets: number;
-  readonly rxErrors: number;
-  readonly rxDropped: number;
-  readonly txBytes: number;
-  readonly txPackets: number;
-  readonly txErrors: number;
-  readonly txDropped: number;
+  readonly counters: LinkStatistics | undefined;
 }
 
 export interface DiskSample {
@@ -215,16 +190,16 @@ const counterFiles = {
   txPackets: 'rx_packets',
   txErrors: 'rx_errors',
   txDropped: 'rx_dropped',
-} as const satisfies Record<keyof InterfaceCounters, string>;
+} as const satisfies Record<keyof LinkStatistics, string>;
 
 /** Counters of a host link; undefined for one that is not there (any more). */
-export function linkCounters(link: string): InterfaceCounters | undefined {
+export function linkCounters(link: string): LinkStatistics | undefined {
   if (!/^[^/\0]{1,15}$/.test(link) || link.startsWith('.')) return undefined;
   try {
     const read = (file: string) =>
       Number(readFileSync(`/sys/class/net/${link}/statistics/${file}`, 'latin1'));
     const entries = Object.entries(counterFiles).map(([name, file]) => [name, read(file)]);
-    return Object.fromEntries(entries) as InterfaceCounters;
+    return Object.fromEntries(entries) as LinkStatistics;
   } catch {
     return undefined; // in another network namespace, or gone
   }

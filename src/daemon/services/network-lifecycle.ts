@@ -7,7 +7,7 @@ import { type CompleteNetworkDef, hasOwnBridge, parseNetwork } from '../../model
 import { portForwardsOf } from '../../model/network/port-forwards.ts';
 import { askNetworkHooks, tellNetworkHooks } from '../hooks/network-hooks.ts';
 import { AutostartMarker } from '../state/autostart-marker.ts';
-import type { NetworkStatus } from '../state/network-status.ts';
+import { adoptActive } from './adopt-active.ts';
 import { portAgain } from './link-places.ts';
 import { Network } from './network.ts';
 import type { NetworkDefinitions } from './network-definitions.ts';
@@ -230,26 +230,19 @@ export class NetworkLifecycle {
 
   /** Takes the active networks of an earlier daemon into the registry; the host is not touched. */
   adopt(): void {
-    for (const status of this.world.status.loadAll()) {
-      try {
-        this.adoptOne(status);
-      } catch (error) {
-        this.world.log.error(
-          { network: status.name, reason: reasonOf(error) },
-          'an active network could not be taken over; it is left alone',
-        );
-      }
-    }
-  }
-
-  private adoptOne(status: NetworkStatus): void {
-    const { registry } = this.world;
-    const definition = parseTrusted(status.xml);
-    const known = registry.withUuid(status.uuid);
-    const network = known ?? new Network(status.uuid, status.name);
-    if (known === undefined) registry.add(network);
-    network.live = { definition, startedAtMs: status.startedAtMs };
-    if (status.phase === 'starting') this.unfinished.add(network);
+    const { status, registry, log } = this.world;
+    adoptActive({
+      noun: 'network',
+      statuses: status.loadAll(),
+      registry,
+      log,
+      make: (uuid, name) => new Network(uuid, name),
+      parse: ({ xml }) => parseTrusted(xml),
+      adopt: (network, definition, { startedAtMs, phase }) => {
+        network.live = { definition, startedAtMs };
+        if (phase === 'starting') this.unfinished.add(network);
+      },
+    });
   }
 
   /** Networks whose start was interrupted: acknowledged to nobody. */

@@ -1,9 +1,9 @@
 /** What is known about a network besides how it works: title, description, foreign metadata. */
 import { VirtError } from '../../base/errors.ts';
-import { parseXml } from '../../base/xml/parse.ts';
 import { formatXml } from '../../base/xml/tree.ts';
 import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
 import { formatNetwork, type NetworkDef, parseNetwork } from '../../model/network/network.ts';
+import { metadataReplacement } from './metadata-change.ts';
 import type { Network } from './network.ts';
 import type { ChangeTargets, NetworkDefinitions } from './network-definitions.ts';
 import type { NetworkWorld } from './network-world.ts';
@@ -46,12 +46,7 @@ export class NetworkMetadata {
     xml: string | null,
     targets: ChangeTargets = {},
   ): Promise<void> {
-    if (xml !== null && prefix === undefined)
-      throw new VirtError('request.invalid', {
-        wanted: 'set metadata',
-        reason: 'a prefix (key) is needed with the element',
-      });
-    const replacement = xml === null ? undefined : { element: parseXml(xml), prefix: prefix as string };
+    const replacement = metadataReplacement(xml, prefix);
     if (replacement === undefined) this.get(network, uri, { inactive: targets.live === false });
     await this.change(
       network,

@@ -9,7 +9,7 @@ import type { DatedLease } from './guest-addresses.ts';
 import { type Network, NetworkRegistry } from './network.ts';
 import { NetworkCreation } from './network-creation.ts';
 import { NetworkDefinitions } from './network-definitions.ts';
-import { NetworkFiles } from './network-files.ts';
+import { type NetworkFiles, networkFiles } from './network-files.ts';
 import { NetworkForwards } from './network-forwards.ts';
 import { NetworkLeaseWatch } from './network-lease-watch.ts';
 import { NetworkLifecycle } from './network-lifecycle.ts';
@@ -59,7 +59,7 @@ export class NetworkService {
     this.forwards = new NetworkForwards(this.world, this.definitions, this.plans);
     this.metadata = new NetworkMetadata(this.world, this.definitions);
     this.tests = new NetworkTests(this.world, this.plans);
-    this.files = new NetworkFiles(this.world);
+    this.files = networkFiles(this.world);
   }
 
   /** Reads the stored and the active networks; the host is not touched yet. */

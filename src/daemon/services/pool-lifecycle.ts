@@ -4,7 +4,7 @@ import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
 import { type CompletePoolDef, parsePool } from '../../model/storage/pool/pool.ts';
 import type { BuildOptions, Work } from '../../storage/backend.ts';
-import type { PoolStatus } from '../state/pool-status.ts';
+import { adoptActive } from './adopt-active.ts';
 import { Pool } from './pool.ts';
 import type { PoolDefinitions } from './pool-definitions.ts';
 import type { PoolRefresh, RefreshChanges } from './pool-refresh.ts';
@@ -163,25 +163,16 @@ export class PoolLifecycle {
 
   /** Takes the pools that an earlier daemon had active into the registry, not active yet. */
   adopt(): void {
-    for (const status of this.world.status.loadAll()) {
-      try {
-        this.adoptOne(status);
-      } catch (error) {
-        this.world.log.error(
-          { pool: status.name, reason: reasonOf(error) },
-          'an active pool could not be taken over; it is left alone',
-        );
-      }
-    }
-  }
-
-  private adoptOne(status: PoolStatus): void {
-    const { registry } = this.world;
-    const definition = parseTrusted(status.xml);
-    const known = registry.withUuid(status.uuid);
-    const pool = known ?? new Pool(status.uuid, status.name);
-    if (known === undefined) registry.add(pool);
-    this.adopted.set(pool, definition);
+    const { status, registry, log } = this.world;
+    adoptActive({
+      noun: 'pool',
+      statuses: status.loadAll(),
+      registry,
+      log,
+      make: (uuid, name) => new Pool(uuid, name),
+      parse: ({ xml }) => parseTrusted(xml),
+      adopt: (pool, definition) => this.adopted.set(pool, definition),
+    });
   }
 
   private readonly adopted = new Map<Pool, CompletePoolDef>();

@@ -13,7 +13,7 @@ import type { QuarantinedFile } from '../state/definitions.ts';
 import { type Pool, PoolRegistry } from './pool.ts';
 import { PoolCreation } from './pool-creation.ts';
 import { PoolDefinitions } from './pool-definitions.ts';
-import { PoolFiles } from './pool-files.ts';
+import { type PoolFiles, poolFiles } from './pool-files.ts';
 import { PoolLifecycle } from './pool-lifecycle.ts';
 import { PoolRefresh } from './pool-refresh.ts';
 import { type PoolWorld, shownFacts } from './pool-world.ts';
@@ -76,7 +76,7 @@ export class StorageService {
     this.volumeChanges = new VolumeChanges(this.world, this.volumes, refresh, this.trash);
     this.volumeTransfers = new VolumeTransfers(this.world, this.volumes, refresh);
     this.imports = new VolumeImport(this.world, this.volumes, refresh, imports);
-    this.files = new PoolFiles(this.world);
+    this.files = poolFiles(this.world);
   }
 
   /** Reads the stored and the active pools; no storage is touched yet. */

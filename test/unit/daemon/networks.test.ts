@@ -353,6 +353,9 @@ describe('a daemon that starts again', () => {
     expect(rig.networks.list().map(({ name }) => name)).toEqual(['b']);
     expect(rig.networks.quarantined).toHaveLength(1);
     expect(() => rig.networks.find(network.uuid)).toThrow(code('network.quarantined'));
+    const later = makeRig({ directory: first.directory });
+    expect(later.networks.quarantined).toHaveLength(1);
+    expect(() => later.networks.find(network.uuid)).toThrow(code('network.quarantined'));
   });
 });
 

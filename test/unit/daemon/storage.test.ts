@@ -146,6 +146,24 @@ describe('pools', () => {
     expect(again.events).toContainEqual(expect.objectContaining({ event: 'pool.stopped' }));
   });
 
+  it('whose files an administrator changes are read again; a broken one is put aside and stays named', async () => {
+    const rig = storageRig();
+    const [{ pool: one }, { pool: two }] = [await started(rig, 'a'), await started(rig, 'b')];
+    const fileOf = (uuid: string) => join(rig.directory, 'definitions', `${uuid}.xml`);
+    const elsewhere = rig.place('elsewhere');
+    const text = readFileSync(fileOf(one.uuid), 'utf8');
+    writeFileSync(fileOf(one.uuid), text.replaceAll(join(rig.directory, 'a'), elsewhere));
+    writeFileSync(fileOf(two.uuid), 'torn');
+    await rig.storage.rescan();
+    expect(one.facts?.path).toBe(elsewhere);
+    expect(rig.storage.quarantined).toMatchObject([{ uuid: two.uuid }]);
+    expect(readFileSync(fileOf(two.uuid), 'utf8')).toContain('<name>b</name>');
+    writeFileSync(fileOf(two.uuid), 'torn again');
+    const later = storageRig({ directory: rig.directory });
+    expect(later.storage.quarantined.map(({ uuid }) => uuid)).toEqual([two.uuid, two.uuid]);
+    expect(later.storage.list().map(({ name }) => name)).toContain('a');
+  });
+
   it('are made once as default, and not again when somebody took it away', async () => {
     const rig = storageRig();
     const marker = join(rig.directory, 'default-defined');

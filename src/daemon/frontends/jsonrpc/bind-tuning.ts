@@ -1,17 +1,15 @@
 /** Methods that tune and measure domains onto the services. */
+
 import { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params, Result } from '../../../api/index.ts';
 import { pinOf } from '../../../drivers/host-tuning/threads.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
+import { type StatisticsGroup, statisticsGroups } from '../../../model/domain/statistics-groups.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
-import {
-  type DomainStatistics,
-  type StatisticsGroup,
-  statisticsGroups,
-} from '../../services/domain-statistics.ts';
+import { type DomainStatistics } from '../../services/domain-statistics.ts';
 import type { Handlers } from './handlers.ts';
 
 type TuningHandlers = Pick<

@@ -1,11 +1,9 @@
 /** Statistics of many domains in one call (virConnectGetAllDomainStats). */
+
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
-import {
-  type DomainStatistics,
-  occupiedBytes,
-  type StatisticsGroup,
-} from '../../../services/domain-statistics.ts';
+import type { StatisticsGroup } from '../../../../model/domain/statistics-groups.ts';
+import { type DomainStatistics, occupiedBytes } from '../../../services/domain-statistics.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { stateNumbers } from './domain-info.ts';
 import { fitsFilter } from './domain-list.ts';
