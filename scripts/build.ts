@@ -32,7 +32,7 @@ for (const [name, entry] of Object.entries(programs))
     external: ['koffi'],
     // Some packages are CommonJS inside and call require for Node's own modules.
     banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
     },
     // Less text to keep in memory, with every name left as it is: a stack in the log can be read, and resolved to lines with
     // the map beside it. (keepNames would name functions again each time a closure is made, in the hottest places too.)

@@ -1,7 +1,6 @@
 /** Descriptors over unix sockets (unix(7), SCM_RIGHTS): sending, receiving, and a pair of sockets to do it over. */
 import { constants } from 'node:os';
-import koffi from 'koffi';
-import { check, FfiError, lastError, lazyLibrary } from './libc.ts';
+import { check, FfiError, koffi, lastError, lazyLibrary } from './libc.ts';
 
 const libc = lazyLibrary((lib) => ({
   sendmsg: lib.func('intptr_t sendmsg(int fd, const void *message, int flags)'),
@@ -105,11 +104,11 @@ function withMessage<T>(dataBytes: number, maxFds: number, use: (message: Messag
   const controlBytes = maxFds === 0 ? 0 : CMSG_HEADER_BYTES + Math.ceil((4 * maxFds) / 8) * 8;
   const control = MSGHDR_BYTES + IOVEC_BYTES;
   const data = control + controlBytes;
-  const pointer = koffi.alloc('uint8_t', data + dataBytes) as unknown;
+  const pointer = koffi().alloc('uint8_t', data + dataBytes) as unknown;
   try {
-    const block = Buffer.from(koffi.view(pointer, data + dataBytes));
+    const block = Buffer.from(koffi().view(pointer, data + dataBytes));
     block.fill(0, 0, data);
-    const address = koffi.address(pointer);
+    const address = koffi().address(pointer);
     block.writeBigUInt64LE(address + BigInt(MSGHDR_BYTES), 16);
     block.writeBigUInt64LE(1n, 24);
     block.writeBigUInt64LE(controlBytes === 0 ? 0n : address + BigInt(control), 32);
@@ -124,7 +123,7 @@ function withMessage<T>(dataBytes: number, maxFds: number, use: (message: Messag
       isTruncated: () => (block.readUInt32LE(48) & MSG_CTRUNC) !== 0,
     });
   } finally {
-    koffi.free(pointer);
+    koffi().free(pointer);
   }
 }
 

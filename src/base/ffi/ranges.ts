@@ -2,10 +2,10 @@
  * File calls that Node lacks: holes, sharing and copying of ranges, taking space ahead, sizes of block devices. Those that
  * may keep the kernel busy run on a thread of libuv's pool; each takes one range, so callers stay able to stop between two.
  */
-import koffi from 'koffi';
 import { FfiError, ioctlBuffer } from '../ffi.ts';
+import { koffi } from './libc.ts';
 
-// Loaded at the first call, as in ffi.ts.
+// Loaded at the first call, as in libc.ts.
 let loaded: ReturnType<typeof load> | undefined;
 
 function libc(): ReturnType<typeof load> {
@@ -14,7 +14,7 @@ function libc(): ReturnType<typeof load> {
 }
 
 function load() {
-  const lib = koffi.load('libc.so.6');
+  const lib = koffi().load('libc.so.6');
   // The 64-bit names exist on every architecture of glibc; offsets are 64 bits wide with them.
   return {
     lseek: lib.func('int64_t lseek64(int fd, int64_t offset, int whence)'),
@@ -37,7 +37,7 @@ function aside(call: string, foreign: Foreign, args: readonly unknown[]): Promis
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   inUse.add(args);
   foreign.async(...args, (error: unknown, result: unknown) => {
-    const errno = koffi.errno();
+    const errno = koffi().errno();
     inUse.delete(args);
     if (error) reject(new Error(`${call} could not be called`, { cause: error }));
     else if (Number(result) === -1) reject(new FfiError(call, errno));
@@ -53,7 +53,7 @@ const SEEK_HOLE = 4;
 export function seekData(fd: number, offset: number): number | undefined {
   const found = Number(libc().lseek(fd, offset, SEEK_DATA));
   if (found !== -1) return found;
-  const error = new FfiError('lseek SEEK_DATA', koffi.errno());
+  const error = new FfiError('lseek SEEK_DATA', koffi().errno());
   if (error.code === 'ENXIO') return undefined;
   throw error;
 }
@@ -61,7 +61,7 @@ export function seekData(fd: number, offset: number): number | undefined {
 /** Where the data at `offset` ends: at a hole, or at the end of the file. lseek(2), SEEK_HOLE. */
 export function seekHole(fd: number, offset: number): number {
   const found = Number(libc().lseek(fd, offset, SEEK_HOLE));
-  if (found === -1) throw new FfiError('lseek SEEK_HOLE', koffi.errno());
+  if (found === -1) throw new FfiError('lseek SEEK_HOLE', koffi().errno());
   return found;
 }
 

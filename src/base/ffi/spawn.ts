@@ -1,7 +1,6 @@
 /** posix_spawn(3): starting programs off this process's big heap. */
-import koffi from 'koffi';
 import { duplicateAbove } from './files.ts';
-import { FfiError, lazyLibrary } from './libc.ts';
+import { FfiError, koffi, lazyLibrary } from './libc.ts';
 
 const libc = lazyLibrary((lib) => ({
   spawn: lib.func(
@@ -86,16 +85,16 @@ function must(call: string, error: number): void {
 
 function prepareSpawn(request: SpawnRequest): PreparedSpawn {
   // glibc (x86-64, arm64): posix_spawn_file_actions_t is 80 bytes, posix_spawnattr_t 336, sigset_t 128; 512 covers each.
-  const actions = koffi.alloc('uint8_t', 512) as unknown;
-  const attributes = koffi.alloc('uint8_t', 512) as unknown;
+  const actions = koffi().alloc('uint8_t', 512) as unknown;
+  const attributes = koffi().alloc('uint8_t', 512) as unknown;
   const raised: number[] = [];
   const api = libc();
   const release = (): void => {
     for (const fd of raised) api.close(fd);
     api.actionsDestroy(actions);
     api.attrDestroy(attributes);
-    koffi.free(actions);
-    koffi.free(attributes);
+    koffi().free(actions);
+    koffi().free(attributes);
   };
   must('posix_spawn_file_actions_init', api.actionsInit(actions));
   must('posix_spawnattr_init', api.attrInit(attributes));
