@@ -6,7 +6,7 @@ import type { Engine } from './frontends/libvirt/context.ts';
 import { type Authority, findPolkit } from './frontends/libvirt/polkit.ts';
 import { type LibvirtServer, serveLibvirt } from './frontends/libvirt/server.ts';
 import { socketDirectory } from './frontends/libvirt/sockets.ts';
-import { serveTls, type TlsDoor } from './frontends/libvirt/tls.ts';
+import type { TlsDoor } from './frontends/libvirt/tls.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { EventBus } from './services/events.ts';
 
@@ -43,6 +43,8 @@ export async function openTlsDoor(
       reason: 'libvirt.tls_allowed_names is empty: nobody could come in',
       hint: "name the certificates, like 'CN=ann,O=Example'; '*' lets in every certificate that tls_ca has signed",
     });
+  // Read only where it is wanted: Node's TLS takes megabytes.
+  const { serveTls } = await import('./frontends/libvirt/tls.ts');
   return serveTls({
     addresses,
     port: settings.tls_port,

@@ -1,10 +1,16 @@
 /** One HTTP request of ours: redirects followed by rule, addresses checked where the connection is made, time limits. */
 import { lookup as resolveName } from 'node:dns';
-import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { LookupFunction } from 'node:net';
 import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import { checkAddress, checkUrl, literalAddress, redirected, shown, type UrlPolicy } from './url.ts';
+
+/**
+ * Node's HTTP, got when something is downloaded: an import of node:http reads Node's whole WebSocket and fetch besides,
+ * for its exports' sake, which costs a daemon 10 MiB.
+ */
+const httpModule = () => process.getBuiltinModule('node:http');
+const httpsModule = () => process.getBuiltinModule('node:https');
 
 /** How often a server may send us on. */
 const MAX_REDIRECTS = 8;
@@ -59,9 +65,9 @@ async function send(url: URL, options: GetOptions): Promise<IncomingMessage> {
   if (literal !== undefined) checkAddress(literal, url, policy, wanted);
   const isSecure = url.protocol === 'https:';
   const agentOptions = { proxyEnv: process.env };
-  const agent = isSecure ? new https.Agent(agentOptions) : new http.Agent(agentOptions);
-  const request = (isSecure ? https : http).request(url, {
-    agent,
+  const { Agent, request: begin } = isSecure ? httpsModule() : httpModule();
+  const request = begin(url, {
+    agent: new Agent(agentOptions),
     headers: { 'user-agent': 'vireo', 'accept-encoding': 'identity', ...headers },
     lookup: checkedLookup(url, policy, wanted),
     timeout: silenceMs,
@@ -122,7 +128,7 @@ export function brokenOff(
 /** The error of a status that is no success. */
 export function statusError(answer: HttpAnswer, wanted: string): VirtError {
   const { status, url } = answer;
-  const what = http.STATUS_CODES[status] ?? 'unknown';
+  const what = httpModule().STATUS_CODES[status] ?? 'unknown';
   return new VirtError('download.failed', {
     wanted,
     reason: `${shown(url)}: the server answered ${status} (${what})`,
