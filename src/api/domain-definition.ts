@@ -49,21 +49,23 @@ export const domainDefinitionMethods = [
     description:
       'The answer comes when the definition is safely on disk. A running domain keeps running as it is; the new definition counts from its next start.',
     access: 'modify',
-    params: z.strictObject({
-      xml: xmlDocument.describe('The document.'),
-      strict: z
-        .boolean()
-        .default(true)
-        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
-      startAfter: z.boolean().default(false).describe('Start the domain when it is stored.'),
-    }),
-    result: z.object({
-      domain: domainSummary,
-      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
-      warnings: z
-        .array(z.string())
-        .describe('What the definition names and nobody knows: networks and port groups.'),
-    }),
+    params: () =>
+      z.strictObject({
+        xml: xmlDocument.describe('The document.'),
+        strict: z
+          .boolean()
+          .default(true)
+          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        startAfter: z.boolean().default(false).describe('Start the domain when it is stored.'),
+      }),
+    result: () =>
+      z.object({
+        domain: domainSummary,
+        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+        warnings: z
+          .array(z.string())
+          .describe('What the definition names and nobody knows: networks and port groups.'),
+      }),
     errors: [...definitionErrors, 'domain.exists', 'domain.busy', 'file.no-space', ...startErrors],
   }),
   method({
@@ -72,25 +74,27 @@ export const domainDefinitionMethods = [
     summary: 'Forgets the stored definition.',
     description: 'A running domain becomes transient: it runs on and is gone when it stops.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      nvram: z
-        .enum(['keep', 'remove'])
-        .optional()
-        .describe('What happens to its firmware variables. Must be told when it has any.'),
-      removeStorage: z
-        .boolean()
-        .default(false)
-        .describe('Delete its disks that are volumes of pools, into the trash; it must be shut off.'),
-    }),
-    result: z.object({
-      removed: z
-        .array(z.object({ pool: z.string(), volume: z.string(), trash: trashed.nullable() }))
-        .describe('Volumes that were deleted.'),
-      kept: z
-        .array(z.object({ path: z.string(), reason: z.string() }))
-        .describe('With `removeStorage`: disks that were left alone, and why.'),
-    }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        nvram: z
+          .enum(['keep', 'remove'])
+          .optional()
+          .describe('What happens to its firmware variables. Must be told when it has any.'),
+        removeStorage: z
+          .boolean()
+          .default(false)
+          .describe('Delete its disks that are volumes of pools, into the trash; it must be shut off.'),
+      }),
+    result: () =>
+      z.object({
+        removed: z
+          .array(z.object({ pool: z.string(), volume: z.string(), trash: trashed.nullable() }))
+          .describe('Volumes that were deleted.'),
+        kept: z
+          .array(z.object({ path: z.string(), reason: z.string() }))
+          .describe('With `removeStorage`: disks that were left alone, and why.'),
+      }),
     errors: ['domain.not-found', 'domain.transient', 'domain.busy', 'domain.active', 'operation.failed'],
   }),
   method({
@@ -100,22 +104,24 @@ export const domainDefinitionMethods = [
     description:
       'Fills in what a good modern guest has. Warnings tell what could be better, for example emulation where KVM is not usable.',
     access: 'path',
-    params: z.strictObject({
-      ...domainSpec,
-      start: z.boolean().default(false).describe('Start it at once.'),
-      paused: z.boolean().default(false).describe('When it is started, leave the virtual CPUs stopped.'),
-      transient: z
-        .boolean()
-        .default(false)
-        .describe('Store no definition; it starts at once and is gone when it stops.'),
-      autostart: z.boolean().default(false).describe('Start it with the daemon.'),
-      autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
-    }),
-    result: z.object({
-      domain: domainSummary,
-      warnings: z.array(z.string()),
-      login: z.string().nullable().describe('Who may log in, for a domain from a cloud image.'),
-    }),
+    params: () =>
+      z.strictObject({
+        ...domainSpec,
+        start: z.boolean().default(false).describe('Start it at once.'),
+        paused: z.boolean().default(false).describe('When it is started, leave the virtual CPUs stopped.'),
+        transient: z
+          .boolean()
+          .default(false)
+          .describe('Store no definition; it starts at once and is gone when it stops.'),
+        autostart: z.boolean().default(false).describe('Start it with the daemon.'),
+        autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
+      }),
+    result: () =>
+      z.object({
+        domain: domainSummary,
+        warnings: z.array(z.string()),
+        login: z.string().nullable().describe('Who may log in, for a domain from a cloud image.'),
+      }),
     errors: [
       'request.invalid',
       ...definitionErrors,
@@ -133,19 +139,21 @@ export const domainDefinitionMethods = [
     summary: 'Starts a transient domain from domain XML.',
     description: 'Nothing is stored; when it stops it is gone.',
     access: 'modify',
-    params: z.strictObject({
-      xml: xmlDocument.describe('The document.'),
-      strict: z
-        .boolean()
-        .default(true)
-        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
-      paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
-      autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
-    }),
-    result: z.object({
-      domain: domainSummary,
-      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
-    }),
+    params: () =>
+      z.strictObject({
+        xml: xmlDocument.describe('The document.'),
+        strict: z
+          .boolean()
+          .default(true)
+          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
+        autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
+      }),
+    result: () =>
+      z.object({
+        domain: domainSummary,
+        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+      }),
     errors: [
       ...definitionErrors,
       'domain.exists',
@@ -160,15 +168,16 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Sets whether a domain is started with the daemon.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      autostart: z.boolean(),
-      once: z
-        .boolean()
-        .default(false)
-        .describe('Only the next time that the host starts; the lasting mark stays as it is.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        autostart: z.boolean(),
+        once: z
+          .boolean()
+          .default(false)
+          .describe('Only the next time that the host starts; the lasting mark stays as it is.'),
+      }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.transient', 'domain.busy'],
   }),
   method({
@@ -178,16 +187,17 @@ export const domainDefinitionMethods = [
     description:
       'Of a running guest, of the stored definition, or of both: wherever the domain is, unless `live` or `stored` say otherwise.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      event: z.enum(['poweroff', 'reboot', 'crash']),
-      action: z
-        .enum(['destroy', 'restart', 'rename-restart', 'preserve', 'coredump-destroy', 'coredump-restart'])
-        .describe("In libvirt's words; those that are not supported are refused."),
-      live: z.boolean().optional(),
-      stored: z.boolean().optional(),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        event: z.enum(['poweroff', 'reboot', 'crash']),
+        action: z
+          .enum(['destroy', 'restart', 'rename-restart', 'preserve', 'coredump-destroy', 'coredump-restart'])
+          .describe("In libvirt's words; those that are not supported are refused."),
+        live: z.boolean().optional(),
+        stored: z.boolean().optional(),
+      }),
+    result: () => z.object({}),
     errors: [
       'domain.not-found',
       'domain.inactive',
@@ -203,8 +213,8 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Gives a domain that is shut off another name.',
     access: 'modify',
-    params: z.strictObject({ ...target, name: newDomainName }),
-    result: domainSummary,
+    params: () => z.strictObject({ ...target, name: newDomainName }),
+    result: () => domainSummary,
     errors: ['domain.not-found', 'domain.exists', 'domain.active', 'domain.transient', 'domain.busy'],
   }),
   method({
@@ -212,8 +222,8 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Sets or removes the title, one line of text.',
     access: 'modify',
-    params: z.strictObject({ ...target, title: text(255).describe('Null removes it.') }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, title: text(255).describe('Null removes it.') }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.busy', 'request.invalid'],
   }),
   method({
@@ -221,8 +231,8 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Sets or removes the description.',
     access: 'modify',
-    params: z.strictObject({ ...target, description: text(65_536).describe('Null removes it.') }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, description: text(65_536).describe('Null removes it.') }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.busy'],
   }),
   method({
@@ -230,17 +240,18 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Sets or removes the metadata element of one namespace.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-      key: z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
-        .optional()
-        .describe('Namespace prefix to write it with. Must be given with `xml`.'),
-      xml: xmlDocument.nullable().describe('The element; null removes it.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
+        key: z
+          .string()
+          .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
+          .optional()
+          .describe('Namespace prefix to write it with. Must be given with `xml`.'),
+        xml: xmlDocument.nullable().describe('The element; null removes it.'),
+      }),
+    result: () => z.object({}),
     errors: [
       'domain.not-found',
       'domain.no-metadata',
@@ -256,16 +267,17 @@ export const domainDefinitionMethods = [
     summary: 'Leads a port of the host into a domain.',
     description: 'Changes the running guest at once and the stored definition of a persistent domain.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      interface: z
-        .string()
-        .max(64)
-        .optional()
-        .describe('Alias or MAC of the interface; the first one of type `user` when not given.'),
-      ...portForwardSpec.shape,
-    }),
-    result: portForward,
+    params: () =>
+      z.strictObject({
+        ...target,
+        interface: z
+          .string()
+          .max(64)
+          .optional()
+          .describe('Alias or MAC of the interface; the first one of type `user` when not given.'),
+        ...portForwardSpec.shape,
+      }),
+    result: () => portForward,
     errors: ['domain.not-found', 'domain.no-device', 'forward.conflict', 'domain.busy', 'request.invalid'],
   }),
   method({
@@ -273,14 +285,15 @@ export const domainDefinitionMethods = [
     since: '0.1.0',
     summary: 'Takes a port forward away.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      interface: z.string().max(64).optional().describe('Alias or MAC of the interface.'),
-      protocol: portForwardSpec.shape.protocol,
-      hostAddress: portForwardSpec.shape.hostAddress,
-      hostPort: portForwardSpec.shape.hostPort,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        interface: z.string().max(64).optional().describe('Alias or MAC of the interface.'),
+        protocol: portForwardSpec.shape.protocol,
+        hostAddress: portForwardSpec.shape.hostAddress,
+        hostPort: portForwardSpec.shape.hostPort,
+      }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'forward.not-found', 'domain.busy'],
   }),
 ] as const;

@@ -65,14 +65,15 @@ export const domainDeviceMethods = [
     description:
       'Give `xml`, `disk` or `network`. Controllers that the device needs are added. By default a running guest gets it at once, and the stored definition has it too.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      xml: deviceXml.optional(),
-      disk: diskSpec.optional().describe('A disk, under the next free name.'),
-      network: networkSpec.optional().describe('A network card.'),
-      ...targets,
-    }),
-    result: z.object({ alias: z.string().nullable().describe('Its name in the running guest.') }),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        xml: deviceXml.optional(),
+        disk: diskSpec.optional().describe('A disk, under the next free name.'),
+        network: networkSpec.optional().describe('A network card.'),
+        ...targets,
+      }),
+    result: () => z.object({ alias: z.string().nullable().describe('Its name in the running guest.') }),
     errors: [
       ...volumeErrors,
       ...changeErrors,
@@ -91,13 +92,14 @@ export const domainDeviceMethods = [
     description:
       'Give `xml` or `device`. A running guest is asked to let go of it; when it has not done so within the configured time, `released` is false, and `domain.device-removed` tells when it has.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      xml: deviceXml.optional(),
-      device: deviceName.optional(),
-      ...targets,
-    }),
-    result: z.object({ released: z.boolean().describe('Whether the guest has let go of the device.') }),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        xml: deviceXml.optional(),
+        device: deviceName.optional(),
+        ...targets,
+      }),
+    result: () => z.object({ released: z.boolean().describe('Whether the guest has let go of the device.') }),
     errors: [...changeErrors, 'operation.failed'],
   }),
   method({
@@ -107,13 +109,14 @@ export const domainDeviceMethods = [
     description:
       'While the guest runs: the medium of a CD-ROM or floppy drive, the link and the network of an interface, the password of a display. Anything else that differs is an error which names it.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      xml: deviceXml,
-      force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        xml: deviceXml,
+        force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, ...volumeErrors, 'link.failed', 'network.inactive', 'network.not-found'],
   }),
   method({
@@ -121,22 +124,23 @@ export const domainDeviceMethods = [
     since,
     summary: 'Puts a medium into a CD-ROM or floppy drive, or takes it out.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      device: deviceName,
-      path: path.nullable().optional().describe('Image or block device; null takes the medium out.'),
-      volume: z
-        .strictObject({ pool: poolRef, name: volumeRef })
-        .optional()
-        .describe('A volume, in place of a path. It is found anew at each start.'),
-      format: z
-        .enum(['raw', 'qcow2'])
-        .optional()
-        .describe('Of a path raw unless it is said; the pool knows that of a volume.'),
-      force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        device: deviceName,
+        path: path.nullable().optional().describe('Image or block device; null takes the medium out.'),
+        volume: z
+          .strictObject({ pool: poolRef, name: volumeRef })
+          .optional()
+          .describe('A volume, in place of a path. It is found anew at each start.'),
+        format: z
+          .enum(['raw', 'qcow2'])
+          .optional()
+          .describe('Of a path raw unless it is said; the pool knows that of a volume.'),
+        force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, ...volumeErrors],
   }),
 ] as const;

@@ -59,13 +59,14 @@ export const domainInterfaceMethods = [
     description:
       'The guest sees its card lose the carrier, at once. By default the stored definition changes too.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      interface: interfaceRef,
-      state: z.enum(['up', 'down']),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        interface: interfaceRef,
+        state: z.enum(['up', 'down']),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'qmp.failed', 'qmp.timeout'],
   }),
   method({
@@ -74,14 +75,15 @@ export const domainInterfaceMethods = [
     summary: 'Limits the bandwidth of a network card, or lifts the limits.',
     description: 'A direction that is left out stays as it is; null lifts its limit.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      interface: interfaceRef,
-      inbound: limit.nullable().optional().describe('What goes to the guest.'),
-      outbound: limit.nullable().optional().describe('What comes from it.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        interface: interfaceRef,
+        inbound: limit.nullable().optional().describe('What goes to the guest.'),
+        outbound: limit.nullable().optional().describe('What comes from it.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'link.failed', 'program.missing', 'program.failed'],
   }),
   method({
@@ -89,23 +91,25 @@ export const domainInterfaceMethods = [
     since: '0.1.0',
     summary: 'Tells how much traffic the network cards of a running domain had.',
     access: 'query',
-    params: z.strictObject({
-      domain: domainRef,
-      interface: interfaceRef.optional().describe('Only this interface.'),
-    }),
-    result: z.object({
-      interfaces: z.array(
-        z.object({
-          alias: z.string().nullable(),
-          type: z.string(),
-          mac: z.string().nullable(),
-          device: z.string().nullable().describe('The device on the host.'),
-          link: z.enum(['up', 'down']).describe('Whether the cable is plugged in.'),
-          counters: counters.nullable().describe('Null where nobody counts.'),
-          reason: z.string().nullable().describe('Why nobody counts.'),
-        }),
-      ),
-    }),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        interface: interfaceRef.optional().describe('Only this interface.'),
+      }),
+    result: () =>
+      z.object({
+        interfaces: z.array(
+          z.object({
+            alias: z.string().nullable(),
+            type: z.string(),
+            mac: z.string().nullable(),
+            device: z.string().nullable().describe('The device on the host.'),
+            link: z.enum(['up', 'down']).describe('Whether the cable is plugged in.'),
+            counters: counters.nullable().describe('Null where nobody counts.'),
+            reason: z.string().nullable().describe('Why nobody counts.'),
+          }),
+        ),
+      }),
     errors: ['domain.not-found', 'domain.inactive', 'domain.no-device', 'request.unsupported', 'link.failed'],
   }),
 ] as const;

@@ -23,20 +23,21 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Boots a defined domain.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
-      autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
-      forceBoot: z
-        .boolean()
-        .default(false)
-        .describe('Boot afresh even where a saved state exists, and drop that.'),
-      startNetworks: z
-        .boolean()
-        .default(true)
-        .describe('Start the virtual networks first that it is on and that are not active.'),
-    }),
-    result: domainSummary,
+    params: () =>
+      z.strictObject({
+        ...target,
+        paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
+        autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
+        forceBoot: z
+          .boolean()
+          .default(false)
+          .describe('Boot afresh even where a saved state exists, and drop that.'),
+        startNetworks: z
+          .boolean()
+          .default(true)
+          .describe('Start the virtual networks first that it is on and that are not active.'),
+      }),
+    result: () => domainSummary,
     errors: [
       'domain.not-found',
       'domain.active',
@@ -76,8 +77,8 @@ export const domainLifecycleMethods = [
     summary: 'Asks the guest to shut down.',
     description: 'A guest may ignore it. With `timeoutMs` the answer comes when the domain is off.',
     access: 'modify',
-    params: z.strictObject({ ...target, mode: shutdownMode, timeoutMs: waitForOff }),
-    result: domainSummary,
+    params: () => z.strictObject({ ...target, mode: shutdownMode, timeoutMs: waitForOff }),
+    result: () => domainSummary,
     errors: [
       'domain.not-found',
       'domain.inactive',
@@ -92,8 +93,8 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Asks the guest to reboot.',
     access: 'modify',
-    params: z.strictObject({ ...target, mode: shutdownMode }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, mode: shutdownMode }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'domain.busy', 'agent.missing', 'agent.unresponsive'],
   }),
   method({
@@ -101,8 +102,8 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Presses the reset button; the guest cannot refuse.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'domain.busy'],
   }),
   method({
@@ -110,8 +111,8 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Stops the virtual CPUs; memory stays.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: domainSummary,
+    params: () => z.strictObject(target),
+    result: () => domainSummary,
     errors: ['domain.not-found', 'domain.inactive', 'domain.busy', 'domain.state'],
   }),
   method({
@@ -119,8 +120,8 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Lets the virtual CPUs go on.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: domainSummary,
+    params: () => z.strictObject(target),
+    result: () => domainSummary,
     errors: ['domain.not-found', 'domain.inactive', 'domain.busy', 'domain.state'],
   }),
   method({
@@ -128,14 +129,15 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Ends a running domain at once, as pulling its plug.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      graceful: z
-        .boolean()
-        .default(false)
-        .describe('Only ask QEMU to end, which flushes its disks; fail when it does not.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        graceful: z
+          .boolean()
+          .default(false)
+          .describe('Only ask QEMU to end, which flushes its disks; fail when it does not.'),
+      }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'domain.busy'],
   }),
   method({
@@ -143,14 +145,16 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Takes a picture of a graphical screen.',
     access: 'secret',
-    params: z.strictObject({
-      ...target,
-      screen: z.int().min(0).max(15).default(0).describe('Number of the screen.'),
-    }),
-    result: z.object({
-      mime: z.enum(['image/png', 'image/x-portable-pixmap']),
-      base64: z.string().describe('The picture.'),
-    }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        screen: z.int().min(0).max(15).default(0).describe('Number of the screen.'),
+      }),
+    result: () =>
+      z.object({
+        mime: z.enum(['image/png', 'image/x-portable-pixmap']),
+        base64: z.string().describe('The picture.'),
+      }),
     errors: ['domain.not-found', 'domain.inactive', 'domain.no-device', 'qmp.failed'],
   }),
   method({
@@ -158,28 +162,29 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: "Presses keys of the guest's keyboard together.",
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      keys: z
-        .array(
-          z.union([z.string().min(1).max(32), z.int().min(0).max(65_535)], {
-            error: 'must be the name of a key or its number',
-          }),
-        )
-        .min(1)
-        .max(16)
-        .describe(
-          "Keys: names of QEMU's QKeyCode (`ctrl`, `alt`, `delete`) or, with codeset `linux`, names or numbers of Linux input codes (`KEY_A`, 30).",
-        ),
-      codeset: z.enum(['qcode', 'linux']).default('qcode'),
-      holdMs: z
-        .int()
-        .min(0)
-        .max(60_000)
-        .default(100)
-        .describe('How long they are held down, in milliseconds.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        keys: z
+          .array(
+            z.union([z.string().min(1).max(32), z.int().min(0).max(65_535)], {
+              error: 'must be the name of a key or its number',
+            }),
+          )
+          .min(1)
+          .max(16)
+          .describe(
+            "Keys: names of QEMU's QKeyCode (`ctrl`, `alt`, `delete`) or, with codeset `linux`, names or numbers of Linux input codes (`KEY_A`, 30).",
+          ),
+        codeset: z.enum(['qcode', 'linux']).default('qcode'),
+        holdMs: z
+          .int()
+          .min(0)
+          .max(60_000)
+          .default(100)
+          .describe('How long they are held down, in milliseconds.'),
+      }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'request.invalid', 'qmp.failed'],
   }),
   method({
@@ -187,8 +192,8 @@ export const domainLifecycleMethods = [
     since: '0.1.0',
     summary: 'Sends a non-maskable interrupt to the guest.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'qmp.failed'],
   }),
   method({
@@ -199,17 +204,18 @@ export const domainLifecycleMethods = [
       'After the response line the connection carries the bytes of the console, both ways. It must be the only request in work; subscriptions of the connection end.',
     access: 'modify',
     upgrade: true,
-    params: z.strictObject({
-      ...target,
-      console: z
-        .string()
-        .min(1)
-        .max(64)
-        .optional()
-        .describe('Alias (`serial0`); the first console when not given.'),
-      force: z.boolean().default(false).describe('Disconnect whoever uses it now.'),
-    }),
-    result: z.object({ console: z.string().describe('Alias of the console.') }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        console: z
+          .string()
+          .min(1)
+          .max(64)
+          .optional()
+          .describe('Alias (`serial0`); the first console when not given.'),
+        force: z.boolean().default(false).describe('Disconnect whoever uses it now.'),
+      }),
+    result: () => z.object({ console: z.string().describe('Alias of the console.') }),
     errors: [
       'domain.not-found',
       'domain.inactive',
@@ -225,12 +231,13 @@ export const domainLifecycleMethods = [
     summary: "Runs one command of QEMU's monitor, for experts.",
     description: 'The daemon does not know what the command changes. Use it to look, or to test.',
     access: 'exec',
-    params: z.strictObject({
-      ...target,
-      command: z.string().min(1).max(128).describe('A QMP command (`query-status`).'),
-      arguments: z.record(z.string(), z.unknown()).optional().describe('Its arguments.'),
-    }),
-    result: z.object({ return: z.unknown() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        command: z.string().min(1).max(128).describe('A QMP command (`query-status`).'),
+        arguments: z.record(z.string(), z.unknown()).optional().describe('Its arguments.'),
+      }),
+    result: () => z.object({ return: z.unknown() }),
     errors: ['domain.not-found', 'domain.inactive', 'qmp.failed', 'qmp.timeout', 'qmp.closed'],
   }),
 ] as const;

@@ -22,13 +22,14 @@ export const domainQueries = [
     summary: 'Lists the domains, by name.',
     description: 'Every filter that is given must hold. Definitions that could not be read are named too.',
     access: 'query',
-    params: z.strictObject({
-      active: z.boolean().optional().describe('Only domains that run, or only those that do not.'),
-      persistent: z.boolean().optional().describe('Only domains with a stored definition, or without.'),
-      autostart: z.boolean().optional().describe('Only domains that start with the daemon, or do not.'),
-      state: domainState.optional().describe('Only domains in this state.'),
-    }),
-    result: z.object({ domains: z.array(domainSummary), quarantined: z.array(quarantined) }),
+    params: () =>
+      z.strictObject({
+        active: z.boolean().optional().describe('Only domains that run, or only those that do not.'),
+        persistent: z.boolean().optional().describe('Only domains with a stored definition, or without.'),
+        autostart: z.boolean().optional().describe('Only domains that start with the daemon, or do not.'),
+        state: domainState.optional().describe('Only domains in this state.'),
+      }),
+    result: () => z.object({ domains: z.array(domainSummary), quarantined: z.array(quarantined) }),
     errors: [],
   }),
   method({
@@ -37,8 +38,8 @@ export const domainQueries = [
     summary: 'Shows one domain in detail.',
     description: 'Never waits for a job; a running domain is described as it runs.',
     access: 'query',
-    params: z.strictObject(target),
-    result: domainDetails,
+    params: () => z.strictObject(target),
+    result: () => domainDetails,
     errors: ['domain.not-found', 'domain.quarantined'],
   }),
   method({
@@ -47,18 +48,19 @@ export const domainQueries = [
     summary: "Gives the definition as libvirt's domain XML.",
     access: 'query',
     raises: { secure: 'secret' },
-    params: z.strictObject({
-      ...target,
-      inactive: z.boolean().default(false).describe('The stored definition, not the running one.'),
-      secure: z.boolean().default(false).describe('With passwords. Needs a read-write connection.'),
-      migratable: z
-        .boolean()
-        .default(false)
-        .describe(
-          'In the form another host takes for a migration: of a running domain the running definition, without ids, aliases, chosen ports and controllers that every host adds by itself.',
-        ),
-    }),
-    result: z.object({ xml: z.string() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        inactive: z.boolean().default(false).describe('The stored definition, not the running one.'),
+        secure: z.boolean().default(false).describe('With passwords. Needs a read-write connection.'),
+        migratable: z
+          .boolean()
+          .default(false)
+          .describe(
+            'In the form another host takes for a migration: of a running domain the running definition, without ids, aliases, chosen ports and controllers that every host adds by itself.',
+          ),
+      }),
+    result: () => z.object({ xml: z.string() }),
     errors: ['domain.not-found', 'domain.quarantined', 'access.read-only'],
   }),
   method({
@@ -66,22 +68,23 @@ export const domainQueries = [
     since: '0.1.0',
     summary: "Gives the end of QEMU's own log of a domain, or of what its serial console printed.",
     access: 'query',
-    params: z.strictObject({
-      ...target,
-      source: z
-        .enum(['qemu', 'console'])
-        .default('qemu')
-        .describe(
-          '`qemu`: messages of QEMU itself. `console`: output of the first serial device that has a log file.',
-        ),
-      maxBytes: z
-        .int()
-        .min(1)
-        .max(2 * 1024 * 1024)
-        .default(65_536)
-        .describe('At most this many bytes from the end.'),
-    }),
-    result: z.object({ text: z.string() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        source: z
+          .enum(['qemu', 'console'])
+          .default('qemu')
+          .describe(
+            '`qemu`: messages of QEMU itself. `console`: output of the first serial device that has a log file.',
+          ),
+        maxBytes: z
+          .int()
+          .min(1)
+          .max(2 * 1024 * 1024)
+          .default(65_536)
+          .describe('At most this many bytes from the end.'),
+      }),
+    result: () => z.object({ text: z.string() }),
     errors: ['domain.not-found', 'domain.no-device', 'file.failed'],
   }),
   method({
@@ -93,25 +96,27 @@ export const domainQueries = [
     access: 'query',
     // Both reach into the guest: CVE-2019-3886 was a read-only client that had the agent asked.
     raises: { until: { values: ['agent', 'ssh'], access: 'modify' } },
-    params: z.strictObject({
-      ...target,
-      until: z
-        .enum([...domainState.options, 'address', 'agent', 'ssh'])
-        .describe('The state, or the sign of life, waited for.'),
-      timeoutMs: z
-        .int()
-        .min(0)
-        .max(86_400_000)
-        .default(60_000)
-        .describe('How long at most, in milliseconds.'),
-    }),
-    result: z.object({
-      ...domainSummary.shape,
-      reached: z
-        .object({ address: z.string(), port: z.int().nullable() })
-        .nullable()
-        .describe('The address that was found, or where its SSH server answers; null for other goals.'),
-    }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        until: z
+          .enum([...domainState.options, 'address', 'agent', 'ssh'])
+          .describe('The state, or the sign of life, waited for.'),
+        timeoutMs: z
+          .int()
+          .min(0)
+          .max(86_400_000)
+          .default(60_000)
+          .describe('How long at most, in milliseconds.'),
+      }),
+    result: () =>
+      z.object({
+        ...domainSummary.shape,
+        reached: z
+          .object({ address: z.string(), port: z.int().nullable() })
+          .nullable()
+          .describe('The address that was found, or where its SSH server answers; null for other goals.'),
+      }),
     errors: ['domain.not-found', 'operation.timeout', 'agent.missing', 'access.read-only'],
   }),
   method({
@@ -122,16 +127,18 @@ export const domainQueries = [
       'Sources: `lease`, the DHCP server of its network; `agent`, the guest agent; `arp`, the neighbour table of the host (ARP and IPv6 neighbour discovery); `user`, connections that are open on a user network. A guest can claim any address: nothing vouches for what only it tells. A source that has nothing to say is named with the reason; when it is the only one that was asked for, that is the error. A read-only connection may not have the agent asked, and gets the other three. Takes up to ten seconds when the agent hangs.',
     access: 'query',
     raises: { sources: { values: ['agent'], access: 'modify' } },
-    params: z.strictObject({
-      ...target,
-      sources: z.array(addressSource).min(1).max(4).optional().describe('Only these; all when not given.'),
-    }),
-    result: z.object({
-      interfaces: z.array(guestInterface),
-      silent: z
-        .array(z.object({ source: addressSource, reason: z.string() }))
-        .describe('Sources that could not be asked.'),
-    }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        sources: z.array(addressSource).min(1).max(4).optional().describe('Only these; all when not given.'),
+      }),
+    result: () =>
+      z.object({
+        interfaces: z.array(guestInterface),
+        silent: z
+          .array(z.object({ source: addressSource, reason: z.string() }))
+          .describe('Sources that could not be asked.'),
+      }),
     errors: [
       'domain.not-found',
       'domain.inactive',
@@ -147,8 +154,8 @@ export const domainQueries = [
     since: '0.1.0',
     summary: 'Tells which job holds a domain now.',
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ job: job.nullable() }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ job: job.nullable() }),
     errors: ['domain.not-found'],
   }),
   method({
@@ -156,12 +163,13 @@ export const domainQueries = [
     since: '0.1.0',
     summary: 'Gives the metadata element of one namespace.',
     access: 'query',
-    params: z.strictObject({
-      ...target,
-      uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-      inactive: z.boolean().default(false).describe('From the stored definition.'),
-    }),
-    result: z.object({ xml: z.string() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
+        inactive: z.boolean().default(false).describe('From the stored definition.'),
+      }),
+    result: () => z.object({ xml: z.string() }),
     errors: ['domain.not-found', 'domain.no-metadata'],
   }),
   method({
@@ -169,8 +177,8 @@ export const domainQueries = [
     since: '0.1.0',
     summary: 'Lists the port forwards into a domain.',
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ portForwards: z.array(portForward) }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ portForwards: z.array(portForward) }),
     errors: ['domain.not-found'],
   }),
   method({
@@ -179,8 +187,8 @@ export const domainQueries = [
     summary: 'Shows the QEMU command line a domain is started with.',
     description: 'For display: descriptors in it have meaning for the started process only.',
     access: 'secret',
-    params: z.strictObject(target),
-    result: z.object({ argv: z.array(z.string()) }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ argv: z.array(z.string()) }),
     errors: ['domain.not-found', 'definition.unsupported', 'qemu.missing', 'qemu.lacks', 'kvm.unusable'],
   }),
 ] as const;

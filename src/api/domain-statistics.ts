@@ -125,8 +125,8 @@ export const domainStatisticsMethods = [
     description:
       'Takes two seconds at most, even when a QEMU hangs: its sample has what the host counts, and `silence`.',
     access: 'query',
-    params: z.strictObject(selection),
-    result: z.object({ samples: z.array(domainSample) }),
+    params: () => z.strictObject(selection),
+    result: () => z.object({ samples: z.array(domainSample) }),
     errors: ['domain.not-found'],
   }),
   method({
@@ -137,12 +137,13 @@ export const domainStatisticsMethods = [
       'Each line is `{"samples": [...]}` as `domain.stats` gives them; without `domains`, of those that run at that time. A client that reads slowly gets fewer samples, and each is fresh. The stream ends with the connection, or after `count` lines.',
     access: 'query',
     upgrade: true,
-    params: z.strictObject({
-      ...selection,
-      intervalMs: z.int().min(100).max(3_600_000).default(1000),
-      count: z.int().min(1).max(1_000_000).optional().describe('End after so many lines.'),
-    }),
-    result: z.object({ intervalMs: z.int() }),
+    params: () =>
+      z.strictObject({
+        ...selection,
+        intervalMs: z.int().min(100).max(3_600_000).default(1000),
+        count: z.int().min(1).max(1_000_000).optional().describe('End after so many lines.'),
+      }),
+    result: () => z.object({ intervalMs: z.int() }),
     errors: ['domain.not-found'],
   }),
 ] as const;

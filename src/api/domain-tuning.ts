@@ -78,13 +78,14 @@ export const domainTuningMethods = [
     description:
       'The balloon of a running guest is asked, which does it in its own time: `domain.balloon-changed` tells. The maximum can only be changed in the stored definition.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      memoryBytes: z.int().min(1024).describe('In bytes; a rest of a KiB is left out.'),
-      maximum: z.boolean().default(false).describe('What the domain has at most, from its next start on.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        memoryBytes: z.int().min(1024).describe('In bytes; a rest of a KiB is left out.'),
+        maximum: z.boolean().default(false).describe('What the domain has at most, from its next start on.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: changeErrors,
   }),
   method({
@@ -92,12 +93,13 @@ export const domainTuningMethods = [
     since,
     summary: 'Sets how often a guest tells its memory statistics.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      seconds: z.int().min(0).max(0x7fff_ffff).describe('0: never.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        seconds: z.int().min(0).max(0x7fff_ffff).describe('0: never.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: changeErrors,
   }),
   method({
@@ -107,14 +109,15 @@ export const domainTuningMethods = [
     description:
       'A running guest gets more at once. To have fewer it must give some back, and has five seconds to; one that does not is told by `operation.timeout`, and the stored definition stays as it was. With `guest` nothing is plugged: its agent is asked to take CPUs online or offline.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      count: z.int().min(1).max(65_535),
-      maximum: z.boolean().default(false).describe('How many it may have, from its next start on.'),
-      guest: z.boolean().default(false).describe('Ask the guest agent to use so many of those it has.'),
-      ...targets,
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        count: z.int().min(1).max(65_535),
+        maximum: z.boolean().default(false).describe('How many it may have, from its next start on.'),
+        guest: z.boolean().default(false).describe('Ask the guest agent to use so many of those it has.'),
+        ...targets,
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'operation.timeout', 'operation.failed', 'agent.missing', 'agent.unresponsive'],
   }),
   method({
@@ -122,8 +125,8 @@ export const domainTuningMethods = [
     since,
     summary: 'Says on which processors of the host threads of a guest run.',
     access: 'modify',
-    params: z.strictObject({ domain: domainRef, target: pinTarget, cpus: cpuSet, ...targets }),
-    result: z.object({}),
+    params: () => z.strictObject({ domain: domainRef, target: pinTarget, cpus: cpuSet, ...targets }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'system.call'],
   }),
   method({
@@ -131,16 +134,17 @@ export const domainTuningMethods = [
     since,
     summary: 'Tells on which processors of the host the threads of a running guest may run.',
     access: 'query',
-    params: z.strictObject({ domain: domainRef }),
-    result: z.object({
-      threads: z.array(
-        z.object({
-          target: pinTarget,
-          threadId: z.int().nullable().describe('Of the host; null for the emulator, which has many.'),
-          cpus: z.string().nullable().describe('As the definition has it; null: any.'),
-        }),
-      ),
-    }),
+    params: () => z.strictObject({ domain: domainRef }),
+    result: () =>
+      z.object({
+        threads: z.array(
+          z.object({
+            target: pinTarget,
+            threadId: z.int().nullable().describe('Of the host; null for the emulator, which has many.'),
+            cpus: z.string().nullable().describe('As the definition has it; null: any.'),
+          }),
+        ),
+      }),
     errors: ['domain.not-found', 'domain.inactive', 'qmp.timeout', 'qmp.closed'],
   }),
   method({
@@ -148,8 +152,8 @@ export const domainTuningMethods = [
     since,
     summary: 'Gives a domain an IO thread.',
     access: 'modify',
-    params: z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
-    result: z.object({}),
+    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
+    result: () => z.object({}),
     errors: changeErrors,
   }),
   method({
@@ -157,8 +161,8 @@ export const domainTuningMethods = [
     since,
     summary: 'Takes an IO thread away that no disk uses.',
     access: 'modify',
-    params: z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
-    result: z.object({}),
+    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
+    result: () => z.object({}),
     errors: changeErrors,
   }),
   method({
@@ -167,8 +171,8 @@ export const domainTuningMethods = [
     summary: 'Makes a disk of a running guest larger or smaller.',
     description: 'The guest is told. What is beyond a smaller size is lost.',
     access: 'modify',
-    params: z.strictObject({ domain: domainRef, disk, sizeBytes: z.int().min(512) }),
-    result: z.object({}),
+    params: () => z.strictObject({ domain: domainRef, disk, sizeBytes: z.int().min(512) }),
+    result: () => z.object({}),
     errors: changeErrors,
   }),
   method({
@@ -176,8 +180,8 @@ export const domainTuningMethods = [
     since,
     summary: 'Limits the bytes and operations of a disk.',
     access: 'modify',
-    params: z.strictObject({ domain: domainRef, disk, limits: diskLimits, ...targets }),
-    result: z.object({ limits: diskLimits }),
+    params: () => z.strictObject({ domain: domainRef, disk, limits: diskLimits, ...targets }),
+    result: () => z.object({ limits: diskLimits }),
     errors: [...changeErrors, 'request.unsupported'],
   }),
   method({
@@ -185,13 +189,14 @@ export const domainTuningMethods = [
     since,
     summary: 'Tells the size and limits of a disk, and what its image takes up.',
     access: 'query',
-    params: z.strictObject({ domain: domainRef, disk }),
-    result: z.object({
-      capacityBytes: z.int().describe('As the guest sees it.'),
-      allocationBytes: z.int().describe('What the image takes up on the host.'),
-      physicalBytes: z.int().describe("The length of the image's file."),
-      limits: diskLimits,
-    }),
+    params: () => z.strictObject({ domain: domainRef, disk }),
+    result: () =>
+      z.object({
+        capacityBytes: z.int().describe('As the guest sees it.'),
+        allocationBytes: z.int().describe('What the image takes up on the host.'),
+        physicalBytes: z.int().describe("The length of the image's file."),
+        limits: diskLimits,
+      }),
     errors: ['domain.not-found', 'domain.no-device', 'request.unsupported', 'qmp.timeout', 'qmp.closed'],
   }),
   method({
@@ -199,12 +204,13 @@ export const domainTuningMethods = [
     since,
     summary: 'Has `domain.block-threshold` told once, when an image is written beyond a byte.',
     access: 'modify',
-    params: z.strictObject({
-      domain: domainRef,
-      disk,
-      thresholdBytes: z.int().nonnegative().describe('0 ends it.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        disk,
+        thresholdBytes: z.int().nonnegative().describe('0 ends it.'),
+      }),
+    result: () => z.object({}),
     errors: ['domain.not-found', 'domain.inactive', 'domain.no-device', 'qmp.failed', 'qmp.timeout'],
   }),
 ] as const;

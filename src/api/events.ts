@@ -79,35 +79,38 @@ export const eventMethods = [
     description:
       'A client that does not read them is cut off when 4 MiB or 10,000 messages wait for it; nothing is dropped silently.',
     access: 'query',
-    params: z.strictObject({
-      events: z
-        .array(eventPattern)
-        .min(1)
-        .max(100)
-        .optional()
-        .describe('Only these events; all when not given.'),
-      domains: z
-        .array(domainRef)
-        .min(1)
-        .max(1000)
-        .optional()
-        .describe(
-          'Only events of these domains. A name means whichever domain has it when the event happens.',
-        ),
-      networks: z
-        .array(networkRef)
-        .min(1)
-        .max(1000)
-        .optional()
-        .describe('Only events of these networks; together with `domains`, of those and of these.'),
-      pools: z
-        .array(poolRef)
-        .min(1)
-        .max(1000)
-        .optional()
-        .describe('Only events of these pools and their volumes; together with the others, of all of them.'),
-    }),
-    result: z.object({ subscription: z.string() }),
+    params: () =>
+      z.strictObject({
+        events: z
+          .array(eventPattern)
+          .min(1)
+          .max(100)
+          .optional()
+          .describe('Only these events; all when not given.'),
+        domains: z
+          .array(domainRef)
+          .min(1)
+          .max(1000)
+          .optional()
+          .describe(
+            'Only events of these domains. A name means whichever domain has it when the event happens.',
+          ),
+        networks: z
+          .array(networkRef)
+          .min(1)
+          .max(1000)
+          .optional()
+          .describe('Only events of these networks; together with `domains`, of those and of these.'),
+        pools: z
+          .array(poolRef)
+          .min(1)
+          .max(1000)
+          .optional()
+          .describe(
+            'Only events of these pools and their volumes; together with the others, of all of them.',
+          ),
+      }),
+    result: () => z.object({ subscription: z.string() }),
     errors: ['request.too-large'],
   }),
   method({
@@ -115,8 +118,8 @@ export const eventMethods = [
     since,
     summary: 'Ends a subscription of this connection.',
     access: 'query',
-    params: z.strictObject({ subscription: z.string().min(1).max(64) }),
-    result: z.object({}),
+    params: () => z.strictObject({ subscription: z.string().min(1).max(64) }),
+    result: () => z.object({}),
     errors: ['request.invalid'],
   }),
 ] as const;

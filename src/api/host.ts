@@ -70,28 +70,29 @@ export const hostMethods = [
     since: '0.1.0',
     summary: 'Describes the host: name, CPUs, memory, KVM.',
     access: 'query',
-    params: none,
-    result: z.object({
-      hostName: z.string(),
-      uuid: z.string(),
-      arch: z.string(),
-      kernel: z.string(),
-      cpuModel: z.string().nullable(),
-      cpuVendor: z.string().nullable(),
-      cpuMhz: z.number().nullable(),
-      cpus: z.int().describe('CPUs online.'),
-      sockets: z.int(),
-      coresPerSocket: z.int(),
-      threadsPerCore: z.int(),
-      numaNodes: z.int(),
-      memoryBytes: z.int(),
-      freeMemoryBytes: z.int().describe('Memory that programs can still get.'),
-      kvm: z.object({
-        usable: z.boolean(),
-        reason: z.string().nullable().describe('Why not.'),
-        hint: z.string().nullable().describe('The repair.'),
+    params: () => none,
+    result: () =>
+      z.object({
+        hostName: z.string(),
+        uuid: z.string(),
+        arch: z.string(),
+        kernel: z.string(),
+        cpuModel: z.string().nullable(),
+        cpuVendor: z.string().nullable(),
+        cpuMhz: z.number().nullable(),
+        cpus: z.int().describe('CPUs online.'),
+        sockets: z.int(),
+        coresPerSocket: z.int(),
+        threadsPerCore: z.int(),
+        numaNodes: z.int(),
+        memoryBytes: z.int(),
+        freeMemoryBytes: z.int().describe('Memory that programs can still get.'),
+        kvm: z.object({
+          usable: z.boolean(),
+          reason: z.string().nullable().describe('Why not.'),
+          hint: z.string().nullable().describe('The repair.'),
+        }),
       }),
-    }),
     errors: [],
   }),
   method({
@@ -99,18 +100,19 @@ export const hostMethods = [
     since: '0.1.0',
     summary: 'Checks everything that virtualisation needs of a host.',
     access: 'query',
-    params: none,
-    result: z.object({
-      checks: z.array(
-        z.object({
-          id: z.string(),
-          title: z.string(),
-          status: z.enum(['ok', 'warning', 'problem', 'absent']),
-          detail: z.string(),
-          repair: z.string().nullable().describe('What would mend it.'),
-        }),
-      ),
-    }),
+    params: () => none,
+    result: () =>
+      z.object({
+        checks: z.array(
+          z.object({
+            id: z.string(),
+            title: z.string(),
+            status: z.enum(['ok', 'warning', 'problem', 'absent']),
+            detail: z.string(),
+            repair: z.string().nullable().describe('What would mend it.'),
+          }),
+        ),
+      }),
     errors: [],
   }),
   method({
@@ -119,10 +121,11 @@ export const hostMethods = [
     summary: 'Lists the network interfaces of the host, and what of ours uses them.',
     description: 'Only looks, and needs no rights: a session daemon lists them, too.',
     access: 'query',
-    params: z.strictObject({
-      type: word.optional().describe('Only interfaces of this type (`bridge`).'),
-    }),
-    result: z.object({ interfaces: z.array(hostInterface) }),
+    params: () =>
+      z.strictObject({
+        type: word.optional().describe('Only interfaces of this type (`bridge`).'),
+      }),
+    result: () => z.object({ interfaces: z.array(hostInterface) }),
     errors: ['link.failed'],
   }),
   method({
@@ -131,8 +134,8 @@ export const hostMethods = [
     summary: "Gives a network interface of the host as libvirt's interface XML.",
     description: 'As it is now. Interfaces are only looked at: the host sets them up.',
     access: 'query',
-    params: z.strictObject({ interface: z.string().min(1).max(64).describe('Its name (`eth0`).') }),
-    result: z.object({ xml: z.string() }),
+    params: () => z.strictObject({ interface: z.string().min(1).max(64).describe('Its name (`eth0`).') }),
+    result: () => z.object({ xml: z.string() }),
     errors: ['host-interface.not-found', 'link.failed'],
   }),
   method({
@@ -140,10 +143,11 @@ export const hostMethods = [
     since: '0.1.0',
     summary: 'Lists the PCI and USB devices of the host, and the domains that have them.',
     access: 'query',
-    params: z.strictObject({
-      type: z.enum(['pci', 'usb']).optional().describe('Only devices of this type: `pci` or `usb`.'),
-    }),
-    result: z.object({ devices: z.array(hostDevice) }),
+    params: () =>
+      z.strictObject({
+        type: z.enum(['pci', 'usb']).optional().describe('Only devices of this type: `pci` or `usb`.'),
+      }),
+    result: () => z.object({ devices: z.array(hostDevice) }),
     errors: [],
   }),
   method({
@@ -151,19 +155,20 @@ export const hostMethods = [
     since: '0.1.0',
     summary: 'Tells what the processors did since boot, and which memory is free in each NUMA cell.',
     access: 'query',
-    params: none,
-    result: z.object({
-      total: cpuTimes,
-      cpus: z.array(z.object({ cpu: z.int(), online: z.boolean(), times: cpuTimes.nullable() })),
-      cells: z.array(
-        z.object({
-          cell: z.int(),
-          memoryBytes: z.int(),
-          freeMemoryBytes: z.int(),
-          pages: z.array(z.object({ sizeBytes: z.int(), count: z.int(), free: z.int() })),
-        }),
-      ),
-    }),
+    params: () => none,
+    result: () =>
+      z.object({
+        total: cpuTimes,
+        cpus: z.array(z.object({ cpu: z.int(), online: z.boolean(), times: cpuTimes.nullable() })),
+        cells: z.array(
+          z.object({
+            cell: z.int(),
+            memoryBytes: z.int(),
+            freeMemoryBytes: z.int(),
+            pages: z.array(z.object({ sizeBytes: z.int(), count: z.int(), free: z.int() })),
+          }),
+        ),
+      }),
     errors: [],
   }),
   method({
@@ -172,8 +177,8 @@ export const hostMethods = [
     summary: "Gives what the firmware says of the host (SMBIOS) as libvirt's sysinfo document.",
     description: 'Processors, memory modules and serial numbers are for a daemon that runs as root to see.',
     access: 'query',
-    params: none,
-    result: z.object({ xml: z.string() }),
+    params: () => none,
+    result: () => z.object({ xml: z.string() }),
     errors: ['request.unsupported'],
   }),
   method({
@@ -181,8 +186,8 @@ export const hostMethods = [
     since: '0.1.0',
     summary: "Gives libvirt's capabilities document of this host.",
     access: 'query',
-    params: none,
-    result: z.object({ xml: z.string() }),
+    params: () => none,
+    result: () => z.object({ xml: z.string() }),
     errors: ['qemu.probe-failed'],
   }),
   method({
@@ -192,18 +197,19 @@ export const hostMethods = [
     access: 'query',
     // An emulator named by the caller is run to ask what it can do (CVE-2019-10167 was that, for read-only clients).
     raises: { emulator: 'exec' },
-    params: z.strictObject({
-      emulator: z
-        .string()
-        .regex(/^\//, 'must be an absolute path')
-        .max(4096)
-        .optional()
-        .describe('QEMU binary. Needs a read-write connection.'),
-      arch: word.optional().describe('Guest architecture (`x86_64`).'),
-      machine: word.optional().describe('Machine type (`q35`).'),
-      virtType: z.enum(['kvm', 'qemu']).optional(),
-    }),
-    result: z.object({ xml: z.string() }),
+    params: () =>
+      z.strictObject({
+        emulator: z
+          .string()
+          .regex(/^\//, 'must be an absolute path')
+          .max(4096)
+          .optional()
+          .describe('QEMU binary. Needs a read-write connection.'),
+        arch: word.optional().describe('Guest architecture (`x86_64`).'),
+        machine: word.optional().describe('Machine type (`q35`).'),
+        virtType: z.enum(['kvm', 'qemu']).optional(),
+      }),
+    result: () => z.object({ xml: z.string() }),
     errors: ['qemu.missing', 'qemu.probe-failed', 'qemu.lacks', 'kvm.unusable', 'access.read-only'],
   }),
 ] as const;

@@ -104,8 +104,8 @@ export const imageMethods = [
     summary: 'Lists the cloud images that the catalogue knows, and which of them are here.',
     description: 'Asks no server. Newer versions than those listed can be pulled by their number.',
     access: 'query',
-    params: z.strictObject({}),
-    result: z.object({ images: z.array(catalogueEntry) }),
+    params: () => z.strictObject({}),
+    result: () => z.object({ images: z.array(catalogueEntry) }),
     errors: [],
   }),
   method({
@@ -115,12 +115,13 @@ export const imageMethods = [
     description:
       'Its checksum is that of the published index. One that is here already is only checked. The volume is written by nobody any more: guests lie on top of it. Called off when the client leaves; what has come is kept for a day.',
     access: 'modify',
-    params: z.strictObject({ image: imageReference, pool: poolRef.default('default') }),
-    result: z.object({
-      image: imageReference.describe('With the version and the architecture that were meant.'),
-      new: z.boolean().describe('False when it was here already.'),
-      pulled: pulledImage,
-    }),
+    params: () => z.strictObject({ image: imageReference, pool: poolRef.default('default') }),
+    result: () =>
+      z.object({
+        image: imageReference.describe('With the version and the architecture that were meant.'),
+        new: z.boolean().describe('False when it was here already.'),
+        pulled: pulledImage,
+      }),
     errors: [...downloadErrors, 'image.not-found'],
   }),
   method({
@@ -129,11 +130,12 @@ export const imageMethods = [
     summary: 'Makes a volume of an image that a server has.',
     description: `A job with progress in bytes. Only http and https, and only what \`allow_import_urls\` in the configuration lets through. ${unpacking} Called off when the client leaves; what has come is kept for a day, and the next import of that URL goes on with it.`,
     access: 'path',
-    params: z.strictObject({
-      ...wish,
-      url: z.string().min(1).max(4096).describe('Where it is.'),
-    }),
-    result: z.object(imported),
+    params: () =>
+      z.strictObject({
+        ...wish,
+        url: z.string().min(1).max(4096).describe('Where it is.'),
+      }),
+    result: () => z.object(imported),
     errors: downloadErrors,
   }),
   method({
@@ -143,8 +145,8 @@ export const imageMethods = [
     description: `After the response line the client sends frames (docs/volume-streams.md), and then reads one line of JSON: \`{"result": ImportEnd}\` or \`{"error": …}\` as in a response. ${unpacking}`,
     access: 'path',
     upgrade: true,
-    params: z.strictObject(wish),
-    result: z.object({ job: z.string().describe('The job, for `job.cancel`.') }),
+    params: () => z.strictObject(wish),
+    result: () => z.object({ job: z.string().describe('The job, for `job.cancel`.') }),
     errors: importErrors,
   }),
 ] as const;

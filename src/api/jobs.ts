@@ -42,11 +42,12 @@ export const jobMethods = [
     summary: 'Lists the jobs in work, the oldest first.',
     description: 'A job that waits for another on the same object is not in work yet.',
     access: 'query',
-    params: z.strictObject({
-      type: jobObject.shape.type.optional().describe('Only jobs on objects of this kind.'),
-      name: z.string().min(1).max(255).optional().describe('Only jobs on objects of this name or uuid.'),
-    }),
-    result: z.object({ jobs: z.array(jobInfo) }),
+    params: () =>
+      z.strictObject({
+        type: jobObject.shape.type.optional().describe('Only jobs on objects of this kind.'),
+        name: z.string().min(1).max(255).optional().describe('Only jobs on objects of this name or uuid.'),
+      }),
+    result: () => z.object({ jobs: z.array(jobInfo) }),
     errors: [],
   }),
   method({
@@ -56,8 +57,8 @@ export const jobMethods = [
     description:
       'Returns at once with the job as it is then. It ends soon after, undone, with `operation.aborted`; one that was all but done may still succeed. The event `job.ended` tells which.',
     access: 'modify',
-    params: z.strictObject({ id: z.string().min(1).max(64).describe('Which job: its id, as listed.') }),
-    result: jobInfo,
+    params: () => z.strictObject({ id: z.string().min(1).max(64).describe('Which job: its id, as listed.') }),
+    result: () => jobInfo,
     errors: ['job.not-found', 'job.not-cancellable'],
   }),
 ] as const;

@@ -41,16 +41,40 @@ export interface MethodDeclaration<
   readonly upgrade?: boolean;
 }
 
-/** Declares a method. */
+/** A schema, or what makes it: then it is made when it is first looked at. */
+type Lazily<S> = S | (() => S);
+
+/**
+ * Declares a method. Schemas cost some 20 µs and KiB each, and a client or daemon looks at few of all that there are, so
+ * they are best given as functions (`params: () => z.strictObject({...})`).
+ */
 export function method<
   const Name extends string,
   P extends z.ZodType,
   R extends z.ZodType,
   const Upgrade extends boolean = false,
 >(
-  declaration: MethodDeclaration<Name, P, R> & { readonly upgrade?: Upgrade },
+  declaration: Omit<MethodDeclaration<Name, P, R>, 'params' | 'result'> & {
+    readonly params: Lazily<P>;
+    readonly result: Lazily<R>;
+    readonly upgrade?: Upgrade;
+  },
 ): MethodDeclaration<Name, P, R> & { readonly upgrade?: Upgrade } {
-  return declaration;
+  const { params, result, ...rest } = declaration;
+  return withLazy(withLazy(rest, 'params', params), 'result', result);
+}
+
+/** The object with one more member, made at the first look and kept. */
+function withLazy<T extends object, K extends string, S>(
+  object: T,
+  key: K,
+  value: Lazily<S>,
+): T & { readonly [N in K]: S } {
+  let made = typeof value === 'function' ? undefined : value;
+  return Object.defineProperty(object, key, {
+    get: () => (made ??= (value as () => S)()),
+    enumerable: true,
+  }) as T & { readonly [N in K]: S };
 }
 
 export interface EventDeclaration<Name extends string = string, P extends z.ZodType = z.ZodType> {
@@ -61,9 +85,10 @@ export interface EventDeclaration<Name extends string = string, P extends z.ZodT
   readonly payload: P;
 }
 
-/** Declares an event. */
+/** Declares an event; its payload as a function, as in `method`. */
 export function event<const Name extends string, P extends z.ZodType>(
-  declaration: EventDeclaration<Name, P>,
+  declaration: Omit<EventDeclaration<Name, P>, 'payload'> & { readonly payload: Lazily<P> },
 ): EventDeclaration<Name, P> {
-  return declaration;
+  const { payload, ...rest } = declaration;
+  return withLazy(rest, 'payload', payload);
 }

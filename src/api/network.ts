@@ -48,12 +48,13 @@ const networkQueries = [
     summary: 'Lists the networks, by name.',
     description: 'Every filter that is given must hold.',
     access: 'query',
-    params: z.strictObject({
-      active: z.boolean().optional().describe('Only networks that are active, or only those that are not.'),
-      persistent: z.boolean().optional().describe('Only networks with a stored definition, or without.'),
-      autostart: z.boolean().optional().describe('Only networks that start with the daemon, or do not.'),
-    }),
-    result: z.object({ networks: z.array(networkSummary), quarantined: z.array(quarantined) }),
+    params: () =>
+      z.strictObject({
+        active: z.boolean().optional().describe('Only networks that are active, or only those that are not.'),
+        persistent: z.boolean().optional().describe('Only networks with a stored definition, or without.'),
+        autostart: z.boolean().optional().describe('Only networks that start with the daemon, or do not.'),
+      }),
+    result: () => z.object({ networks: z.array(networkSummary), quarantined: z.array(quarantined) }),
     errors: ['network.session'],
   }),
   method({
@@ -61,8 +62,8 @@ const networkQueries = [
     since,
     summary: 'Shows one network in detail.',
     access: 'query',
-    params: z.strictObject(target),
-    result: networkDetails,
+    params: () => z.strictObject(target),
+    result: () => networkDetails,
     errors,
   }),
   method({
@@ -70,11 +71,12 @@ const networkQueries = [
     since,
     summary: "Gives the definition as libvirt's network XML.",
     access: 'query',
-    params: z.strictObject({
-      ...target,
-      inactive: z.boolean().default(false).describe('The stored definition, not the active one.'),
-    }),
-    result: z.object({ xml: z.string() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        inactive: z.boolean().default(false).describe('The stored definition, not the active one.'),
+      }),
+    result: () => z.object({ xml: z.string() }),
     errors,
   }),
   method({
@@ -82,11 +84,12 @@ const networkQueries = [
     since,
     summary: 'Lists the addresses that DHCP gave to guests.',
     access: 'query',
-    params: z.strictObject({
-      ...target,
-      mac: z.string().max(32).optional().describe('Only leases of this MAC address.'),
-    }),
-    result: z.object({ leases: z.array(lease) }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        mac: z.string().max(32).optional().describe('Only leases of this MAC address.'),
+      }),
+    result: () => z.object({ leases: z.array(lease) }),
     errors: [...errors, 'file.failed'],
   }),
   method({
@@ -94,12 +97,13 @@ const networkQueries = [
     since,
     summary: 'Gives the metadata element of one namespace.',
     access: 'query',
-    params: z.strictObject({
-      ...target,
-      uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-      inactive: z.boolean().default(false).describe('From the stored definition.'),
-    }),
-    result: z.object({ xml: z.string() }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
+        inactive: z.boolean().default(false).describe('From the stored definition.'),
+      }),
+    result: () => z.object({ xml: z.string() }),
     errors: [...errors, 'network.no-metadata'],
   }),
   method({
@@ -107,8 +111,8 @@ const networkQueries = [
     since,
     summary: 'Lists the port forwards into a network.',
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ portForwards: z.array(networkPortForward) }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ portForwards: z.array(networkPortForward) }),
     errors,
   }),
 ] as const;
@@ -121,8 +125,8 @@ const networkDefinitionMethods = [
     description:
       'The answer comes when the definition is safely on disk. An active network stays as it is; the new definition counts from its next start.',
     access: 'path',
-    params: z.strictObject({ xml: xmlDocument.describe('The document.'), strict }),
-    result: z.object({ network: networkSummary, dropped, warnings: z.array(z.string()) }),
+    params: () => z.strictObject({ xml: xmlDocument.describe('The document.'), strict }),
+    result: () => z.object({ network: networkSummary, dropped, warnings: z.array(z.string()) }),
     errors: ['network.session', ...definitionErrors, 'network.busy', 'file.no-space'],
   }),
   method({
@@ -131,8 +135,8 @@ const networkDefinitionMethods = [
     summary: 'Forgets the stored definition.',
     description: 'An active network becomes transient: it stays and is gone when it stops.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: [...changeErrors, 'network.transient'],
   }),
   method({
@@ -142,33 +146,34 @@ const networkDefinitionMethods = [
     description:
       'The first address of the subnet is the gateway; DHCP gives the others. Without a subnet one that nobody uses is taken.',
     access: 'modify',
-    params: z.strictObject({
-      name: newNetworkName,
-      mode: z
-        .enum(['nat', 'route', 'open', 'isolated', 'bridge', 'private', 'vepa', 'passthrough'])
-        .default('nat')
-        .describe(
-          'How guests reach others: by address translation, routed, without any firewall rule, or not at all; or on what the host has: `bridge` on a bridge or on interfaces, `private`, `vepa` and `passthrough` on interfaces (macvtap).',
-        ),
-      subnet: z.string().max(18).optional().describe('IPv4 subnet, like `192.168.150.0/24`.'),
-      domainName: z.string().max(253).optional().describe('DNS domain of the guests.'),
-      dhcp: z.boolean().default(true).describe('Give addresses to guests.'),
-      bridge: z
-        .string()
-        .max(15)
-        .optional()
-        .describe(
-          'Name of the bridge; a free one when not given. With mode `bridge`: one that the host has.',
-        ),
-      interfaces: z
-        .array(z.string().max(15))
-        .max(256)
-        .optional()
-        .describe('Interfaces of the host for `bridge`, `private`, `vepa` and `passthrough`.'),
-      start: z.boolean().default(false).describe('Start it at once.'),
-      autostart: z.boolean().default(false).describe('Start it with the daemon.'),
-    }),
-    result: z.object({ network: networkSummary, warnings: z.array(z.string()) }),
+    params: () =>
+      z.strictObject({
+        name: newNetworkName,
+        mode: z
+          .enum(['nat', 'route', 'open', 'isolated', 'bridge', 'private', 'vepa', 'passthrough'])
+          .default('nat')
+          .describe(
+            'How guests reach others: by address translation, routed, without any firewall rule, or not at all; or on what the host has: `bridge` on a bridge or on interfaces, `private`, `vepa` and `passthrough` on interfaces (macvtap).',
+          ),
+        subnet: z.string().max(18).optional().describe('IPv4 subnet, like `192.168.150.0/24`.'),
+        domainName: z.string().max(253).optional().describe('DNS domain of the guests.'),
+        dhcp: z.boolean().default(true).describe('Give addresses to guests.'),
+        bridge: z
+          .string()
+          .max(15)
+          .optional()
+          .describe(
+            'Name of the bridge; a free one when not given. With mode `bridge`: one that the host has.',
+          ),
+        interfaces: z
+          .array(z.string().max(15))
+          .max(256)
+          .optional()
+          .describe('Interfaces of the host for `bridge`, `private`, `vepa` and `passthrough`.'),
+        start: z.boolean().default(false).describe('Start it at once.'),
+        autostart: z.boolean().default(false).describe('Start it with the daemon.'),
+      }),
+    result: () => z.object({ network: networkSummary, warnings: z.array(z.string()) }),
     errors: ['network.session', 'request.invalid', ...definitionErrors, 'file.no-space', ...startErrors],
   }),
   method({
@@ -177,8 +182,8 @@ const networkDefinitionMethods = [
     summary: 'Starts a transient network from network XML.',
     description: 'Nothing is stored; when it stops it is gone.',
     access: 'path',
-    params: z.strictObject({ xml: xmlDocument.describe('The document.'), strict }),
-    result: z.object({ network: networkSummary, dropped }),
+    params: () => z.strictObject({ xml: xmlDocument.describe('The document.'), strict }),
+    result: () => z.object({ network: networkSummary, dropped }),
     errors: ['network.session', ...definitionErrors, 'network.busy', ...startErrors],
   }),
   method({
@@ -188,21 +193,22 @@ const networkDefinitionMethods = [
     description:
       'Sections and commands are those of libvirt. By default the active network and the stored definition are changed, wherever the network is.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      section: z.enum(updateSections).describe('What kind of element.'),
-      command: z.enum(updateCommands).describe('What to do with it.'),
-      xml: xmlDocument.describe("The element: `<host mac='…' name='…' ip='…'/>`."),
-      parentIndex: z
-        .int()
-        .min(0)
-        .max(1000)
-        .optional()
-        .describe('Which `<ip>` a DHCP entry belongs to; the one whose subnet fits when not given.'),
-      live: z.boolean().optional().describe('Whether to change the active network.'),
-      stored: z.boolean().optional().describe('Whether to change the stored definition.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        section: z.enum(updateSections).describe('What kind of element.'),
+        command: z.enum(updateCommands).describe('What to do with it.'),
+        xml: xmlDocument.describe("The element: `<host mac='…' name='…' ip='…'/>`."),
+        parentIndex: z
+          .int()
+          .min(0)
+          .max(1000)
+          .optional()
+          .describe('Which `<ip>` a DHCP entry belongs to; the one whose subnet fits when not given.'),
+        live: z.boolean().optional().describe('Whether to change the active network.'),
+        stored: z.boolean().optional().describe('Whether to change the stored definition.'),
+      }),
+    result: () => z.object({}),
     errors: [
       ...changeErrors,
       'xml.malformed',
@@ -220,8 +226,8 @@ const networkDefinitionMethods = [
     since,
     summary: 'Sets whether a network is started with the daemon.',
     access: 'modify',
-    params: z.strictObject({ ...target, autostart: z.boolean() }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, autostart: z.boolean() }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'network.transient'],
   }),
   method({
@@ -229,8 +235,8 @@ const networkDefinitionMethods = [
     since,
     summary: 'Sets or removes the title, one line of text.',
     access: 'modify',
-    params: z.strictObject({ ...target, title: text(255).describe('Null removes it.') }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, title: text(255).describe('Null removes it.') }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'xml.invalid'],
   }),
   method({
@@ -238,8 +244,8 @@ const networkDefinitionMethods = [
     since,
     summary: 'Sets or removes the description.',
     access: 'modify',
-    params: z.strictObject({ ...target, description: text(65_536).describe('Null removes it.') }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, description: text(65_536).describe('Null removes it.') }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'xml.invalid'],
   }),
   method({
@@ -247,17 +253,18 @@ const networkDefinitionMethods = [
     since,
     summary: 'Sets or removes the metadata element of one namespace.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-      key: z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
-        .optional()
-        .describe('Namespace prefix to write it with. Must be given with `xml`.'),
-      xml: xmlDocument.nullable().describe('The element; null removes it.'),
-    }),
-    result: z.object({}),
+    params: () =>
+      z.strictObject({
+        ...target,
+        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
+        key: z
+          .string()
+          .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
+          .optional()
+          .describe('Namespace prefix to write it with. Must be given with `xml`.'),
+        xml: xmlDocument.nullable().describe('The element; null removes it.'),
+      }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'network.no-metadata', 'xml.malformed', 'xml.invalid', 'request.invalid'],
   }),
 ] as const;
@@ -275,10 +282,11 @@ const networkLifecycleMethods = [
     summary: 'Starts a defined network.',
     description: 'Running guests that were on it are connected again.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: networkSummary.extend({
-      warnings: z.array(z.string()).describe('Programs of the host that a port forward cuts off.'),
-    }),
+    params: () => z.strictObject(target),
+    result: () =>
+      networkSummary.extend({
+        warnings: z.array(z.string()).describe('Programs of the host that a port forward cuts off.'),
+      }),
     errors: [...changeErrors, ...startErrors, 'definition.unsupported'],
   }),
   method({
@@ -287,8 +295,9 @@ const networkLifecycleMethods = [
     summary: 'Stops an active network.',
     description: 'Guests on it run on, without a connection until it is started again.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({ disconnected: z.array(z.string()).describe('Names of the domains that were on it.') }),
+    params: () => z.strictObject(target),
+    result: () =>
+      z.object({ disconnected: z.array(z.string()).describe('Names of the domains that were on it.') }),
     errors: [...changeErrors, 'network.inactive', 'link.failed', 'program.failed'],
   }),
   method({
@@ -297,8 +306,8 @@ const networkLifecycleMethods = [
     summary: 'Brings the host to the definition of an active network again.',
     description: 'Restores rules that somebody flushed, a bridge that was deleted, taps that were taken off.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: [...changeErrors, 'network.inactive', 'link.failed', 'program.failed'],
   }),
   method({
@@ -309,32 +318,34 @@ const networkLifecycleMethods = [
     description:
       'Takes some seconds; each step is told as progress of a job that can be called off. A tap of its own joins the bridge for that time, and one port of the host leads to it; guests notice nothing, and nothing stays.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      target: z
-        .ipv4()
-        .optional()
-        .describe("IPv4 address beyond the network to reach; the host's own gateway when not given."),
-      outsideName: z
-        .string()
-        .regex(/^(?=.{1,253}$)([A-Za-z0-9_-]{1,63})(\.[A-Za-z0-9_-]{1,63})*$/, 'must be a host name')
-        .optional()
-        .describe('Name to look up beyond the network; `example.com` when not given.'),
-    }),
-    result: z.object({
-      ok: z.boolean().describe('No step has failed.'),
-      steps: z.array(
-        z.object({
-          id: z.string().describe('`link`, `dhcp`, `gateway`, `dns-own`, `way-out` and so on.'),
-          title: z.string(),
-          status: z
-            .enum(['ok', 'failed', 'skipped'])
-            .describe('`skipped`: the network does not promise it, or it could not be tried.'),
-          detail: z.string().describe('What was seen.'),
-          repair: z.string().nullable().describe('What would mend it.'),
-        }),
-      ),
-    }),
+    params: () =>
+      z.strictObject({
+        ...target,
+        target: z
+          .ipv4()
+          .optional()
+          .describe("IPv4 address beyond the network to reach; the host's own gateway when not given."),
+        outsideName: z
+          .string()
+          .regex(/^(?=.{1,253}$)([A-Za-z0-9_-]{1,63})(\.[A-Za-z0-9_-]{1,63})*$/, 'must be a host name')
+          .optional()
+          .describe('Name to look up beyond the network; `example.com` when not given.'),
+      }),
+    result: () =>
+      z.object({
+        ok: z.boolean().describe('No step has failed.'),
+        steps: z.array(
+          z.object({
+            id: z.string().describe('`link`, `dhcp`, `gateway`, `dns-own`, `way-out` and so on.'),
+            title: z.string(),
+            status: z
+              .enum(['ok', 'failed', 'skipped'])
+              .describe('`skipped`: the network does not promise it, or it could not be tried.'),
+            detail: z.string().describe('What was seen.'),
+            repair: z.string().nullable().describe('What would mend it.'),
+          }),
+        ),
+      }),
     errors: [
       ...changeErrors,
       'network.inactive',
@@ -351,20 +362,21 @@ const networkLifecycleMethods = [
     description:
       'To a guest by its name, whose address is followed when it changes, or to an address. Changes the active network at once and the stored definition.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      ...endpoint,
-      guest: z.string().min(1).max(255).optional().describe('Name of the guest. This or `guestAddress`.'),
-      guestAddress: z.union([z.ipv4(), z.ipv6()]).optional().describe('Address in the network.'),
-      guestPort: z.int().min(1).max(65_535).describe('Port of the guest.'),
-      count: z
-        .int()
-        .min(1)
-        .max(1024)
-        .default(1)
-        .describe('How many ports in a row, beginning with these two.'),
-    }),
-    result: networkPortForward,
+    params: () =>
+      z.strictObject({
+        ...target,
+        ...endpoint,
+        guest: z.string().min(1).max(255).optional().describe('Name of the guest. This or `guestAddress`.'),
+        guestAddress: z.union([z.ipv4(), z.ipv6()]).optional().describe('Address in the network.'),
+        guestPort: z.int().min(1).max(65_535).describe('Port of the guest.'),
+        count: z
+          .int()
+          .min(1)
+          .max(1024)
+          .default(1)
+          .describe('How many ports in a row, beginning with these two.'),
+      }),
+    result: () => networkPortForward,
     errors: [...changeErrors, 'forward.conflict', 'xml.invalid', 'program.failed'],
   }),
   method({
@@ -372,8 +384,8 @@ const networkLifecycleMethods = [
     since,
     summary: 'Takes a port forward of a network away.',
     access: 'modify',
-    params: z.strictObject({ ...target, ...endpoint }),
-    result: z.object({}),
+    params: () => z.strictObject({ ...target, ...endpoint }),
+    result: () => z.object({}),
     errors: [...changeErrors, 'forward.not-found'],
   }),
 ] as const;

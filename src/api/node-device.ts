@@ -42,15 +42,16 @@ export const nodeDeviceMethods = [
     summary: "Lists the host's devices by libvirt's names, parents before what is on them.",
     description: 'Only looks, and needs no rights: a session daemon lists them, too.',
     access: 'query',
-    params: z.strictObject({
-      capabilities: z
-        .array(z.enum(nodeCapabilityTypes))
-        .min(1)
-        .max(32)
-        .optional()
-        .describe('Only devices that are any of these (`net`, `storage`).'),
-    }),
-    result: z.object({ devices: z.array(nodeDevice) }),
+    params: () =>
+      z.strictObject({
+        capabilities: z
+          .array(z.enum(nodeCapabilityTypes))
+          .min(1)
+          .max(32)
+          .optional()
+          .describe('Only devices that are any of these (`net`, `storage`).'),
+      }),
+    result: () => z.object({ devices: z.array(nodeDevice) }),
     errors: [],
   }),
   method({
@@ -58,8 +59,8 @@ export const nodeDeviceMethods = [
     since,
     summary: "Gives libvirt's node device XML.",
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ xml: z.string() }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ xml: z.string() }),
     errors: ['node-device.not-found'],
   }),
   method({
@@ -69,8 +70,8 @@ export const nodeDeviceMethods = [
     description:
       "Only for <hostdev managed='no'>: managed devices move by themselves. Refused while the host has a file system on it mounted.",
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: moveErrors,
   }),
   method({
@@ -78,8 +79,8 @@ export const nodeDeviceMethods = [
     since,
     summary: 'Gives a PCI device back to the driver that the kernel chooses.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: moveErrors,
   }),
   method({
@@ -87,8 +88,8 @@ export const nodeDeviceMethods = [
     since,
     summary: 'Resets a PCI device that neither a guest nor a driver of the host has.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: z.object({}),
+    params: () => z.strictObject(target),
+    result: () => z.object({}),
     errors: moveErrors,
   }),
 ] as const;

@@ -45,10 +45,11 @@ export const nwfilterMethods = [
     since,
     summary: 'Lists the network filters, the built-in ones too, by name.',
     access: 'query',
-    params: z.strictObject({
-      builtIn: z.boolean().optional().describe('Only those that come with Vireo, or only others.'),
-    }),
-    result: z.object({ filters: z.array(filterSummary), quarantined: z.array(quarantined) }),
+    params: () =>
+      z.strictObject({
+        builtIn: z.boolean().optional().describe('Only those that come with Vireo, or only others.'),
+      }),
+    result: () => z.object({ filters: z.array(filterSummary), quarantined: z.array(quarantined) }),
     errors: ['network.session'],
   }),
   method({
@@ -56,8 +57,8 @@ export const nwfilterMethods = [
     since,
     summary: "Gives a filter as libvirt's nwfilter XML.",
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ xml: z.string() }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ xml: z.string() }),
     errors,
   }),
   method({
@@ -67,17 +68,19 @@ export const nwfilterMethods = [
     description:
       'Without uuid it is the filter of that name, or a new one. One with the name of a built-in filter takes its place. When a running guest could not have it, nothing changes.',
     access: 'modify',
-    params: z.strictObject({
-      xml: xmlDocument,
-      strict: z
-        .boolean()
-        .default(true)
-        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
-    }),
-    result: z.object({
-      filter: filterSummary,
-      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
-    }),
+    params: () =>
+      z.strictObject({
+        xml: xmlDocument,
+        strict: z
+          .boolean()
+          .default(true)
+          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+      }),
+    result: () =>
+      z.object({
+        filter: filterSummary,
+        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+      }),
     errors: [
       'network.session',
       'xml.malformed',
@@ -95,8 +98,8 @@ export const nwfilterMethods = [
     summary: 'Forgets a filter that no running guest uses.',
     description: 'One that takes the place of a built-in filter gives that back, to running guests as well.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: filterIdentity,
+    params: () => z.strictObject(target),
+    result: () => filterIdentity,
     errors: [...errors, 'nwfilter.built-in', 'nwfilter.in-use', 'nwfilter.busy'],
   }),
   method({
@@ -104,8 +107,8 @@ export const nwfilterMethods = [
     since,
     summary: 'Lists which filters are in force for which interfaces of running guests.',
     access: 'query',
-    params: z.strictObject({}),
-    result: z.object({ bindings: z.array(filterBinding) }),
+    params: () => z.strictObject({}),
+    result: () => z.object({ bindings: z.array(filterBinding) }),
     errors: ['network.session'],
   }),
 ] as const;

@@ -43,11 +43,12 @@ export const secretMethods = [
     summary: 'Lists the secrets, without their values.',
     description: 'Every filter that is given must hold.',
     access: 'query',
-    params: z.strictObject({
-      ephemeral: z.boolean().optional().describe('Only secrets in memory, or only stored ones.'),
-      private: z.boolean().optional().describe('Only private secrets, or only others.'),
-    }),
-    result: z.object({ secrets: z.array(secretSummary), quarantined: z.array(quarantined) }),
+    params: () =>
+      z.strictObject({
+        ephemeral: z.boolean().optional().describe('Only secrets in memory, or only stored ones.'),
+        private: z.boolean().optional().describe('Only private secrets, or only others.'),
+      }),
+    result: () => z.object({ secrets: z.array(secretSummary), quarantined: z.array(quarantined) }),
     errors: [],
   }),
   method({
@@ -55,8 +56,8 @@ export const secretMethods = [
     since,
     summary: 'Shows one secret, without its value.',
     access: 'query',
-    params: z.strictObject(target),
-    result: secretSummary,
+    params: () => z.strictObject(target),
+    result: () => secretSummary,
     errors: ['secret.not-found'],
   }),
   method({
@@ -64,8 +65,8 @@ export const secretMethods = [
     since,
     summary: "Gives the definition as libvirt's secret XML. It never holds the value.",
     access: 'query',
-    params: z.strictObject(target),
-    result: z.object({ xml: z.string() }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ xml: z.string() }),
     errors: ['secret.not-found'],
   }),
   method({
@@ -75,17 +76,19 @@ export const secretMethods = [
     description:
       'A uuid that is known means that secret, whose value stays; without uuid it is the one for the same use, or a new one. A private secret cannot be made public.',
     access: 'modify',
-    params: z.strictObject({
-      xml: xmlDocument,
-      strict: z
-        .boolean()
-        .default(true)
-        .describe('Refuse elements and attributes we do not know; else they are dropped.'),
-    }),
-    result: z.object({
-      secret: secretSummary,
-      dropped: z.array(z.string()).describe('Paths of what was dropped.'),
-    }),
+    params: () =>
+      z.strictObject({
+        xml: xmlDocument,
+        strict: z
+          .boolean()
+          .default(true)
+          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+      }),
+    result: () =>
+      z.object({
+        secret: secretSummary,
+        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+      }),
     errors: [
       'xml.malformed',
       'xml.invalid',
@@ -100,8 +103,8 @@ export const secretMethods = [
     since,
     summary: 'Forgets a secret and its value. Running guests go on.',
     access: 'modify',
-    params: z.strictObject(target),
-    result: secretIdentity,
+    params: () => z.strictObject(target),
+    result: () => secretIdentity,
     errors: changeErrors,
   }),
   method({
@@ -109,15 +112,16 @@ export const secretMethods = [
     since,
     summary: 'Gives a secret its value, in place of the one it had.',
     access: 'modify',
-    params: z.strictObject({
-      ...target,
-      value: z
-        .string()
-        .max(MAX_BASE64)
-        .regex(/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64')
-        .describe('In base64; at most 65,536 bytes.'),
-    }),
-    result: secretIdentity,
+    params: () =>
+      z.strictObject({
+        ...target,
+        value: z
+          .string()
+          .max(MAX_BASE64)
+          .regex(/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64')
+          .describe('In base64; at most 65,536 bytes.'),
+      }),
+    result: () => secretIdentity,
     errors: [...changeErrors, 'request.too-large'],
   }),
   method({
@@ -125,8 +129,8 @@ export const secretMethods = [
     since,
     summary: 'Gives the value of a secret that is not private.',
     access: 'secret',
-    params: z.strictObject(target),
-    result: z.object({ value: z.string().describe('In base64.') }),
+    params: () => z.strictObject(target),
+    result: () => z.object({ value: z.string().describe('In base64.') }),
     errors: ['secret.not-found', 'secret.private', 'secret.no-value'],
   }),
 ] as const;

@@ -15,136 +15,142 @@ export const guestEvents = [
     name: 'domain.watchdog',
     since,
     summary: 'The watchdog fired.',
-    payload: z.object({ ...domain, action: z.string() }),
+    payload: () => z.object({ ...domain, action: z.string() }),
   }),
   event({
     name: 'domain.io-error',
     since,
     summary: 'A disk operation failed.',
-    payload: z.object({ ...domain, device: z.string(), action: z.string(), reason: z.string() }),
+    payload: () => z.object({ ...domain, device: z.string(), action: z.string(), reason: z.string() }),
   }),
   event({
     name: 'domain.rtc-changed',
     since,
     summary: 'The guest set its clock.',
-    payload: z.object({
-      ...domain,
-      offsetSeconds: z
-        .int()
-        .describe('How far it is ahead now of UTC, or of what its definition begins with.'),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        offsetSeconds: z
+          .int()
+          .describe('How far it is ahead now of UTC, or of what its definition begins with.'),
+      }),
   }),
   event({
     name: 'domain.balloon-changed',
     since,
     summary: 'The balloon leaves the guest another amount of memory.',
-    payload: z.object({ ...domain, memoryBytes: z.int() }),
+    payload: () => z.object({ ...domain, memoryBytes: z.int() }),
   }),
   event({
     name: 'domain.tray-changed',
     since,
     summary: 'The tray of a drive was opened or closed.',
-    payload: z.object({ ...domain, alias: z.string().describe('The drive.'), open: z.boolean() }),
+    payload: () => z.object({ ...domain, alias: z.string().describe('The drive.'), open: z.boolean() }),
   }),
   event({
     name: 'domain.graphics',
     since,
     summary: 'A client of a display connected, was let in, or left.',
-    payload: z.object({
-      ...domain,
-      phase: z.enum(['connect', 'initialize', 'disconnect']),
-      local: graphicsEndpoint,
-      remote: graphicsEndpoint,
-      authScheme: z.string().describe('How the client proved who it is; empty where none was told.'),
-      identities: z.array(z.object({ type: z.string(), name: z.string() })),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        phase: z.enum(['connect', 'initialize', 'disconnect']),
+        local: graphicsEndpoint,
+        remote: graphicsEndpoint,
+        authScheme: z.string().describe('How the client proved who it is; empty where none was told.'),
+        identities: z.array(z.object({ type: z.string(), name: z.string() })),
+      }),
   }),
   event({
     name: 'domain.sleeping',
     since,
     summary: 'The guest went to sleep.',
-    payload: z.object({ ...domain, to: z.enum(['memory', 'disk']) }),
+    payload: () => z.object({ ...domain, to: z.enum(['memory', 'disk']) }),
   }),
   event({
     name: 'domain.woke-up',
     since,
     summary: 'The guest woke up.',
-    payload: z.object(domain),
+    payload: () => z.object(domain),
   }),
   event({
     name: 'domain.block-threshold',
     since,
     summary: 'An image was written beyond the byte that `domain.set-block-threshold` had named; told once.',
-    payload: z.object({
-      ...domain,
-      device: z.string().describe("Target of the disk, or QEMU's node where that is not known."),
-      path: z.string().nullable(),
-      thresholdBytes: z.int(),
-      excessBytes: z.int(),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        device: z.string().describe("Target of the disk, or QEMU's node where that is not known."),
+        path: z.string().nullable(),
+        thresholdBytes: z.int(),
+        excessBytes: z.int(),
+      }),
   }),
   event({
     name: 'domain.memory-failure',
     since,
     summary: "The host's hardware reported broken memory of a guest.",
-    payload: z.object({
-      ...domain,
-      recipient: z.enum(['hypervisor', 'guest']),
-      action: z.string().describe('`ignore`, `inject`, `fatal` or `reset`.'),
-      actionRequired: z.boolean(),
-      recursive: z.boolean(),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        recipient: z.enum(['hypervisor', 'guest']),
+        action: z.string().describe('`ignore`, `inject`, `fatal` or `reset`.'),
+        actionRequired: z.boolean(),
+        recursive: z.boolean(),
+      }),
   }),
   event({
     name: 'domain.memory-device-size',
     since,
     summary: 'The guest took or gave back memory of a memory device.',
-    payload: z.object({ ...domain, alias: z.string(), bytes: z.int() }),
+    payload: () => z.object({ ...domain, alias: z.string(), bytes: z.int() }),
   }),
   event({
     name: 'domain.tunable',
     since,
     summary: 'A setting of a running domain was changed: a pin, a limit, a share.',
-    payload: z.object({
-      ...domain,
-      parameters: z
-        .record(z.string(), z.union([z.number(), z.string()]))
-        .describe("What changed, by libvirt's names: `cputune.vcpupin0`, `blkdeviotune.disk`, ..."),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        parameters: z
+          .record(z.string(), z.union([z.number(), z.string()]))
+          .describe("What changed, by libvirt's names: `cputune.vcpupin0`, `blkdeviotune.disk`, ..."),
+      }),
   }),
   event({
     name: 'domain.agent',
     since,
     summary: 'The guest opened or closed an agent channel.',
-    payload: z.object({ ...domain, alias: z.string(), connected: z.boolean() }),
+    payload: () => z.object({ ...domain, alias: z.string(), connected: z.boolean() }),
   }),
   event({
     name: 'domain.helper-ended',
     since,
     summary:
       'A process that serves a device (passt for a network card) has ended before the guest; the device is dead until the guest is started again.',
-    payload: z.object({
-      ...domain,
-      helper: z.string().describe('The program.'),
-      alias: z.string().describe('Alias of the device, or empty.'),
-    }),
+    payload: () =>
+      z.object({
+        ...domain,
+        helper: z.string().describe('The program.'),
+        alias: z.string().describe('Alias of the device, or empty.'),
+      }),
   }),
   event({
     name: 'domain.device-added',
     since,
     summary: 'A running guest was given a device.',
-    payload: z.object({ ...domain, alias: z.string() }),
+    payload: () => z.object({ ...domain, alias: z.string() }),
   }),
   event({
     name: 'domain.device-removed',
     since,
     summary: 'The guest let go of a device.',
-    payload: z.object({ ...domain, alias: z.string() }),
+    payload: () => z.object({ ...domain, alias: z.string() }),
   }),
   event({
     name: 'domain.device-removal-failed',
     since,
     summary: 'The guest was asked to let go of a device, and refused.',
-    payload: z.object({ ...domain, alias: z.string() }),
+    payload: () => z.object({ ...domain, alias: z.string() }),
   }),
 ] as const;

@@ -12,19 +12,19 @@ export const secretEvents = [
     name: 'secret.defined',
     since,
     summary: 'A secret was defined.',
-    payload: z.object({ ...secret, isNew: z.boolean() }),
+    payload: () => z.object({ ...secret, isNew: z.boolean() }),
   }),
   event({
     name: 'secret.undefined',
     since,
     summary: 'A secret was forgotten, with its value.',
-    payload: z.object(secret),
+    payload: () => z.object(secret),
   }),
   event({
     name: 'secret.value-changed',
     since,
     summary: 'A secret has another value.',
-    payload: z.object(secret),
+    payload: () => z.object(secret),
   }),
 ] as const;
 
@@ -35,13 +35,13 @@ export const filterEvents = [
     name: 'nwfilter.defined',
     since,
     summary: 'A network filter was stored, and is in force where running guests use it.',
-    payload: z.object({ ...filter, isNew: z.boolean() }),
+    payload: () => z.object({ ...filter, isNew: z.boolean() }),
   }),
   event({
     name: 'nwfilter.undefined',
     since,
     summary: 'A stored network filter was forgotten.',
-    payload: z.object(filter),
+    payload: () => z.object(filter),
   }),
 ] as const;
 
@@ -52,18 +52,18 @@ export const nodeDeviceEvents = [
     name: 'node-device.added',
     since,
     summary: 'The host has a new device.',
-    payload: z.object(nodeDevice),
+    payload: () => z.object(nodeDevice),
   }),
   event({
     name: 'node-device.removed',
     since,
     summary: 'A device of the host is gone.',
-    payload: z.object(nodeDevice),
+    payload: () => z.object(nodeDevice),
   }),
   event({
     name: 'node-device.changed',
     since,
     summary: 'A device of the host is another now: it has a medium, or another driver.',
-    payload: z.object(nodeDevice),
+    payload: () => z.object(nodeDevice),
   }),
 ] as const;

@@ -24,25 +24,26 @@ export const jobEvents = [
     name: 'job.started',
     since,
     summary: 'A job began to work on an object.',
-    payload: z.object(about),
+    payload: () => z.object(about),
   }),
   event({
     name: 'job.progress',
     since,
     summary: 'A job came further: told at each new step, and at most four times a second in between.',
-    payload: z.object({ ...about, ...jobMeasure }),
+    payload: () => z.object({ ...about, ...jobMeasure }),
   }),
   event({
     name: 'job.ended',
     since,
     summary: 'A job let go of its object.',
-    payload: z.object({
-      ...about,
-      durationMs: z.int(),
-      error: z
-        .object({ code: z.enum(errorCodes), reason: z.string() })
-        .nullable()
-        .describe('Null when it succeeded.'),
-    }),
+    payload: () =>
+      z.object({
+        ...about,
+        durationMs: z.int(),
+        error: z
+          .object({ code: z.enum(errorCodes), reason: z.string() })
+          .nullable()
+          .describe('Null when it succeeded.'),
+      }),
   }),
 ] as const;
