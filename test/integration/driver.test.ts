@@ -588,6 +588,11 @@ describeWith([qemu], 'a definition', () => {
     expect(await driver.commandLine(once)).toContain('-no-shutdown');
   });
 
+  it('whose number on the vsock is chosen at its start has a command line before', async () => {
+    const words = await driver.commandLine(await define({ devices: "<vsock><cid auto='yes'/></vsock>" }));
+    expect(words.join(' ')).toMatch(/"guest-cid":\d+/);
+  });
+
   it('keeps its identity when it is replaced by a text that leaves it open', async () => {
     const text = xmlOf({ devices: "<interface type='user'/>" });
     const before = await driver.prepare(parseDomain(text, { mode: 'strict' }).definition);

@@ -123,11 +123,7 @@ function checkServers({ networks, files }: CheckContext): HostCheck {
   const served = networks.filter(({ pidFile }) => pidFile !== undefined);
   if (served.length === 0)
     return { ...base, status: 'ok', detail: networks.length === 0 ? NONE : 'none is wanted' };
-  const isAlive = ({ pidFile = '' }: CheckedNetwork) => {
-    const pid = /^\d+$/.exec(files.read(pidFile)?.trim() ?? '')?.[0];
-    return pid !== undefined && files.read(`/proc/${pid}/cmdline`)?.includes('dnsmasq') === true;
-  };
-  const dead = served.filter((network) => !isAlive(network));
+  const dead = served.filter((network) => !servesNames(network, files));
   if (dead.length === 0) return { ...base, status: 'ok', detail: `dnsmasq runs for ${namesOf(served)}` };
   return {
     ...base,
@@ -135,6 +131,12 @@ function checkServers({ networks, files }: CheckContext): HostCheck {
     detail: `no dnsmasq runs for ${namesOf(dead)}: guests get no addresses and names`,
     repair: `${reload(dead)}; the daemon's log tells why it ended`,
   };
+}
+
+/** Whether the network's own dnsmasq lives. */
+function servesNames({ pidFile = '' }: CheckedNetwork, files: CheckContext['files']): boolean {
+  const pid = /^\d+$/.exec(files.read(pidFile)?.trim() ?? '')?.[0];
+  return pid !== undefined && files.read(`/proc/${pid}/cmdline`)?.includes('dnsmasq') === true;
 }
 
 /** A socket of `ss -lntup`. */
@@ -158,13 +160,20 @@ async function checkServerPorts(context: CheckContext): Promise<HostCheck> {
   const own = new Set(
     context.networks.flatMap(({ pidFile }) => context.files.read(pidFile ?? '')?.trim() ?? []),
   );
-  const gateways = context.networks.flatMap(({ gateways: all }) => all);
-  const foreign = parseSockets(answer.stdout).filter(
-    ({ address, device, pid }) =>
-      !(pid !== undefined && own.has(pid)) &&
-      ((wildcards.includes(address) && device === undefined) ||
-        gateways.includes(address.replace(/^\[|\]$/g, ''))),
-  );
+  // Without CAP_SYS_PTRACE (as a unit of systemd has it) the owner of a socket is not told: then its address says it.
+  const [serving, silent] = [true, false].map((wanted) =>
+    context.networks
+      .filter((network) => servesNames(network, context.files) === wanted)
+      .flatMap(({ gateways }) => gateways),
+  ) as [string[], string[]];
+  const isOwn = (pid: string | undefined, address: string) =>
+    pid === undefined ? serving.includes(address) : own.has(pid);
+  const foreign = parseSockets(answer.stdout).filter(({ address, device, pid }) => {
+    const plain = address.replace(/^\[|\]$/g, '');
+    if (isOwn(pid, plain)) return false;
+    const isEverywhere = wildcards.includes(address) && device === undefined;
+    return isEverywhere || serving.includes(plain) || silent.includes(plain);
+  });
   if (foreign.length === 0) return { ...base, status: 'ok', detail: 'nobody else has them on all addresses' };
   const programs = [...new Set(foreign.map(({ program }) => program))];
   const places = [

@@ -33,7 +33,7 @@ export const kernelSysfs: SysfsWriter = {
       throw new VirtError('host-device.failed', {
         wanted: 'load vfio-pci',
         reason: reasonOf(error),
-        hint: 'load it by hand (modprobe vfio-pci), and at boot: echo vfio-pci >/etc/modules-load.d/vfio-pci.conf',
+        hint: 'load it by hand (modprobe vfio-pci, or systemctl start modprobe@vfio_pci), and at boot: echo vfio-pci >/etc/modules-load.d/vfio-pci.conf',
         cause: error,
       });
     }

@@ -23,6 +23,7 @@ import type { QemuDriverOptions } from './options.ts';
 import { lookupOf } from './probe/lookup.ts';
 import type { AcceleratorCapabilities, QemuCapabilities } from './probe/types.ts';
 import { withVolumePathsForDisplay } from './volume-sources.ts';
+import { withVsockCid } from './vsock-cid.ts';
 
 /**
  * The complete definition. Completed again it is the same; what `previous` (the stored definition that this one
@@ -69,7 +70,7 @@ async function dryRun(
   capabilities: QemuCapabilities,
 ): Promise<QemuCommand> {
   const placed = await withVolumePathsForDisplay(definition, options.volumes);
-  return buildCommand(assignAliases(placed), capabilities, displayContext(options, definition));
+  return buildCommand(withVsockCid(assignAliases(placed)), capabilities, displayContext(options, definition));
 }
 
 export async function displayCommandLine(

@@ -1,5 +1,4 @@
 /** How a guest is started: named steps, each with its undo, so that a failure at any of them leaves nothing behind. */
-import { createHash } from 'node:crypto';
 import { isVirtError, VirtError } from '../../base/errors.ts';
 import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
@@ -24,6 +23,7 @@ import { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { noteSocket, prepareHost, type StartDeps, type Starting } from './starting.ts';
 import { withVolumeNames, withVolumePaths } from './volume-sources.ts';
+import { withVsockCid } from './vsock-cid.ts';
 
 /**
  * Starts a guest; `definition` is complete. On return QEMU runs and its vCPUs too, unless `paused`.
@@ -174,18 +174,6 @@ export async function withMtus(definition: DomainDef, links: LinkProvider | unde
     interfaces.push(mtu === undefined ? nic : { ...nic, mtu });
   }
   return { ...definition, devices: { ...devices, interfaces } };
-}
-
-/** With `<cid auto='yes'/>` the address comes from the uuid: the same each time, and as good as unique on the host. */
-export function withVsockCid(definition: DomainDef): DomainDef {
-  const { vsock } = definition.devices;
-  if (vsock?.cid?.auto !== true || vsock.cid.address !== undefined) return definition;
-  const digest = createHash('sha256').update(`vsock ${definition.uuid}`).digest();
-  const address = 3 + (digest.readUInt32LE(0) % 0x7fff_fff0);
-  return {
-    ...definition,
-    devices: { ...definition.devices, vsock: { ...vsock, cid: { ...vsock.cid, address } } },
-  };
 }
 
 async function recordOf(

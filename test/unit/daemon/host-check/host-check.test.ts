@@ -422,8 +422,19 @@ const findings: readonly (readonly [
   ],
   [
     'server-ports',
+    'a server of its own whose process the daemon may not look at',
+    {
+      programs: { 'ss -Hlntup ( sport = :53 or sport = :67 )': 'udp UNCONN 0 0 192.168.7.1:53 0.0.0.0:*\n' },
+    },
+    'ok',
+    /nobody else/,
+    undefined,
+  ],
+  [
+    'server-ports',
     "a server of others on the network's own address",
     {
+      files: { '/proc/70/cmdline': undefined },
       programs: { 'ss -Hlntup ( sport = :53 or sport = :67 )': 'udp UNCONN 0 0 192.168.7.1:53 0.0.0.0:*\n' },
     },
     'warning',
