@@ -21,6 +21,7 @@ interface Waiter {
 export class JobQueue {
   private running: JobInfo | undefined;
   private readonly waiting: Waiter[] = [];
+  private readonly idleListeners = new Set<() => void>();
   private readonly owner: string;
   private readonly busyCode: ErrorCode;
 
@@ -35,6 +36,18 @@ export class JobQueue {
     return this.running;
   }
 
+  /** Waits until no job is in work and none is in line, `limitMs` at most; says nothing of how they ended. */
+  async idle(limitMs: number): Promise<void> {
+    if (this.running === undefined) return;
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<void>((done) => {
+      timer = setTimeout(done, limitMs);
+    });
+    const rest = new Promise<void>((done) => this.idleListeners.add(done));
+    await Promise.race([rest, limit]);
+    clearTimeout(timer);
+  }
+
   /**
    * Runs `work` when all jobs before it have ended.
    * @throws VirtError domain.busy (or the code given) after `waitMs`, operation.aborted
@@ -47,7 +60,13 @@ export class JobQueue {
     } finally {
       this.running = undefined;
       this.waiting.shift()?.start();
+      if (this.running === undefined) this.tellIdle();
     }
+  }
+
+  private tellIdle(): void {
+    for (const listener of this.idleListeners) listener();
+    this.idleListeners.clear();
   }
 
   private enter(name: string, options: JobOptions): Promise<void> {

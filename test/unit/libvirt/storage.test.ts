@@ -92,6 +92,21 @@ describe('pools', () => {
     await expect(client.call('storagePoolIsActive', { pool: gone })).rejects.toThrow(`'${gone.uuid}' (old)`);
   });
 
+  it('tell whether they are active when a start that is in work has ended', async () => {
+    const { rig, client, pool } = await rigWithPool();
+    await client.call('storagePoolDestroy', { pool });
+    const found = rig.engine.storage.find('images');
+    const gate = Promise.withResolvers<void>();
+    const before = found.jobs.run('build', () => gate.promise, { waitMs: 1000 });
+    const starting = client.call('storagePoolCreate', { pool, flags: 0 });
+    const other = await rig.open();
+    const asked = other.call('storagePoolIsActive', { pool });
+    expect(await other.call('storagePoolIsPersistent', { pool })).toEqual({ persistent: 1 });
+    gate.resolve();
+    expect(await asked).toEqual({ active: 1 });
+    await Promise.all([before, starting]);
+  });
+
   it('live: defined, built, started, refreshed, stopped, deleted, undefined, each where it may be', async () => {
     const { client, pool, path } = await rigWithPool();
     expect(existsSync(path)).toBe(true);

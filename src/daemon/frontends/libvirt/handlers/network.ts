@@ -6,7 +6,7 @@ import type { Lease } from '../../../../net/plan.ts';
 import type { Network } from '../../../services/network.ts';
 import type { NetworkService } from '../../../services/network-service.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { atMost, checkFlags, notValid, wireNetworkOf } from './support.ts';
+import { atMost, checkFlags, notValid, SETTLE_MS, wireNetworkOf } from './support.ts';
 
 /** virConnectListAllNetworksFlags, in pairs. */
 const filterPairs: readonly (readonly [number, number, (network: Network) => boolean])[] = [
@@ -66,7 +66,10 @@ export function networkHandlers(engine: Engine) {
     networkLookupByUuid: ({ uuid }) => ({
       net: wireNetworkOf(find(engine, uuid, `no network with matching uuid '${uuid}'`)),
     }),
-    networkIsActive: ({ net }) => ({ active: networkOf(engine, net).isActive ? 1 : 0 }),
+    networkIsActive: async ({ net }) => {
+      await networkOf(engine, net).jobs.idle(SETTLE_MS);
+      return { active: networkOf(engine, net).isActive ? 1 : 0 };
+    },
     networkIsPersistent: ({ net }) => ({ persistent: networkOf(engine, net).isPersistent ? 1 : 0 }),
     networkCreate: async ({ net }) => {
       await networksOf(engine).lifecycle.start(networkOf(engine, net));

@@ -14,7 +14,7 @@ import {
   volumesOf,
   wirePoolOf,
 } from './storage-objects.ts';
-import { atMost, checkFlags } from './support.ts';
+import { atMost, checkFlags, SETTLE_MS } from './support.ts';
 
 /** virConnectListAllStoragePoolsFlags, in pairs. */
 const filterPairs: readonly (readonly [number, number, (pool: Pool) => boolean])[] = [
@@ -125,7 +125,10 @@ function poolFacts(engine: Engine) {
       const inactive = (flags & XML_INACTIVE) !== 0;
       return { xml: storage.definitions.xml(await poolOf(engine, pool), { inactive }) };
     },
-    storagePoolIsActive: async ({ pool }) => ({ active: (await poolOf(engine, pool)).isActive ? 1 : 0 }),
+    storagePoolIsActive: async ({ pool }) => {
+      await (await poolOf(engine, pool)).jobs.idle(SETTLE_MS);
+      return { active: (await poolOf(engine, pool)).isActive ? 1 : 0 };
+    },
     storagePoolIsPersistent: async ({ pool }) => ({
       persistent: (await poolOf(engine, pool)).isPersistent ? 1 : 0,
     }),

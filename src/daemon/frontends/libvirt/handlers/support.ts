@@ -59,6 +59,12 @@ export function wireNetworkOf(network: Network): WireNetwork {
   return { name: network.name, uuid: network.uuid };
 }
 
+/**
+ * How long "is it active?" waits for a job in work on a network or pool. To libvirt's clients an object that is being
+ * started does not answer until it has: virt-manager asks once, right after it began a start.
+ */
+export const SETTLE_MS = 5_000;
+
 /** virDomainModificationImpact: where a change, or a look, is to go. */
 export const affect = { live: 1, config: 2 } as const;
 
