@@ -155,6 +155,22 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img', 'virsh'], "libvirt's own
     await said('vol-delete', 'd.img', 'one');
   });
 
+  it('delete the disk of a domain that does not run, as virt-manager does before it removes the domain', async () => {
+    await said('vol-create-as', 'one', 'used.img', '1M');
+    const path = await said('vol-path', 'used.img', '--pool', 'one');
+    const xml = `<domain type='qemu'><name>user</name><memory unit='MiB'>32</memory><os><type>hvm</type></os><devices><disk type='file'><source file='${path}'/><target dev='vda'/></disk></devices></domain>`;
+    writeFileSync(join(directory, 'user.xml'), xml);
+    await said('define', join(directory, 'user.xml'));
+    await said('start', 'user', '--paused');
+    expect(await refused('vol-delete', 'used.img', 'one')).toContain(
+      "domain 'user' (running, disk vda) depends on it",
+    );
+    await said('destroy', 'user');
+    await said('vol-delete', 'used.img', 'one');
+    expect(existsSync(path)).toBe(false);
+    await said('undefine', 'user');
+  });
+
   it('upload and download 256 MiB, and find the same bytes', async () => {
     const [from, to] = [join(directory, 'from'), join(directory, 'to')];
     const handle = await open(from, 'wx');

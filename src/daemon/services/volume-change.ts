@@ -15,6 +15,13 @@ export interface ResizeWish {
   readonly shrink: boolean;
 }
 
+export interface DeleteOptions {
+  /** Into the trash where the pool has one. */
+  readonly keep?: boolean;
+  /** Also what only domains use that do not run. */
+  readonly evenOfStopped?: boolean;
+}
+
 export class VolumeChanges {
   private readonly world: PoolWorld;
   private readonly volumes: Volumes;
@@ -29,12 +36,17 @@ export class VolumeChanges {
   }
 
   /**
-   * Deletes a volume that nobody depends on: for good, or with `keep` into the trash where the pool has one.
+   * Deletes a volume that nobody depends on: for good, or with `keep` into the trash where the pool has one. With
+   * `evenOfStopped`, domains that do not run are no hindrance, and keep a disk that is not there.
    * @throws VirtError volume.in-use, volume.busy, file.*
    */
-  async delete(found: FoundVolume, options: { readonly keep?: boolean } = {}): Promise<InTrash | undefined> {
+  async delete(found: FoundVolume, options: DeleteOptions = {}): Promise<InTrash | undefined> {
     const { pool, volume } = found;
-    await this.volumes.refuseUsed(found, 'delete', () => true);
+    await this.volumes.refuseUsed(
+      found,
+      'delete',
+      options.evenOfStopped === true ? runsOrLiesOn : () => true,
+    );
     return this.volumes.runJob(pool, volume.name, 'delete', async (_job, live) => {
       const now = this.volumes.find(pool, volume.name);
       const isKept = options.keep === true && now.type === 'file' && this.trash.keeps(pool);

@@ -391,10 +391,24 @@ describe('volumes', () => {
     ).rejects.toMatchObject({
       code: 'volume.in-use',
     });
+    await expect(rig.storage.volumeChanges.delete(top, { evenOfStopped: true })).rejects.toThrow('running');
     expect(await rig.storage.volumes.users(base)).toEqual([
       { type: 'domain', name: 'web', isActive: true, as: ['below disk vda'] },
       { type: 'volume', name: 'top.qcow2', pool: 'p', isActive: false, as: ['image on top'] },
     ]);
+  });
+
+  it('of a stopped domain are deleted where that is asked for', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'a.img'), Buffer.alloc(4096));
+    const { pool } = await started(rig);
+    const found = { pool, volume: rig.storage.volumes.find(pool, 'a.img') };
+    const domain = { uuid: 'u', name: 'web' };
+    rig.disks.push({ domain, isActive: false, as: 'disk vda', paths: [join(path, 'a.img')], format: 'raw' });
+    await expect(rig.storage.volumeChanges.delete(found)).rejects.toMatchObject({ code: 'volume.in-use' });
+    await rig.storage.volumeChanges.delete(found, { evenOfStopped: true });
+    expect(readdirSync(path)).toEqual([]);
   });
 
   it('need the space that is to be taken, and warn of what is only promised', async () => {

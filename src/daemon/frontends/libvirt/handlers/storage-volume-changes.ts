@@ -3,6 +3,7 @@ import { isVirtError } from '../../../../base/errors.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { parseVolume, type VolumeDef, wipeAlgorithms } from '../../../../model/storage/volume/volume.ts';
 import type { ResizeWish } from '../../../services/volume-change.ts';
+import { runsOrLiesOn } from '../../../services/volume-users.ts';
 import type { FoundVolume } from '../../../services/volumes.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
 import { downloadStream, uploadStream } from '../volume-streams.ts';
@@ -83,15 +84,16 @@ function volumeChanges(engine: Engine) {
     await storage.volumeChanges.wipe(found, name);
   };
   return {
-    // For good: libvirt's clients know no trash, and delete to have the space.
+    // For good: libvirt's clients know no trash, and delete to have the space. virt-manager deletes the disks of a
+    // domain that is to go before the domain.
     storageVolDelete: async ({ vol, flags }, call) => {
       checkFlags(flags, DELETE_ZEROED, call);
       const found = await volumeOf(engine, vol);
       if ((flags & DELETE_ZEROED) !== 0) {
-        await storage.volumes.refuseUsed(found, 'delete', () => true);
+        await storage.volumes.refuseUsed(found, 'delete', runsOrLiesOn);
         await storage.volumeChanges.wipe(found, 'zero');
       }
-      await storage.volumeChanges.delete(found, { keep: false });
+      await storage.volumeChanges.delete(found, { keep: false, evenOfStopped: true });
     },
     storageVolWipe: ({ vol, flags }, call) => {
       checkFlags(flags, 0, call);
