@@ -10,6 +10,7 @@ import { assignAliases } from '../../model/domain/aliases.ts';
 import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { applyDefaults, type DefaultsFacts } from '../../model/domain/defaults.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { dropFormerSpiceAudio } from '../../model/domain/former-audio.ts';
 import { sessionProblems } from '../../model/domain/validate/session.ts';
 import { validateDomain } from '../../model/domain/validate/validate.ts';
 import { buildCommand } from './argv/build.ts';
@@ -36,7 +37,8 @@ export async function completeDefinition(
   previous: DomainDef | undefined,
 ): Promise<DomainDef> {
   const own = dropChosenPaths(given, [join(options.runtimeDirectory, 'g')]);
-  const definition = previous === undefined ? own : keepIdentity(own, previous);
+  const definition =
+    previous === undefined ? own : dropFormerSpiceAudio(keepIdentity(own, previous), previous);
   checkType(definition);
   if (options.mode === 'session') await checkSession(options, definition);
   if (definition.type === 'kvm') await checkKvm(options, definition);

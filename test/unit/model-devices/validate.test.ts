@@ -275,6 +275,7 @@ describe('other devices', () => {
       "<sound model='ich9'><audio id='4'/></sound>",
       /there is no <audio id='4'>/,
     ],
+    ['SPICE audio alone', "<audio id='1' type='spice'/>", /audio\[0\]\.type: needs <graphics type='spice'>/],
     [
       'a host device given twice',
       "<hostdev type='pci'><source><address bus='1'/></source></hostdev>".repeat(2),

@@ -108,6 +108,10 @@ function audioProblems(devices: Devices): Problem[] {
   for (const [i, sound] of devices.sounds.entries()) check(`devices.sound[${i}].audio.id`, sound.audioId);
   for (const [i, one] of devices.graphics.entries())
     if ('audioId' in one) check(`devices.graphics[${i}].audio.id`, one.audioId);
+  const hasSpice = devices.graphics.some(({ type }) => type === 'spice');
+  for (const [i, { type }] of devices.audios.entries())
+    if (type === 'spice' && !hasSpice)
+      problems.push({ path: `devices.audio[${i}].type`, message: "needs <graphics type='spice'>" });
   return problems;
 }
 
