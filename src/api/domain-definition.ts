@@ -1,5 +1,6 @@
 /** Methods that store, change or forget definitions of domains. */
 import * as z from 'zod';
+import { dropped, metadataChange, strict } from './documents.ts';
 import { domainRef, domainSummary, newDomainName, portForward, xmlDocument } from './domain-objects.ts';
 import { domainSpec, portForwardSpec } from './domain-spec.ts';
 import { method } from './method.ts';
@@ -52,16 +53,13 @@ export const domainDefinitionMethods = [
     params: () =>
       z.strictObject({
         xml: xmlDocument.describe('The document.'),
-        strict: z
-          .boolean()
-          .default(true)
-          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        strict,
         startAfter: z.boolean().default(false).describe('Start the domain when it is stored.'),
       }),
     result: () =>
       z.object({
         domain: domainSummary,
-        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+        dropped,
         warnings: z
           .array(z.string())
           .describe('What the definition names and nobody knows: networks and port groups.'),
@@ -142,17 +140,14 @@ export const domainDefinitionMethods = [
     params: () =>
       z.strictObject({
         xml: xmlDocument.describe('The document.'),
-        strict: z
-          .boolean()
-          .default(true)
-          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        strict,
         paused: z.boolean().default(false).describe('Leave the virtual CPUs stopped.'),
         autodestroy: z.boolean().default(false).describe('Destroy it when this connection closes.'),
       }),
     result: () =>
       z.object({
         domain: domainSummary,
-        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+        dropped,
       }),
     errors: [
       ...definitionErrors,
@@ -243,13 +238,7 @@ export const domainDefinitionMethods = [
     params: () =>
       z.strictObject({
         ...target,
-        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-        key: z
-          .string()
-          .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
-          .optional()
-          .describe('Namespace prefix to write it with. Must be given with `xml`.'),
-        xml: xmlDocument.nullable().describe('The element; null removes it.'),
+        ...metadataChange,
       }),
     result: () => z.object({}),
     errors: [

@@ -1,5 +1,6 @@
 /** Methods that look at domains. */
 import * as z from 'zod';
+import { metadataQuery } from './documents.ts';
 import {
   addressSource,
   domainDetails,
@@ -166,8 +167,7 @@ export const domainQueries = [
     params: () =>
       z.strictObject({
         ...target,
-        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-        inactive: z.boolean().default(false).describe('From the stored definition.'),
+        ...metadataQuery,
       }),
     result: () => z.object({ xml: z.string() }),
     errors: ['domain.not-found', 'domain.no-metadata'],

@@ -2,7 +2,14 @@
 import * as z from 'zod';
 import { timestamp } from './domain-objects.ts';
 import { method } from './method.ts';
-import { bytes, newVolumeName, poolRef, volumeFormat, volumeSummary } from './pool-objects.ts';
+import {
+  activePoolErrors,
+  bytes,
+  newVolumeName,
+  poolRef,
+  volumeFormat,
+  volumeSummary,
+} from './pool-objects.ts';
 
 const since = '0.1.0';
 
@@ -23,9 +30,8 @@ const checksum = z
     'What the bytes must be as they come, before they are unpacked: `sha256:…`, `sha384:…`, `sha512:…`.',
   );
 
-const poolErrors = ['pool.not-found', 'pool.quarantined', 'pool.inactive'] as const;
 const importErrors = [
-  ...poolErrors,
+  ...activePoolErrors,
   'volume.exists',
   'volume.busy',
   'image.unsafe',

@@ -1,6 +1,7 @@
 /** Methods about virtual networks. They need the system connection. */
 import * as z from 'zod';
 import { updateCommands, updateSections } from '../model/network/update.ts';
+import { dropped, metadataChange, metadataQuery, strict } from './documents.ts';
 import { quarantined, xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 import {
@@ -34,12 +35,6 @@ const startErrors = [
   'program.missing',
   'program.failed',
 ] as const;
-
-const strict = z
-  .boolean()
-  .default(true)
-  .describe('Refuse elements and attributes we do not know; else they are dropped.');
-const dropped = z.array(z.string()).describe('Paths of what was dropped.');
 
 const networkQueries = [
   method({
@@ -100,8 +95,7 @@ const networkQueries = [
     params: () =>
       z.strictObject({
         ...target,
-        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-        inactive: z.boolean().default(false).describe('From the stored definition.'),
+        ...metadataQuery,
       }),
     result: () => z.object({ xml: z.string() }),
     errors: [...errors, 'network.no-metadata'],
@@ -256,13 +250,7 @@ const networkDefinitionMethods = [
     params: () =>
       z.strictObject({
         ...target,
-        uri: z.string().min(1).max(4096).describe('Namespace of the element.'),
-        key: z
-          .string()
-          .regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/, 'must be an XML name without colon')
-          .optional()
-          .describe('Namespace prefix to write it with. Must be given with `xml`.'),
-        xml: xmlDocument.nullable().describe('The element; null removes it.'),
+        ...metadataChange,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, 'network.no-metadata', 'xml.malformed', 'xml.invalid', 'request.invalid'],

@@ -1,5 +1,6 @@
 /** Methods about network filters. They need the system connection. */
 import * as z from 'zod';
+import { dropped, strict } from './documents.ts';
 import { domainIdentity, quarantined, xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 
@@ -71,15 +72,12 @@ export const nwfilterMethods = [
     params: () =>
       z.strictObject({
         xml: xmlDocument,
-        strict: z
-          .boolean()
-          .default(true)
-          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        strict,
       }),
     result: () =>
       z.object({
         filter: filterSummary,
-        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+        dropped,
       }),
     errors: [
       'network.session',

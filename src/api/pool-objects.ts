@@ -144,3 +144,6 @@ export const volumeDetails = z
     job: job.nullable(),
   })
   .meta({ id: 'VolumeDetails' });
+
+/** What can be wrong with a pool whose volumes are meant. */
+export const activePoolErrors = ['pool.not-found', 'pool.quarantined', 'pool.inactive'] as const;

@@ -1,5 +1,6 @@
 /** Methods about storage pools. */
 import * as z from 'zod';
+import { dropped, strict } from './documents.ts';
 import { quarantined, xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 import { newPoolName, poolDetails, poolRef, poolSummary, poolType } from './pool-objects.ts';
@@ -22,12 +23,6 @@ const storageErrors = [
   'program.failed',
   'operation.aborted',
 ] as const;
-
-const strict = z
-  .boolean()
-  .default(true)
-  .describe('Refuse elements and attributes we do not know; else they are dropped.');
-const dropped = z.array(z.string()).describe('Paths of what was dropped.');
 
 const build = {
   build: z.boolean().default(false).describe('Build it first.'),

@@ -1,6 +1,7 @@
 /** Methods about secrets: passphrases and keys that definitions of disks and pools name by reference. */
 import * as z from 'zod';
 import { secretUsageTypes } from '../model/secret/secret.ts';
+import { dropped, strict } from './documents.ts';
 import { quarantined, xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 
@@ -79,15 +80,12 @@ export const secretMethods = [
     params: () =>
       z.strictObject({
         xml: xmlDocument,
-        strict: z
-          .boolean()
-          .default(true)
-          .describe('Refuse elements and attributes we do not know; else they are dropped.'),
+        strict,
       }),
     result: () =>
       z.object({
         secret: secretSummary,
-        dropped: z.array(z.string()).describe('Paths of what was dropped.'),
+        dropped,
       }),
     errors: [
       'xml.malformed',

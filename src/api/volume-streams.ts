@@ -41,14 +41,29 @@ export async function uploadVolume(
   const isFramed = !isFile || source.params.sparse === true;
   const params = { ...source.params, sparse: isFramed, ...(isFile && { length: from.length }) };
   const { result, stream } = await client.upgrade('volume.upload', params, signalOf(options));
+  const sending = () => {
+    source.onBegin?.(result);
+    return send(stream, from, { isFramed, skip: result.offset, options });
+  };
+  return uploadEnd.parse(await answerTo(stream, sending, options));
+}
+
+/**
+ * Sends, and gives what the daemon says in the last line; that may come before all is sent. The stream is destroyed.
+ * @throws VirtError with the daemon's code
+ */
+export async function answerTo(
+  stream: Duplex,
+  sending: () => Promise<void>,
+  options: TransferOptions,
+): Promise<unknown> {
   const end = lastLine(stream);
   const stop = destroyOn(stream, options.signal);
   try {
-    source.onBegin?.(result);
-    await Promise.race([send(stream, from, { isFramed, skip: result.offset, options }), end]);
+    await Promise.race([sending(), end]);
     const answer = readAnswer(asObject(JSON.parse(await end)));
     if ('error' in answer) throw answer.error;
-    return uploadEnd.parse(answer.result);
+    return answer.result;
   } catch (error) {
     options.signal?.throwIfAborted();
     throw error;

@@ -1,11 +1,18 @@
 /** Upload and download of volumes: methods that turn the connection into a byte stream (docs/volume-streams.md). */
 import * as z from 'zod';
 import { method } from './method.ts';
-import { bytes, newVolumeName, poolRef, volumeFormat, volumeRef, volumeSummary } from './pool-objects.ts';
+import {
+  activePoolErrors,
+  bytes,
+  newVolumeName,
+  poolRef,
+  volumeFormat,
+  volumeRef,
+  volumeSummary,
+} from './pool-objects.ts';
 
 const since = '0.1.0';
 
-const poolErrors = ['pool.not-found', 'pool.quarantined', 'pool.inactive'] as const;
 const transferErrors = [
   'volume.busy',
   'request.invalid',
@@ -76,7 +83,7 @@ export const volumeTransferMethods = [
         ),
         resume: z.string().nullable().describe('Names the upload if it must be resumed.'),
       }),
-    errors: [...poolErrors, 'volume.not-found', 'volume.exists', 'volume.in-use', ...transferErrors],
+    errors: [...activePoolErrors, 'volume.not-found', 'volume.exists', 'volume.in-use', ...transferErrors],
   }),
   method({
     name: 'volume.download',
@@ -103,7 +110,7 @@ export const volumeTransferMethods = [
         format: volumeFormat,
         warnings: z.array(z.string()).describe('A guest that runs may write meanwhile.'),
       }),
-    errors: [...poolErrors, 'volume.not-found', ...transferErrors],
+    errors: [...activePoolErrors, 'volume.not-found', ...transferErrors],
   }),
 ] as const;
 export type UploadEnd = z.output<typeof uploadEnd>;

@@ -4,6 +4,7 @@ import { wipeAlgorithms } from '../model/storage/volume/volume.ts';
 import { xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 import {
+  activePoolErrors,
   bytes,
   newVolumeName,
   poolRef,
@@ -17,8 +18,7 @@ import {
 const since = '0.1.0';
 const target = { pool: poolRef, volume: volumeRef };
 
-const poolErrors = ['pool.not-found', 'pool.quarantined', 'pool.inactive'] as const;
-const errors = [...poolErrors, 'volume.not-found'] as const;
+const errors = [...activePoolErrors, 'volume.not-found'] as const;
 /** What can go wrong between us and the storage. */
 const storageErrors = [
   'volume.busy',
@@ -30,7 +30,7 @@ const storageErrors = [
   'program.failed',
   'operation.aborted',
 ] as const;
-const createErrors = [...poolErrors, 'volume.exists', 'xml.invalid', ...storageErrors] as const;
+const createErrors = [...activePoolErrors, 'volume.exists', 'xml.invalid', ...storageErrors] as const;
 
 const made = z.object({
   volume: volumeSummary,
@@ -46,7 +46,7 @@ const volumeQueries = [
     access: 'query',
     params: () => z.strictObject({ pool: poolRef }),
     result: () => z.object({ volumes: z.array(volumeSummary) }),
-    errors: poolErrors,
+    errors: activePoolErrors,
   }),
   method({
     name: 'volume.get',
@@ -237,7 +237,7 @@ const volumeTrash = [
         pool: poolRef.optional().describe('Only of this pool; else of all active ones.'),
       }),
     result: () => z.object({ volumes: z.array(trashed) }),
-    errors: [...poolErrors, 'file.denied', 'file.failed'],
+    errors: [...activePoolErrors, 'file.denied', 'file.failed'],
   }),
   method({
     name: 'volume.restore',

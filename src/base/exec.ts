@@ -71,43 +71,60 @@ export async function run(program: string, args: readonly string[], options: Run
   const { onOutput } = options;
   if (onOutput) running.stdout?.on('data', (chunk: Buffer) => onOutput(chunk.toString('latin1')));
   const result = await running;
+  const failure = failureOf(result, { program, args, ...options });
+  if (failure !== undefined) throw failure;
+  return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? 0 };
+}
+
+/** How a program ended, as far as both ways to run one tell it. */
+interface Ending {
+  readonly timedOut: boolean;
+  readonly isCanceled: boolean;
+  readonly isMaxBuffer: boolean;
+  readonly exitCode?: number | undefined;
+  readonly signal?: string | undefined;
+  readonly code?: string | undefined;
+  readonly stderr?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** What went wrong with a program; undefined when nothing did. */
+function failureOf(
+  ending: Ending,
+  run: { readonly program: string; readonly args: readonly string[] } & Pick<
+    RunOptions,
+    'timeoutMs' | 'okExitCodes'
+  >,
+): VirtError | undefined {
+  const { program, args, timeoutMs, okExitCodes = [0] } = run;
   const wanted = `run ${program}`;
-  const details = {
-    argv: [program, ...args],
-    exitCode: result.exitCode,
-    signal: result.signal,
-    stderr: tail(result.stderr),
-  };
-  if (result.timedOut)
-    throw new VirtError('program.timeout', {
+  const { exitCode, signal } = ending;
+  const details = { argv: [program, ...args], exitCode, signal, stderr: tail(ending.stderr) };
+  if (ending.timedOut)
+    return new VirtError('program.timeout', {
       wanted,
-      reason: `it did not end within ${options.timeoutMs} ms`,
+      reason: `it did not end within ${timeoutMs} ms`,
       details,
     });
-  if (result.isCanceled) throw new VirtError('operation.aborted', { wanted, reason: 'cancelled', details });
-  if (result.code === 'ENOENT' || result.code === 'EACCES')
-    throw new VirtError('program.missing', {
+  if (ending.isCanceled) return new VirtError('operation.aborted', { wanted, reason: 'cancelled', details });
+  if (ending.code === 'ENOENT' || ending.code === 'EACCES')
+    return new VirtError('program.missing', {
       wanted,
-      reason: result.code === 'ENOENT' ? `${program} is not installed` : `${program} may not be executed`,
+      reason: ending.code === 'ENOENT' ? `${program} is not installed` : `${program} may not be executed`,
       details,
-      cause: result.cause,
+      cause: ending.cause,
     });
-  if (result.isMaxBuffer)
-    throw new VirtError('program.failed', { wanted, reason: 'it printed more than is accepted', details });
-  const { exitCode } = result;
-  if (exitCode === undefined || !(options.okExitCodes ?? [0]).includes(exitCode)) {
-    const how =
-      exitCode === undefined
-        ? `was ended by ${result.signal ?? 'a signal'}`
-        : `ended with status ${exitCode}`;
-    const said = tail(result.stderr, 500).trim();
-    throw new VirtError('program.failed', {
-      wanted,
-      reason: said === '' ? `it ${how}` : `it ${how}: ${said}`,
-      details,
-    });
-  }
-  return { stdout: result.stdout, stderr: result.stderr, exitCode };
+  if (ending.isMaxBuffer)
+    return new VirtError('program.failed', { wanted, reason: 'it printed more than is accepted', details });
+  if (exitCode !== undefined && okExitCodes.includes(exitCode)) return undefined;
+  return new VirtError('program.failed', { wanted, reason: badEnd(ending), details });
+}
+
+function badEnd({ exitCode, signal, stderr }: Ending): string {
+  const how =
+    exitCode === undefined ? `was ended by ${signal ?? 'a signal'}` : `ended with status ${exitCode}`;
+  const said = tail(stderr, 500).trim();
+  return said === '' ? `it ${how}` : `it ${how}: ${said}`;
 }
 
 /** Who runs programs that read what strangers wrote, when we are root: nobody (uid 65534 on Linux). */
@@ -153,19 +170,10 @@ export async function filterThrough(
   input.destroy();
   const result = await child;
   if (failure !== undefined) throw failure.error;
-  const wanted = `run ${program}`;
-  const details = { argv: [program, ...args], exitCode: result.exitCode, stderr: tail(result.stderr) };
-  if (result.timedOut)
-    throw new VirtError('program.timeout', {
-      wanted,
-      reason: `it did not end within ${options.timeoutMs} ms`,
-      details,
-    });
-  if (result.isCanceled) throw new VirtError('operation.aborted', { wanted, reason: 'cancelled', details });
-  if (input.errored) throw input.errored;
-  if (result.exitCode === 0) return;
-  const said = tail(result.stderr, 500).trim();
-  throw new VirtError('program.failed', { wanted, reason: said === '' ? 'it failed' : said, details });
+  const problem = failureOf(result, { program, args, timeoutMs: options.timeoutMs });
+  // A source that broke off makes the program fail: it is the one to tell, unless somebody called it off.
+  if (input.errored && (problem === undefined || problem.code === 'program.failed')) throw input.errored;
+  if (problem !== undefined) throw problem;
 }
 
 function tail(text: string | undefined, chars = 2000): string {

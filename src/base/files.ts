@@ -201,7 +201,7 @@ export function mayUse(path: string): boolean {
     accessSync(path, constants.R_OK | constants.W_OK);
     return true;
   } catch {
-    return false;
+    return false; // Why not is told by whoever opens it.
   }
 }
 

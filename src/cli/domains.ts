@@ -2,7 +2,7 @@
 import type { VireoClient } from '../api/client.ts';
 import type { ParamsInput, Result } from '../api/index.ts';
 import type { Cli } from './cli.ts';
-import { exitCodeFor } from './exit-codes.ts';
+import { type Done, forEachNamed } from './for-each.ts';
 
 export type DomainRef = ParamsInput<'domain.get'>['domain'];
 export type DomainSummary = Result<'domain.start'>;
@@ -29,33 +29,13 @@ export function withDomain<T>(
   return cli.withClient(async (client) => work(client, await domainRefOf(client, text)));
 }
 
-/**
- * Does the same to several domains, one after the other. A failure is told at once and the others go on; the exit
- * status is that of the first failure. With --json the document is a list with one entry for each that succeeded.
- */
-export async function forEachDomain(
+/** Does the same to several domains, as `forEachNamed` does. */
+export function forEachDomain(
   cli: Cli,
   names: readonly string[],
-  work: (
-    client: VireoClient,
-    domain: DomainRef,
-  ) => Promise<{ readonly document: unknown; readonly said: string }>,
+  work: (client: VireoClient, domain: DomainRef) => Promise<Done>,
 ): Promise<void> {
-  const done: { readonly document: unknown; readonly said: string }[] = [];
-  await cli.withClient(async (client) => {
-    for (const name of names) {
-      try {
-        done.push(await work(client, await domainRefOf(client, name)));
-      } catch (error) {
-        cli.out.error(error);
-        cli.exitCode ||= exitCodeFor(error);
-      }
-    }
-  });
-  cli.out.result(
-    done.map((entry) => entry.document),
-    () => done.map((entry) => `${entry.said}\n`).join(''),
-  );
+  return forEachNamed(cli, names, async (client, name) => work(client, await domainRefOf(client, name)));
 }
 
 /** `Domain 'web' is running.` */

@@ -5,8 +5,9 @@ import { updateCommands, updateSections } from '../../model/network/update.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { editDefinition } from '../edit-definition.ts';
+import { forEachNamed } from '../for-each.ts';
 import { safeLines } from '../format/table.ts';
-import { forEachNetwork, NETWORK_HELP } from '../networks.ts';
+import { NETWORK_HELP } from '../networks.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import { type AddCommand, collect } from './command.ts';
 import { lenientHelp, readDocument, warnDropped } from './domain-define.ts';
@@ -44,7 +45,7 @@ export const addNetworkUndefine: AddCommand = (parent, cli) => {
     .description(`${methodSummary('network.undefine')} An active network stays until it is stopped.`)
     .argument('<network...>', NETWORK_HELP)
     .action((names: string[]) =>
-      forEachNetwork(cli, names, async (client, network) => {
+      forEachNamed(cli, names, async (client, network) => {
         const { name, active } = await client.call('network.get', { network });
         await client.call('network.undefine', { network });
         const rest = active ? '; it stays until it is stopped' : '';

@@ -1,7 +1,8 @@
 /** `network start|stop|reload|autostart`. */
 import type { Command } from 'commander';
 import { methodSummary } from '../api-help.ts';
-import { forEachNetwork, NETWORK_HELP } from '../networks.ts';
+import { forEachNamed } from '../for-each.ts';
+import { NETWORK_HELP } from '../networks.ts';
 import type { AddCommand } from './command.ts';
 
 function networksCommand(parent: Command, name: string, summary: string): Command {
@@ -12,7 +13,7 @@ export const addNetworkStart: AddCommand = (parent, cli) => {
   networksCommand(parent, 'start', 'start a network')
     .description(methodSummary('network.start'))
     .action((names: string[]) =>
-      forEachNetwork(cli, names, async (client, network) => {
+      forEachNamed(cli, names, async (client, network) => {
         const document = await client.call('network.start', { network });
         for (const warning of document.warnings) cli.out.warn(warning);
         return { document, said: `Network '${document.name}' is active.` };
@@ -25,7 +26,7 @@ export const addNetworkStop: AddCommand = (parent, cli) => {
     .alias('destroy')
     .description(`${methodSummary('network.stop')} Guests on it run on, without a connection.`)
     .action((names: string[]) =>
-      forEachNetwork(cli, names, async (client, network) => {
+      forEachNamed(cli, names, async (client, network) => {
         const document = await client.call('network.stop', { network });
         const { disconnected } = document;
         const lost =
@@ -39,7 +40,7 @@ export const addNetworkReload: AddCommand = (parent, cli) => {
   networksCommand(parent, 'reload', 'restore its firewall rules, bridge and servers')
     .description(methodSummary('network.reload'))
     .action((names: string[]) =>
-      forEachNetwork(cli, names, async (client, network) => {
+      forEachNamed(cli, names, async (client, network) => {
         await client.call('network.reload', { network });
         return { document: { network }, said: `Network '${network}' is as it should be.` };
       }),
@@ -51,7 +52,7 @@ export const addNetworkAutostart: AddCommand = (parent, cli) => {
     .description(methodSummary('network.set-autostart'))
     .option('--off', 'Do not start it with the daemon any more.')
     .action((names: string[], { off = false }: { readonly off?: boolean }) =>
-      forEachNetwork(cli, names, async (client, network) => {
+      forEachNamed(cli, names, async (client, network) => {
         await client.call('network.set-autostart', { network, autostart: !off });
         const said = `Network '${network}' ${off ? 'does not start' : 'starts'} with the daemon.`;
         return { document: { network, autostart: !off }, said };

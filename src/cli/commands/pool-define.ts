@@ -5,8 +5,9 @@ import { poolTypes } from '../../model/storage/pool/pool.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { editDefinition } from '../edit-definition.ts';
+import { forEachNamed } from '../for-each.ts';
 import { safeLines } from '../format/table.ts';
-import { forEachNetwork as forEach } from '../networks.ts';
+
 import { POOL_HELP } from '../volumes.ts';
 import type { AddCommand } from './command.ts';
 import { lenientHelp, readDocument, warnDropped } from './domain-define.ts';
@@ -43,7 +44,7 @@ export const addPoolUndefine: AddCommand = (parent, cli) => {
     .description(methodSummary('pool.undefine'))
     .argument('<pool...>', POOL_HELP)
     .action((names: string[]) =>
-      forEach(cli, names, async (client, pool) => {
+      forEachNamed(cli, names, async (client, pool) => {
         const { name, active } = await client.call('pool.get', { pool });
         await client.call('pool.undefine', { pool });
         const rest = active ? '; it stays until it is stopped' : '';

@@ -1,7 +1,8 @@
 /** `pool build|start|stop|refresh|delete|autostart`. */
 import type { Command } from 'commander';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { forEachNetwork as forEach } from '../networks.ts';
+import { forEachNamed } from '../for-each.ts';
+
 import { confirm } from '../prompt.ts';
 import { POOL_HELP } from '../volumes.ts';
 import type { AddCommand } from './command.ts';
@@ -24,7 +25,7 @@ export const addPoolBuild: AddCommand = (parent, cli) => {
       async (names: string[], { overwrite = false, yes = false }: { overwrite?: boolean; yes?: boolean }) => {
         if (overwrite)
           await confirm(cli, `Overwrite whatever is on the storage of ${names.join(', ')}?`, yes);
-        await forEach(cli, names, async (client, pool) => {
+        await forEachNamed(cli, names, async (client, pool) => {
           await client.call('pool.build', { pool, overwrite });
           return { document: { pool }, said: `Pool '${pool}' is built.` };
         });
@@ -37,7 +38,7 @@ export const addPoolStart: AddCommand = (parent, cli) => {
     .description(methodSummary('pool.start'))
     .option('--build', paramHelp('pool.start', 'build'))
     .action((names: string[], { build = false }: BuildFlags) =>
-      forEach(cli, names, async (client, pool) => {
+      forEachNamed(cli, names, async (client, pool) => {
         const document = await client.call('pool.start', { pool, build });
         return { document, said: `Pool '${document.name}' is active, with ${document.volumes} volumes.` };
       }),
@@ -49,7 +50,7 @@ export const addPoolStop: AddCommand = (parent, cli) => {
     .alias('destroy')
     .description(methodSummary('pool.stop'))
     .action((names: string[]) =>
-      forEach(cli, names, async (client, pool) => {
+      forEachNamed(cli, names, async (client, pool) => {
         await client.call('pool.stop', { pool });
         return { document: { pool }, said: `Pool '${pool}' is stopped.` };
       }),
@@ -60,7 +61,7 @@ export const addPoolRefresh: AddCommand = (parent, cli) => {
   poolsCommand(parent, 'refresh', 'read its volumes anew')
     .description(methodSummary('pool.refresh'))
     .action((names: string[]) =>
-      forEach(cli, names, async (client, pool) => {
+      forEachNamed(cli, names, async (client, pool) => {
         const document = await client.call('pool.refresh', { pool });
         const { added, removed, changed } = document;
         const said = `Pool '${pool}' was read: ${added} added, ${removed} removed, ${changed} changed.`;
@@ -75,7 +76,7 @@ export const addPoolDelete: AddCommand = (parent, cli) => {
     .option('-y, --yes', 'Do not ask.')
     .action(async (names: string[], { yes = false }: { readonly yes?: boolean }) => {
       await confirm(cli, `Take away the storage of ${names.join(', ')}?`, yes);
-      await forEach(cli, names, async (client, pool) => {
+      await forEachNamed(cli, names, async (client, pool) => {
         await client.call('pool.delete', { pool });
         return { document: { pool }, said: `The storage of pool '${pool}' is gone.` };
       });
@@ -87,7 +88,7 @@ export const addPoolAutostart: AddCommand = (parent, cli) => {
     .description(methodSummary('pool.set-autostart'))
     .option('--off', 'Do not start it with the daemon any more.')
     .action((names: string[], { off = false }: { readonly off?: boolean }) =>
-      forEach(cli, names, async (client, pool) => {
+      forEachNamed(cli, names, async (client, pool) => {
         await client.call('pool.set-autostart', { pool, autostart: !off });
         const said = `Pool '${pool}' ${off ? 'does not start' : 'starts'} with the daemon.`;
         return { document: { pool, autostart: !off }, said };

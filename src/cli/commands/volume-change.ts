@@ -5,7 +5,8 @@ import { formatBytes, parseSize } from '../../base/units.ts';
 import { volumeFormats, wipeAlgorithms } from '../../model/storage/volume/volume.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { forEachNetwork as forEach } from '../networks.ts';
+import { forEachNamed } from '../for-each.ts';
+
 import { oneOf } from '../options/fields.ts';
 import { confirm } from '../prompt.ts';
 import { newVolumeNamed, VOLUME_HELP, volumeNamed } from '../volumes.ts';
@@ -141,7 +142,7 @@ export const addVolumeDelete: AddCommand = (parent, cli) => {
     .action(
       async (names: string[], { yes = false, now = false }: { readonly yes?: boolean; now?: boolean }) => {
         await confirm(cli, `Delete ${names.join(', ')}${now ? ' for good' : ''}?`, yes);
-        await forEach(cli, names, async (client, text) => {
+        await forEachNamed(cli, names, async (client, text) => {
           const found = await volumeNamed(client, text);
           const { trash } = await client.call('volume.delete', { ...found, now });
           const name = `Volume '${found.pool}/${found.volume}'`;

@@ -11,6 +11,7 @@ import type { BackingStore, Disk } from '../../model/domain/devices/disk.ts';
 import { encryptionOf, isEmptySource } from '../../model/domain/devices/disk.ts';
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { formatOfDriver } from '../../model/storage/image-formats.ts';
 import type { ImageHeader, ImageReader } from '../driver.ts';
 import { openForReading } from './descriptors.ts';
 
@@ -21,18 +22,6 @@ type Format = BackingStore['format']['type'];
 
 /** Formats that can name other files, or are refused for what their header says. All others are never looked into. */
 const inspected: readonly string[] = ['qcow2', 'qcow', 'qed', 'vmdk', 'vpc'] satisfies Format[];
-
-/** Our format by the word that a header has for it: QEMU's block drivers. */
-const formatsByDriver: Readonly<Record<string, Format>> = {
-  raw: 'raw',
-  qcow2: 'qcow2',
-  qcow: 'qcow',
-  qed: 'qed',
-  vmdk: 'vmdk',
-  vdi: 'vdi',
-  vpc: 'vpc',
-  vhdx: 'vhd',
-};
 
 /** One image, and where the definition has it. */
 interface Image {
@@ -173,8 +162,8 @@ async function backingStore(
 /** A format is never guessed: a guest could have written anything into a raw image (SECURITY J1, J3). */
 function backingFormat(image: Image, backing: NonNullable<ImageHeader['backing']>, walk: Walk): Format {
   const { name, format } = backing;
-  const known = format !== undefined && Object.hasOwn(formatsByDriver, format);
-  if (known) return formatsByDriver[format] ?? 'raw';
+  const known = format === undefined ? undefined : formatOfDriver(format);
+  if (known !== undefined) return known;
   if (format !== undefined)
     throw refuse(walk, image, `it names the backing file '${name}' of unknown format '${format}'`, sayItself);
   throw refuse(

@@ -85,6 +85,7 @@ export class GuestProcess {
 
   private async endsWithin(limitMs: number): Promise<boolean> {
     const timer = new AbortController();
+    // Aborted below, when it ended in time: nobody looks at it then.
     const late = sleep(limitMs, false, { signal: timer.signal }).catch(() => false);
     const done = await Promise.race([this.ended.then(() => true), late]);
     timer.abort();

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, oneLine, VirtError } from '../../base/errors.ts';
 import { findProgram } from '../../base/exec.ts';
 import { close, getAttribute, ioctlBuffer, memfdCreate, recvWithFds, socketPair } from '../../base/ffi.ts';
+import { statIfPresent } from '../../base/files.ts';
 import { spawnDetached } from '../../base/spawn.ts';
 import { accessListPath, allowedBridges, bridgeVerdict, type Verdict } from './access-list.ts';
 
@@ -49,7 +50,7 @@ export async function checkBridge(bridge: string, wanted: string, host = thisHos
       reason: 'qemu-bridge-helper is not installed',
       hint: 'install the package qemu-system-common (Debian, Ubuntu) or qemu-common (Fedora)',
     });
-  if ((await stat(`/sys/class/net/${bridge}/bridge`).catch(() => undefined)) === undefined)
+  if ((await statIfPresent(`/sys/class/net/${bridge}/bridge`)) === undefined)
     throw new VirtError('link.failed', { wanted, reason: `the host has no bridge '${bridge}'` });
   const verdict = await bridgeVerdict(bridge, host.accessList);
   const refusal = refusalOf(verdict, bridge, host.accessList);

@@ -1,5 +1,6 @@
 /** What the beginning of an image tells of the image itself: its size for a guest, and the options it was made with. */
 import { isVirtError } from '../../base/errors.ts';
+import { formatOfDriver } from '../../model/storage/image-formats.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
 import type { CachedHeader } from '../backend.ts';
 import { uint64 } from '../image-header/header.ts';
@@ -73,20 +74,8 @@ function namesOf(
   };
 }
 
-/** QEMU's words for formats that have another one here. */
-const words: Readonly<Record<string, VolumeFormat>> = {
-  raw: 'raw',
-  qcow2: 'qcow2',
-  qcow: 'qcow',
-  qed: 'qed',
-  vmdk: 'vmdk',
-  vdi: 'vdi',
-  vpc: 'vpc',
-  vhdx: 'vhd',
-};
-
 function formatWord(word: string | undefined): { readonly format?: VolumeFormat } {
-  const format = word === undefined ? undefined : words[word];
+  const format = word === undefined ? undefined : formatOfDriver(word);
   return format === undefined ? {} : { format };
 }
 

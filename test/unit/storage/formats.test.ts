@@ -75,6 +75,19 @@ describe('headers', () => {
     }
   });
 
+  it("tell the format below in our words, and none for a word that is no format, also one of JavaScript's own", () => {
+    const formatBelow = (word: string) => {
+      const start = qcow2({ backing: 'base' });
+      start.writeUInt32BE(0xe2792aca, 104); // the header extension "backing file format name"
+      start.writeUInt32BE(word.length, 108);
+      start.write(word, 112);
+      return imageFacts(start, 'qcow2', start.length).backing;
+    };
+    expect(formatBelow('vhdx')).toEqual({ path: 'base', format: 'vhd' });
+    for (const word of ['parallels', 'constructor', 'toString', '__proto__'])
+      expect(formatBelow(word)).toEqual({ path: 'base' });
+  });
+
   it('are not looked for in raw', () => {
     expect(imageFacts(qcow2({ backing: '/etc/shadow' }), 'raw', 7)).toEqual({
       format: 'raw',

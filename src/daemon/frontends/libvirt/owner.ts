@@ -47,9 +47,17 @@ function realPath(path: string): string | undefined {
 
 function holds(pid: string, link: string): boolean {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === link);
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => targetOf(`/proc/${pid}/fd/${fd}`) === link);
   } catch {
     return false; // another user's process, or gone
+  }
+}
+
+function targetOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined; // closed meanwhile; the others are still to be seen
   }
 }
 
@@ -57,6 +65,6 @@ function programOf(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
   } catch {
-    return 'unknown';
+    return 'unknown'; // it has ended meanwhile
   }
 }

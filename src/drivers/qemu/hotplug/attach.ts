@@ -1,4 +1,5 @@
 /** Plugs a device into a running guest: its place, its files, the monitor commands; all taken back when one fails. */
+import { statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { VirtError } from '../../../base/errors.ts';
 import type { ProcessIdentity } from '../../../base/spawn.ts';
@@ -22,7 +23,6 @@ import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
 import { endHelper, startHelper } from '../helpers.ts';
-import { kvmGroups } from '../identity.ts';
 import { guestVariable } from '../launch.ts';
 import { liveDefinition } from '../live-definition.ts';
 import { openLog } from '../log-file.ts';
@@ -214,7 +214,7 @@ async function startOne(
   log: FileHandle,
   table: DescriptorTable,
 ): Promise<HelperRecord> {
-  const identity = await identityOf(starting);
+  const identity = identityOf(starting);
   const helper = await startHelper(need, {
     identity,
     logFd: log.fd,
@@ -231,12 +231,11 @@ async function startOne(
   return helper;
 }
 
-async function identityOf({ deps, directory }: Starting): Promise<ProcessIdentity | undefined> {
+function identityOf({ directory }: Starting): ProcessIdentity | undefined {
   if (process.geteuid?.() !== 0) return undefined;
-  const { statSync } = await import('node:fs');
   // The guest's own directory tells whose it is (starting.ts, makeOwnFiles).
   const { uid, gid } = statSync(`${directory}/own`);
-  return { uid, gid, groups: deps.options.mode === 'system' ? await kvmGroups().catch(() => []) : [] };
+  return { uid, gid, groups: [] }; // Helpers use no KVM.
 }
 
 /** The device as it is connected: its link, and what its network decided; of a disk, the volume that it was given as. */

@@ -1,5 +1,6 @@
 /** What one type of pool must have, may have and must not have; all findings at once. */
 import type { Problem } from '../../../base/errors.ts';
+import { fileSystems } from '../file-systems.ts';
 import type { PoolDef, PoolType } from './pool.ts';
 
 type Need = 'must' | 'may' | 'no';
@@ -21,24 +22,6 @@ interface Rule {
 }
 
 const none = { hosts: 'no', devices: 'no', dir: 'no', name: 'no' } as const;
-
-/** File systems that libvirt has a word for (storagepool.rng). */
-const fileSystems = [
-  'auto',
-  'ext2',
-  'ext3',
-  'ext4',
-  'ufs',
-  'iso9660',
-  'udf',
-  'gfs',
-  'gfs2',
-  'vfat',
-  'hfs+',
-  'xfs',
-  'ocfs2',
-  'vmfs',
-] as const;
 
 const diskLabels = ['unknown', 'dos', 'dvh', 'gpt', 'mac', 'bsd', 'pc98', 'sun', 'lvm2'] as const;
 

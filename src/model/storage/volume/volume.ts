@@ -18,6 +18,7 @@ import { matching, oneOf, str, uint } from '../../../base/xml/scalars.ts';
 import { formatXml } from '../../../base/xml/tree.ts';
 import { bytesRule, need, size } from '../../domain/devices/combinators.ts';
 import { encryption, storageFormatNames } from '../../domain/devices/source.ts';
+import { fileSystems } from '../file-systems.ts';
 import { plainPath, volumeName } from '../names.ts';
 import { permissions, timestamps } from '../permissions.ts';
 
@@ -30,20 +31,7 @@ export const volumeFormats = [
   'unknown',
   ...storageFormatNames,
   'none',
-  'auto',
-  'ext2',
-  'ext3',
-  'ext4',
-  'ufs',
-  'iso9660',
-  'udf',
-  'gfs',
-  'gfs2',
-  'vfat',
-  'hfs+',
-  'xfs',
-  'ocfs2',
-  'vmfs',
+  ...fileSystems,
   'linux',
   'fat16',
   'fat32',
