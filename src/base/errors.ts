@@ -91,7 +91,7 @@ export const errorTable = {
   'image.unsafe': row(1124, 67, 422, 'The image names other files, or is encrypted.'),
   'file.not-found': row(1060, 38, 404, 'A file the operation needs is not there.'),
   'file.denied': row(1061, 38, 403, 'A file cannot be opened with the rights at hand.'),
-  'file.exists': row(1062, 90, 409, 'A file is in the way.'),
+  'file.exists': row(1062, 38, 409, 'A file is in the way.'),
   'file.no-space': row(1063, 38, 507, 'The disk is full, or a quota is reached.'),
   'file.failed': row(1064, 38, 500, 'Reading or writing a file failed.'),
   'program.missing': row(1070, 38, 503, 'A program the operation needs is not installed.'),

@@ -1,12 +1,14 @@
 /** What becomes of a domain when its guest powers off, reboots or crashes, and what its display serves with: changed as it runs. */
+import { VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { lifecycleActions } from '../../model/domain/events.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { applyTargeted, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
 /** What a guest does by itself, as the definition's fields name it. */
-export type LifecycleEvent = 'onPoweroff' | 'onReboot' | 'onCrash';
+export type LifecycleEvent = keyof typeof lifecycleActions;
 
 /** What a definition can say about any of them. */
 export type LifecycleAction = NonNullable<DomainDef['onCrash']>;
@@ -30,6 +32,7 @@ export class DomainPolicies {
     action: LifecycleAction,
     targets: Targets,
   ): Promise<void> {
+    this.refuseUnknown(domain, event, action);
     const definition = (before: DomainDef): DomainDef => ({ ...before, [event]: action });
     // What cannot be is known to whoever would start it so.
     await this.world.driver.check(definition(this.definitions.definition(domain, { inactive: true })));
@@ -44,6 +47,16 @@ export class DomainPolicies {
         await guest.setResetAction(action === 'destroy' ? 'power-off' : 'reset');
       },
       definition,
+    });
+  }
+
+  /** No document can say that a guest that powers off leaves a core dump. */
+  private refuseUnknown(domain: Domain, event: LifecycleEvent, action: LifecycleAction): void {
+    const known: readonly string[] = lifecycleActions[event];
+    if (known.includes(action)) return;
+    throw new VirtError('definition.unsupported', {
+      wanted: `set a lifecycle action of domain '${domain.name}'`,
+      reason: `Lifecycle event '${event.slice('on'.length).toLowerCase()}' doesn't support '${action}' action`,
     });
   }
 

@@ -11,14 +11,21 @@ import {
 } from '../../base/xml/codec.ts';
 import { matching, oneOf, yesNo } from '../../base/xml/scalars.ts';
 
-const off = oneOf('destroy', 'restart', 'preserve', 'rename-restart');
+const offActions = ['destroy', 'restart', 'preserve', 'rename-restart'] as const;
+const crashActions = [...offActions, 'coredump-destroy', 'coredump-restart'] as const;
+
+/** What a definition can say of each, by its field. */
+export const lifecycleActions = {
+  onPoweroff: offActions,
+  onReboot: offActions,
+  onCrash: crashActions,
+} as const;
+
+const off = oneOf(...offActions);
 
 export const onPoweroff = childText('on_poweroff', off);
 export const onReboot = childText('on_reboot', off);
-export const onCrash = childText(
-  'on_crash',
-  oneOf('destroy', 'restart', 'preserve', 'rename-restart', 'coredump-destroy', 'coredump-restart'),
-);
+export const onCrash = childText('on_crash', oneOf(...crashActions));
 export const onLockfailure = childText('on_lockfailure', oneOf('poweroff', 'restart', 'pause', 'ignore'));
 
 export const pm = child(

@@ -53,5 +53,31 @@ export const acceptedDifferences: readonly Accepted[] = [
   { commands: /^dominfo/, how: 'status', reason: 'Security labels and cgroups' },
   { commands: /^domifaddr guest --source arp/, how: 'nothing', reason: 'Neighbour tables without entries' },
   { commands: /^qemu-monitor-command/, how: 'status', reason: 'Number of a monitor command' },
+  { commands: /^(secret|nwfilter)-define .*same/, how: 'status', reason: ownWords },
+  { commands: /^pool-dumpxml pool$/, how: 'status', reason: 'Empty source of a pool' },
+  { commands: /^pool-dumpxml pool --inactive/, how: 'status', reason: 'Sizes of a stored pool' },
+  { commands: /^pool-info/, how: 'numbers', reason: asked },
+  {
+    commands:
+      /^(pool-(start|delete) pool|find-storage-pool-sources nonsense|vol-create-as pool odd|vol-clone raw copy)/,
+    how: 'status',
+    reason: ownWords,
+  },
+  { commands: /^vol-(list pool --details|info thin)/, how: 'numbers', reason: asked },
+  { commands: /^vol-dumpxml/, how: 'status', reason: 'Facts of a volume' },
+  {
+    commands: /^vol-resize thin/,
+    how: 'nothing',
+    reason: 'Deleting or changing a volume that a domain or another volume uses',
+  },
+  { commands: /^blkdeviotune tuned vda --live/, how: 'status', reason: 'Group of the limits of a disk' },
+  { commands: /^domblklist tuned/, how: 'nothing', reason: 'Place of a disk that was plugged in' },
+  { commands: /^blkiotune tuned$/, how: 'status', reason: 'Limits of block devices of the host' },
+  {
+    commands:
+      /^((blkdeviotune|blockresize|domblkthreshold) tuned nothing|iothreaddel tuned 7|attach-disk tuned|detach-device-alias tuned nothing)/,
+    how: 'status',
+    reason: ownWords,
+  },
   { commands: /events\.out/, how: 'nothing', reason: 'Events around a stop' },
 ];

@@ -59,11 +59,20 @@ function isMissing({ text }: Said): boolean {
 export class Comparison {
   readonly used = new Set<Accepted>();
 
-  /** Undefined when both agree, as far as is meant. */
-  compare(command: string, libvirt: Said, vireo: Said): Disagreement | undefined {
+  /**
+   * Undefined when both agree, as far as is meant. `errors`: whether of an error all words count, or those that stand for
+   * its code.
+   */
+  compare(
+    command: string,
+    libvirt: Said,
+    vireo: Said,
+    errors: 'exact' | 'words' = 'exact',
+  ): Disagreement | undefined {
     if (isMissing(vireo) || exact(libvirt) === exact(vireo)) return undefined;
     const row = acceptedDifferences.find(({ commands }) => commands.test(command));
-    const view = row === undefined ? exact : views[row.how];
+    const usual = errors === 'exact' || vireo.status === '0' || libvirt.status === '0' ? exact : views.words;
+    const view = row === undefined ? usual : views[row.how];
     if (row !== undefined) this.used.add(row);
     const [theirs, ours] = [view(libvirt), view(vireo)];
     return theirs === ours ? undefined : { command, libvirt: theirs, vireo: ours };

@@ -46,6 +46,20 @@ describe('lifecycle actions', () => {
     );
   });
 
+  it('are refused where no document could say them, and the domain stays readable', async () => {
+    const rig = await startRig();
+    const client = await rig.open();
+    const { dom } = await defined(rig, client, false);
+    await expect(
+      client.call('domainSetLifecycleAction', { dom, type: 0, action: 5, flags: 2 }),
+    ).rejects.toThrow(
+      "67: unsupported configuration: Lifecycle event 'poweroff' doesn't support 'coredump-restart'",
+    );
+    const nothing = { dom, params: [], flags: 0 };
+    await client.call('domainSetPerfEvents', nothing);
+    expect((await client.call('domainGetPerfEvents', { dom, flags: 0 })).params).toHaveLength(22);
+  });
+
   it('are refused where the emulator could not have them, before anything has changed', async () => {
     const rig = await startRig();
     const client = await rig.open();
@@ -115,7 +129,7 @@ describe('limits of network cards', () => {
     await expect(set(1, uint('inbound.speed', 3))).rejects.toThrow("parameter 'inbound.speed' not supported");
     await expect(
       client.call('domainGetInterfaceParameters', { dom, device: 'tap9', nparams: 7, flags: 0 }),
-    ).rejects.toThrow('99: device not found');
+    ).rejects.toThrow("8: invalid argument: 'tap9' is not a known interface");
   });
 });
 

@@ -1,13 +1,16 @@
 /** Lifecycle actions, limits of network cards, and a display's certificates, of guests that run or not. */
+import { isVirtError } from '../../../../base/errors.ts';
+import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import type { Domain } from '../../../services/domain.ts';
 import type { LifecycleAction, LifecycleEvent } from '../../../services/domain-policies.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { limitParams, limitTable, limitWish } from './bandwidth-params.ts';
-import { counted, readParams } from './params.ts';
+import { bool, counted, type ParamTable, readParams } from './params.ts';
 import { affect, bareInvalid, checkFlags, domainOf, impactOn, invalid } from './support.ts';
 
 /** virDomainLifecycle and virDomainLifecycleAction, by number. */
 const lifecycleEvents: readonly LifecycleEvent[] = ['onPoweroff', 'onReboot', 'onCrash'];
-const lifecycleActions: readonly LifecycleAction[] = [
+const actionNumbers: readonly LifecycleAction[] = [
   'destroy',
   'restart',
   'rename-restart',
@@ -15,6 +18,17 @@ const lifecycleActions: readonly LifecycleAction[] = [
   'coredump-destroy',
   'coredump-restart',
 ];
+
+/** virPerfEventType. */
+const perfEvents = [
+  ...['cmt', 'mbmt', 'mbml', 'cpu_cycles', 'instructions', 'cache_references', 'cache_misses'],
+  ...['branch_instructions', 'branch_misses', 'bus_cycles', 'stalled_cycles_frontend'],
+  ...['stalled_cycles_backend', 'ref_cpu_cycles', 'cpu_clock', 'task_clock', 'page_faults'],
+  ...['context_switches', 'cpu_migrations', 'page_faults_min', 'page_faults_maj'],
+  ...['alignment_faults', 'emulation_faults'],
+];
+
+const perfTable: ParamTable = Object.fromEntries(perfEvents.map((name) => [name, 'boolean']));
 
 const bothSides = affect.live | affect.config;
 /** virTypedParameterFlags: the client takes texts. */
@@ -24,11 +38,18 @@ const graphicsType = { any: 0, vnc: 1 } as const;
 
 export function domainPolicyHandlers(engine: Engine) {
   const { policies, interfaces, definitions } = engine.domains;
+  const cardOf = (domain: Domain, device: string, inactive: boolean) => {
+    try {
+      return interfaces.find(domain, device, { inactive });
+    } catch (error) {
+      throw isVirtError(error, 'domain.no-device') ? invalid(`'${device}' is not a known interface`) : error;
+    }
+  };
   return {
     domainSetLifecycleAction: async ({ dom, type, action, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const event = lifecycleEvents[type];
-      const wanted = lifecycleActions[action];
+      const wanted = actionNumbers[action];
       if (event === undefined || wanted === undefined)
         throw invalid(`lifecycle event ${type} with action ${action}`);
       const domain = domainOf(engine, dom);
@@ -43,19 +64,36 @@ export function domainPolicyHandlers(engine: Engine) {
       if (type === graphicsType.any && !graphics.some((one) => one.type === 'vnc')) return;
       await policies.reloadGraphics(domain);
     },
+    domainGetPerfEvents: ({ dom, flags }, call) => {
+      checkFlags(flags, bothSides | STRING_OKAY, call);
+      impactOn(domainOf(engine, dom), flags & bothSides);
+      // None is counted for any guest, so definitions that ask for one are refused.
+      return { params: perfEvents.map((name) => bool(name, false)) };
+    },
+    domainSetPerfEvents: ({ dom, params, flags }, call) => {
+      checkFlags(flags, bothSides, call);
+      const given = readParams(params, perfTable);
+      impactOn(domainOf(engine, dom), flags);
+      const wanted = [...given].find(([, isOn]) => Number(isOn) !== 0);
+      if (wanted === undefined) return;
+      throw new LibvirtError(
+        errorNumber.operationUnsupported,
+        `perf event '${wanted[0]}' is not counted here: 'perf stat -p PID' on the host counts it`,
+      );
+    },
     domainGetInterfaceParameters: ({ dom, device, nparams, flags }, call) => {
       checkFlags(flags, bothSides | STRING_OKAY, call);
       const domain = domainOf(engine, dom);
       const { live } = impactOn(domain, flags & bothSides);
       if (nparams === 0) return { params: [], nparams: Object.keys(limitTable).length };
-      const nic = interfaces.find(domain, device, { inactive: !live });
+      const nic = cardOf(domain, device, !live);
       return counted(limitParams(nic.bandwidth), nparams);
     },
     domainSetInterfaceParameters: async ({ dom, device, params, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const domain = domainOf(engine, dom);
       const targets = impactOn(domain, flags);
-      const { bandwidth } = interfaces.find(domain, device, { inactive: !targets.live });
+      const { bandwidth } = cardOf(domain, device, !targets.live);
       await interfaces.setBandwidth(
         domain,
         device,

@@ -5,7 +5,7 @@ import {
   type SettableSharingField,
   settableSharingFields,
 } from '../../../../kvm/page-sharing.ts';
-import { LEAST_SUSPEND_SECONDS, type SuspendTarget } from '../../../../kvm/suspend.ts';
+import type { SuspendTarget } from '../../../../kvm/suspend.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
@@ -49,6 +49,11 @@ export function nodeTuningHandlers({ host, log }: Engine) {
       );
       host.setPageSharing(new Map(given));
     },
+    nodeGetSevInfo: ({ flags }, call) => {
+      checkFlags(flags, STRING_OKAY, call);
+      // Definitions with launch security are refused, so nothing of the host's is of use.
+      throw new LibvirtError(errorNumber.operationUnsupported, 'guests with SEV are not supported here');
+    },
     nodeAllocPages: async ({ pageSizes, pageCounts, startCell, cellCount, flags }, call) => {
       checkFlags(flags, PAGES_SET, call);
       if (pageSizes.length !== pageCounts.length) throw invalid('page sizes and counts of different number');
@@ -67,11 +72,12 @@ export function nodeTuningHandlers({ host, log }: Engine) {
       const [kind, words] = suspendTargets[target] ?? [];
       if (kind === undefined) throw bareInvalid(`Suspend target ${target}`);
       const seconds = bytesOf(duration, 'a duration');
-      if (seconds < LEAST_SUSPEND_SECONDS) throw invalid('Suspend duration is too short');
       try {
         host.suspend(kind, seconds, (error) => log.error({ err: error }, 'the host did not go to sleep'));
       } catch (error) {
-        throw isVirtError(error, 'request.unsupported') ? invalid(words ?? kind) : error;
+        if (isVirtError(error, 'request.invalid')) throw invalid('Suspend duration is too short');
+        if (!isVirtError(error, 'request.unsupported')) throw error;
+        throw new LibvirtError(errorNumber.argumentUnsupported, words ?? kind);
       }
     },
   } satisfies RemoteHandlers;

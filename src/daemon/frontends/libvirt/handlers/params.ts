@@ -40,7 +40,7 @@ export function readParams(params: readonly TypedParam[], table: ParamTable): Ma
   for (const { field, value } of params) {
     const wanted = Object.hasOwn(table, field) ? table[field] : undefined;
     if (wanted === undefined)
-      throw new LibvirtError(errorNumber.invalidArg, `parameter '${field}' not supported`);
+      throw new LibvirtError(errorNumber.argumentUnsupported, `parameter '${field}' not supported`);
     if (value.type !== paramType[wanted])
       throw invalid(`invalid type '${typeName(value.type)}' for parameter '${field}', expected '${wanted}'`);
     if (found.has(field)) throw invalid(`parameter '${field}' occurs multiple times`);

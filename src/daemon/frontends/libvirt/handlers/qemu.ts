@@ -52,7 +52,7 @@ export function qemuHandlers(engine: Engine) {
     },
     domainAttach: () => {
       throw new LibvirtError(
-        errorNumber.operationUnsupported,
+        errorNumber.noSupport,
         'a QEMU that this daemon did not start has no sockets and identity of its own',
       );
     },
