@@ -56,7 +56,7 @@ describe('host interfaces', () => {
     const client = await open();
     const named = async (name: string) => (await client.call('interfaceLookupByName', { name })).iface;
     expect(await named('eth0')).toEqual({ name: 'eth0', mac: MAC });
-    expect(await named('tun0')).toEqual({ name: 'tun0', mac: '' });
+    expect(await named('tun0')).toEqual({ name: 'tun0', mac: '00:00:00:00:00:00' });
     await expect(named('eth9')).rejects.toThrow(
       "57: Interface not found: couldn't find interface named 'eth9'",
     );

@@ -11,7 +11,10 @@ const filter = { inactive: 1, active: 2 } as const;
 /** virInterfaceXMLFlags. There is no stored definition beside what is, so both are the same. */
 const XML_INACTIVE = 1;
 
-const wireInterfaceOf = ({ name, mac }: HostInterface) => ({ name, mac: mac ?? '' });
+/** What the kernel has for an interface without one; programs make object paths of it (libvirt-dbus), so it is never empty. */
+const NO_MAC = '00:00:00:00:00:00';
+
+const wireInterfaceOf = ({ name, mac }: HostInterface) => ({ name, mac: mac ?? NO_MAC });
 
 /** @throws LibvirtError no interface */
 function interfaceNamed(all: readonly HostInterface[], name: string): HostInterface {
