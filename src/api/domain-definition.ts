@@ -79,6 +79,10 @@ export const domainDefinitionMethods = [
           .enum(['keep', 'remove'])
           .optional()
           .describe('What happens to its firmware variables. Must be told when it has any.'),
+        managedSave: z
+          .enum(['remove'])
+          .optional()
+          .describe('Also give up its saved state. Without it, a domain that has one is not forgotten.'),
         removeStorage: z
           .boolean()
           .default(false)
@@ -93,7 +97,14 @@ export const domainDefinitionMethods = [
           .array(z.object({ path: z.string(), reason: z.string() }))
           .describe('With `removeStorage`: disks that were left alone, and why.'),
       }),
-    errors: ['domain.not-found', 'domain.transient', 'domain.busy', 'domain.active', 'operation.failed'],
+    errors: [
+      'domain.not-found',
+      'domain.transient',
+      'domain.busy',
+      'domain.active',
+      'saved-state.exists',
+      'operation.failed',
+    ],
   }),
   method({
     name: 'domain.create',

@@ -21,7 +21,7 @@ export const domainLifecycleMethods = [
   method({
     name: 'domain.start',
     since: '0.1.0',
-    summary: 'Boots a defined domain.',
+    summary: 'Boots a defined domain, or goes on from its saved state.',
     access: 'modify',
     params: () =>
       z.strictObject({
@@ -32,6 +32,7 @@ export const domainLifecycleMethods = [
           .boolean()
           .default(false)
           .describe('Boot afresh even where a saved state exists, and drop that.'),
+        bypassCache: z.boolean().default(false).describe("Read a saved state past the host's page cache."),
         startNetworks: z
           .boolean()
           .default(true)
@@ -44,6 +45,7 @@ export const domainLifecycleMethods = [
       'domain.busy',
       'domain.start-failed',
       'domain.state',
+      'saved-state.invalid',
       'definition.unsupported',
       'kvm.unusable',
       'qemu.missing',

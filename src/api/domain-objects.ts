@@ -71,6 +71,7 @@ export const domainSummary = z
     active: z.boolean().describe('There is a QEMU process.'),
     persistent: z.boolean().describe('It has a stored definition and stays when it stops.'),
     autostart: z.boolean().describe('It is started with the daemon.'),
+    saved: z.boolean().describe('The daemon keeps a state of it, from which its next start goes on.'),
     title: z.string().nullable(),
     memoryBytes: z.int().describe('Memory the guest has at most, in bytes.'),
     vcpus: z.int().describe('Virtual CPUs in use.'),

@@ -28,6 +28,7 @@ export const domainQueries = [
         active: z.boolean().optional().describe('Only domains that run, or only those that do not.'),
         persistent: z.boolean().optional().describe('Only domains with a stored definition, or without.'),
         autostart: z.boolean().optional().describe('Only domains that start with the daemon, or do not.'),
+        saved: z.boolean().optional().describe('Only domains of which a saved state is kept, or is not.'),
         state: domainState.optional().describe('Only domains in this state.'),
       }),
     result: () => z.object({ domains: z.array(domainSummary), quarantined: z.array(quarantined) }),

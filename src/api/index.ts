@@ -7,6 +7,7 @@ import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainQueries } from './domain-queries.ts';
+import { domainSaveMethods } from './domain-saves.ts';
 import { domainStatisticsMethods } from './domain-statistics.ts';
 import { domainTuningMethods } from './domain-tuning.ts';
 import { eventDeclarations, eventMethods } from './events.ts';
@@ -44,6 +45,7 @@ export const methods = byName([
   ...domainDeviceMethods,
   ...domainInterfaceMethods,
   ...domainLifecycleMethods,
+  ...domainSaveMethods,
   ...domainTuningMethods,
   ...domainStatisticsMethods,
   ...domainAgentMethods,

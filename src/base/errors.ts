@@ -123,6 +123,14 @@ export const errorTable = {
   'nwfilter.busy': row(1139, 68, 409, 'Another change of network filters is in work.'),
   'node-device.not-found': row(1140, 53, 404, 'The host has no node device of that name.'),
   'host-interface.not-found': row(1141, 57, 404, 'The host has no network interface of that name.'),
+  'saved-state.invalid': row(1160, 9, 422, 'The file is no saved state of a guest, or is not whole.'),
+  'saved-state.exists': row(
+    1161,
+    55,
+    409,
+    'The domain has a saved state, which does not allow the operation.',
+  ),
+  'saved-state.not-found': row(1162, 55, 404, 'The domain has no saved state.'),
   'hook.refused': row(
     1150,
     70,

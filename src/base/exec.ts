@@ -176,6 +176,57 @@ export async function filterThrough(
   if (problem !== undefined) throw problem;
 }
 
+/** A program that runs between two descriptors. */
+export interface DescriptorFilter {
+  /** Settles at its end. @throws VirtError program.missing, program.failed, file.no-space */
+  readonly ended: Promise<void>;
+  /** Ends it at once; `ended` then rejects. */
+  kill(): void;
+}
+
+/**
+ * Starts a program that reads one descriptor and writes another (a file from where it stands, a pipe), so that no byte
+ * goes through us. As root it runs as nobody: what it reads is a guest's memory. The caller keeps, and closes, its own
+ * descriptors; when this returns the program has its copies. It has no time limit: terabytes may go through it.
+ */
+export async function startFilter(
+  program: string,
+  args: readonly string[],
+  { inputFd, outputFd }: { readonly inputFd: number; readonly outputFd: number },
+): Promise<DescriptorFilter> {
+  const path = await findProgram(program);
+  const wanted = `run ${program}`;
+  if (path === undefined)
+    throw new VirtError('program.missing', { wanted, reason: `${program} is not installed` });
+  await ownTurn();
+  const { execa } = await import('execa');
+  const child = execa(path, [...args], {
+    reject: false,
+    extendEnv: false,
+    env: { PATH: programPath, LC_ALL: 'C' },
+    buffer: { stdout: false, stderr: true },
+    maxBuffer: { stderr: 64 * 1024 },
+    stdin: inputFd as 0,
+    stdout: outputFd as 1,
+    stderr: 'pipe',
+    ...(process.getuid?.() === 0 && { uid: NOBODY, gid: NOBODY }),
+    cwd: '/',
+  });
+  const ended = child.then((result) => {
+    if (result.exitCode === 0) return;
+    const said = tail(result.stderr, 500).trim();
+    const isFull = /No space left on device/.test(said);
+    const how = result.exitCode === undefined ? `was ended by ${result.signal ?? 'a signal'}` : 'failed';
+    throw new VirtError(isFull ? 'file.no-space' : 'program.failed', {
+      wanted,
+      reason: said === '' ? `it ${how}` : said,
+      details: { argv: [path, ...args], exitCode: result.exitCode, stderr: tail(result.stderr) },
+    });
+  });
+  ended.catch(() => undefined); // Whoever waits for it hears of it.
+  return { ended, kill: () => void child.kill('SIGKILL') };
+}
+
 function tail(text: string | undefined, chars = 2000): string {
   return (text ?? '').slice(-chars);
 }

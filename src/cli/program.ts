@@ -40,6 +40,7 @@ import {
   addStart,
   addSuspend,
 } from './commands/domain-power.ts';
+import { addDump, addManagedSave, addRestore, addSave, addSaveImage } from './commands/domain-save.ts';
 import {
   addAutostart,
   addDescription,
@@ -76,6 +77,9 @@ const shortVerbs: readonly AddCommand[] = [
   addSuspend,
   addResume,
   addDestroy,
+  addSave,
+  addRestore,
+  addManagedSave,
   addDelete,
   addUndefine,
   addAttach,
@@ -101,6 +105,8 @@ const longVerbs: readonly AddCommand[] = [
   addCreateXml,
   addReset,
   addNmi,
+  addSaveImage,
+  addDump,
   addSendKey,
   addTitle,
   addDescription,

@@ -54,6 +54,12 @@ export const configSchema = z.strictObject({
       stop_grace_seconds: seconds(10, 'Time between SIGTERM and SIGKILL.'),
       allow_command_line: z.boolean().default(false).describe('Accept <qemu:commandline> in definitions.'),
       sandbox: z.boolean().default(true).describe('Run QEMU in its seccomp sandbox.'),
+      save_format: z
+        .enum(['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd'])
+        .default('raw')
+        .describe(
+          'How saved states are packed where nobody says it; all but raw need the program of that name.',
+        ),
       user: z.string().max(64).optional().describe('One user for all guests instead of one uid for each.'),
       uid_base: z
         .number()

@@ -132,6 +132,7 @@ function buildDomains(
     ...(paths.mode === 'system' && { groups: guestGroups }),
     jobWaitMs,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
+    savedStates: { directory: paths.saves, format: config.qemu.save_format },
     links: new LinuxLinks(),
     addresses: {
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],

@@ -84,6 +84,7 @@ async function daemonLogger(args: DaemonArguments, config: DaemonConfig): Promis
 async function makeDirectories(paths: DaemonPaths): Promise<void> {
   await openSharedDirectories(paths);
   for (const directory of stateDirectories(paths)) await ensureDirectory(directory.path, directory.mode);
+  await ensureDirectory(paths.saves, 0o700);
   await ensureDirectory(paths.guests, paths.mode === 'system' ? 0o711 : 0o700);
 }
 

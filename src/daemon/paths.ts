@@ -67,6 +67,8 @@ export interface DaemonPaths {
   /** Private runtime directories of guests. */
   readonly guests: string;
   readonly nvram: string;
+  /** Saved states of stored domains, UUID.save. */
+  readonly saves: string;
   readonly tpm: string;
   readonly guestLogs: string;
   readonly capabilityCache: string;
@@ -140,6 +142,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     hostDevices: join(base.runtime, 'host-devices'),
     guests: join(base.runtime, 'g'),
     nvram: join(base.data, 'nvram'),
+    saves: join(base.data, 'saves'),
     tpm: join(base.data, 'tpm'),
     guestLogs: join(base.logs, 'qemu'),
     capabilityCache: join(base.cache, 'capabilities'),

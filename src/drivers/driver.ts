@@ -22,6 +22,19 @@ export interface StartOptions {
   readonly onStep?: (step: string) => void;
   /** Called when everything is in place but the emulator's process; when it throws, the start has failed with that. */
   readonly beforeLaunch?: (definition: DomainDef) => Promise<void>;
+  /** The guest goes on from where it was saved instead of booting. */
+  readonly incoming?: IncomingState;
+}
+
+/** A saved state to go on from. */
+export interface IncomingState {
+  /** What QEMU wrote, from where the descriptor stands; the caller's to close after the start. */
+  readonly fd: number;
+  /**
+   * Called when the state is loaded, before any virtual CPU runs: a state that others could load again is taken away
+   * here. When it throws, the start has failed with that.
+   */
+  readonly onLoaded?: () => Promise<void>;
 }
 
 /** One hypervisor. */

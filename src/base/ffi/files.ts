@@ -1,4 +1,4 @@
-/** Descriptors: opening, ioctl, memory maps, memfds, locks. */
+/** Descriptors: opening, ioctl, memory maps, memfds, pipes, locks. */
 import { constants } from 'node:os';
 import { check, lastError, lazyLibrary } from './libc.ts';
 
@@ -14,6 +14,7 @@ const libc = lazyLibrary((lib) => ({
   fcntl: lib.func('int fcntl(int fd, int command, long argument)'),
   flock: lib.func('int flock(int fd, int operation)'),
   memfdCreate: lib.func('int memfd_create(const char *name, unsigned int flags)'),
+  pipe2: lib.func('int pipe2(_Out_ int *ends, int flags)'),
 }));
 
 /** open(2). O_CLOEXEC is always added. `flags` are from fs.constants. */
@@ -62,6 +63,13 @@ const F_DUPFD_CLOEXEC = 1030; // linux/fcntl.h
 /** Duplicates a descriptor to the lowest free number from `least` up, close-on-exec. */
 export function duplicateAbove(fd: number, least: number): number {
   return check('fcntl F_DUPFD_CLOEXEC', libc().fcntl(fd, F_DUPFD_CLOEXEC, least));
+}
+
+/** pipe2(2), close-on-exec and blocking: the end to read from, and the one to write to. @throws FfiError EMFILE */
+export function pipe(): { readonly readFd: number; readonly writeFd: number } {
+  const ends = [0, 0];
+  check('pipe2', libc().pipe2(ends, O_CLOEXEC));
+  return { readFd: ends[0] ?? -1, writeFd: ends[1] ?? -1 };
 }
 
 const MFD_CLOEXEC = 1; // linux/memfd.h

@@ -85,6 +85,7 @@ export const addCreateXml: AddCommand = (parent, cli) => {
 interface UndefineOptions {
   readonly removeStorage?: boolean;
   readonly nvram?: 'keep' | 'remove';
+  readonly removeSavedState?: boolean;
 }
 
 export const addUndefine: AddCommand = (parent, cli) => {
@@ -99,13 +100,15 @@ export const addUndefine: AddCommand = (parent, cli) => {
     .addOption(
       new Option('--nvram <what>', paramHelp('domain.undefine', 'nvram')).choices(['keep', 'remove']),
     )
-    .action((names: string[], { nvram, removeStorage = false }: UndefineOptions) =>
+    .option('--remove-saved-state', paramHelp('domain.undefine', 'managedSave'))
+    .action((names: string[], { nvram, removeStorage = false, removeSavedState = false }: UndefineOptions) =>
       forEachDomain(cli, names, async (client, domain) => {
         const { name, active } = await client.call('domain.get', { domain });
         const { removed, kept } = await client.call('domain.undefine', {
           domain,
           ...(removeStorage && { removeStorage }),
           ...(nvram && { nvram }),
+          ...(removeSavedState && { managedSave: 'remove' as const }),
         });
         for (const { path, reason } of kept) cli.out.note(`${path} is kept: ${reason}`);
         for (const { pool, volume, trash } of removed)
@@ -140,7 +143,12 @@ export const addDelete: AddCommand = (parent, cli) => {
         await confirm(cli, `Delete domain '${name}'${active ? ', which runs now' : ''}?`, yes);
         if (active) await client.call('domain.destroy', { domain: details.uuid });
         // A transient domain is gone when it has stopped.
-        if (persistent) await client.call('domain.undefine', { domain: details.uuid, nvram: 'remove' });
+        if (persistent)
+          await client.call('domain.undefine', {
+            domain: details.uuid,
+            nvram: 'remove',
+            managedSave: 'remove',
+          });
         const kept = details.disks
           .filter((disk) => disk.device === 'disk')
           .flatMap((disk) => disk.source ?? []);

@@ -23,6 +23,7 @@ interface ListOptions {
   readonly inactive?: boolean;
   readonly transient?: boolean;
   readonly autostart?: boolean;
+  readonly saved?: boolean;
   readonly state?: DomainStateName;
   readonly names?: boolean;
 }
@@ -40,7 +41,8 @@ const columns: readonly Column<ListEntry>[] = [
 
 function stateText(domain: ListEntry): string {
   const transient = domain.persistent ? '' : ', transient';
-  return `${domain.state}${domain.job ? ` (${domain.job.name})` : ''}${transient}`;
+  const saved = domain.saved ? ', saved' : '';
+  return `${domain.state}${saved}${domain.job ? ` (${domain.job.name})` : ''}${transient}`;
 }
 
 function listParams(options: ListOptions): ParamsInput<'domain.list'> {
@@ -49,6 +51,7 @@ function listParams(options: ListOptions): ParamsInput<'domain.list'> {
     ...(options.inactive === true && { active: false }),
     ...(options.transient === true && { persistent: false }),
     ...(options.autostart === true && { autostart: true }),
+    ...(options.saved === true && { saved: true }),
     ...(options.state !== undefined && { state: options.state }),
   };
 }
@@ -63,6 +66,7 @@ export const addList: AddCommand = (parent, cli) => {
     .addOption(new Option('--inactive', 'Only domains that do not run.'))
     .addOption(new Option('--transient', 'Only domains without a stored definition.'))
     .addOption(new Option('--autostart', 'Only domains that start with the daemon.'))
+    .addOption(new Option('--saved', 'Only domains whose next start goes on from a saved state.'))
     .addOption(new Option('--state <state>', paramHelp('domain.list', 'state')).choices(stateNames))
     .option('--names', 'Print only the names, one a line.')
     .action(async (options: ListOptions) => {
@@ -128,6 +132,7 @@ function domainFacts(out: Output, details: Details): string {
     ['Memory', `${formatBytes(details.currentMemoryBytes)}${balloon}`],
     ['Persistent', details.persistent ? 'yes' : 'no, gone when it stops'],
     ['Autostart', details.autostart ? 'yes' : 'no'],
+    ['Saved state', details.saved ? 'kept; the next start goes on from there' : undefined],
     ['Emulator', details.emulator ?? undefined],
     ['QEMU pid', details.pid === null ? undefined : String(details.pid)],
   ]);

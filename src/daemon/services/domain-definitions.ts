@@ -161,15 +161,21 @@ export class DomainDefinitions {
   /**
    * Forgets a stored definition; a running guest becomes transient and is gone when it stops. Firmware variables may
    * hold keys and boot entries, so whoever forgets a domain that has them says what becomes of them.
-   * @throws VirtError domain.transient, operation.failed when that was not said, domain.active when variables that are
+   * @throws VirtError domain.transient, operation.failed when that was not said, saved-state.exists, domain.active when variables that are
    * in use should be removed
    */
-  async undefine(domain: Domain, options: { readonly nvram?: 'keep' | 'remove' } = {}): Promise<void> {
+  async undefine(
+    domain: Domain,
+    options: { readonly nvram?: 'keep' | 'remove'; readonly managedSave?: 'remove' } = {},
+  ): Promise<void> {
+    const { managedSaves } = this.world;
     await runJob(this.world, domain, 'undefine', async () => {
       if (!domain.isPersistent) throw this.transient(domain, 'undefine');
+      if (options.managedSave === undefined) managedSaves.refuse(domain, 'undefine');
       const variables = await this.firmwareVariables(domain);
       if (variables !== undefined) checkVariables(domain, variables, options.nvram);
       await this.world.definitions.remove(domain.uuid);
+      if (managedSaves.has(domain)) await managedSaves.remove(domain);
       if (variables !== undefined && options.nvram === 'remove') await removeDurable(variables);
       domain.xml = undefined;
       domain.facts = undefined;
@@ -261,6 +267,7 @@ export class DomainDefinitions {
           reason: 'the domain is running',
           hint: 'shut it down first',
         });
+      this.world.managedSaves.refuse(domain, 'rename'); // the state has the name in it
       if (registry.withName(name))
         throw new VirtError('domain.exists', { wanted, reason: `domain '${name}' exists already` });
       const definition = { ...this.definition(domain, { inactive: true }), name };

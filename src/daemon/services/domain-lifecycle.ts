@@ -9,6 +9,8 @@ import { Domain, type LiveDomain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
 import { GuestWatch } from './guest-watch.ts';
+import { definitionFor } from './saved-definition.ts';
+import { openForLoading } from './saved-state-files.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 export interface StartRequest {
@@ -16,6 +18,20 @@ export interface StartRequest {
   /** The connection that takes the guest with it when it closes. */
   readonly autodestroyOwner?: object;
   readonly signal?: AbortSignal;
+  /** Boot afresh where there is a saved state, and give that up. */
+  readonly forceBoot?: boolean;
+  /** Read a saved state past the host's page cache. */
+  readonly bypassCache?: boolean;
+}
+
+/** A saved state that a guest goes on from. */
+interface SavedStart {
+  /** What QEMU wrote. */
+  readonly fd: number;
+  /** Its virtual CPUs are to run. */
+  readonly wasRunning: boolean;
+  /** When it is loaded, before anything runs. */
+  readonly onLoaded?: () => Promise<void>;
 }
 
 export type ShutdownMode = 'auto' | 'acpi' | 'agent';
@@ -60,11 +76,57 @@ export class DomainLifecycle {
         if (domain.isActive) throw alreadyRunning(domain);
         if (domain.xml === undefined)
           throw new VirtError('domain.not-found', { reason: `domain '${domain.name}' is gone` });
+        if (await this.isSaved(domain, request)) return this.startSaved(domain, request, job);
         const { xml } = domain;
         await this.launch(domain, { definition: storedDefinition(domain, xml), xml }, request, job);
       },
       { isCancellable: true, ...(request.signal && { signal: request.signal }) },
     );
+  }
+
+  /** True where a saved state is to be gone on from; one that is not wanted is given up here. */
+  private async isSaved(domain: Domain, { forceBoot = false }: StartRequest): Promise<boolean> {
+    const { managedSaves } = this.world;
+    if (!managedSaves.has(domain)) return false;
+    if (forceBoot) await managedSaves.remove(domain);
+    return !forceBoot;
+  }
+
+  /** Goes on from the state that the daemon keeps; it is given up when it is loaded, before the guest runs. */
+  private async startSaved(domain: Domain, request: StartRequest, job: RunningJob): Promise<void> {
+    const { managedSaves, driver } = this.world;
+    try {
+      const state = await openForLoading(managedSaves.require(domain), {
+        bypassCache: request.bypassCache ?? false,
+      });
+      try {
+        const stored = domain.xml === undefined ? undefined : storedDefinition(domain, domain.xml);
+        const definition = await driver.complete(definitionFor(state.head, undefined), stored);
+        const saved = {
+          fd: state.fd,
+          wasRunning: state.head.wasRunning,
+          onLoaded: () => managedSaves.remove(domain),
+        };
+        await this.launch(domain, { definition, xml: storedXml(definition), saved }, request, job);
+      } finally {
+        await state.close();
+      }
+    } catch (error) {
+      throw managedSaves.has(domain) ? orForceBoot(error, domain) : error;
+    }
+  }
+
+  /**
+   * Starts a guest from a saved state: a stored domain that is shut off runs with this definition once; without one it
+   * is transient.
+   * @throws VirtError domain.exists, domain.active, and as a start
+   */
+  async createFrom(definition: DomainDef, saved: SavedStart): Promise<Domain> {
+    const { registry, driver } = this.world;
+    const known = definition.uuid === undefined ? undefined : registry.withUuid(definition.uuid);
+    const stored = known?.xml === undefined ? undefined : storedDefinition(known, known.xml);
+    const complete = await driver.complete(definition, stored);
+    return this.run(complete, { paused: false }, saved);
   }
 
   /**
@@ -75,6 +137,11 @@ export class DomainLifecycle {
     const prepared = await this.definitions.prepare(definition, {
       mode: mode === 'strict' ? 'lenient' : mode,
     });
+    return this.run(prepared, request);
+  }
+
+  /** Runs a complete definition: as the domain of its uuid and name where there is one. */
+  private async run(prepared: DomainDef, request: StartRequest, saved?: SavedStart): Promise<Domain> {
     const uuid = prepared.uuid as string; // prepare gave it one
     const { registry } = this.world;
     const known = registry.withUuid(uuid) ?? registry.withName(prepared.name);
@@ -91,10 +158,11 @@ export class DomainLifecycle {
       runJob(
         this.world,
         domain,
-        'start',
+        saved === undefined ? 'start' : 'restore',
         async (job) => {
           if (domain.isActive) throw alreadyRunning(domain);
-          await this.launch(domain, { definition: prepared, xml: storedXml(prepared) }, request, job);
+          const what = { definition: prepared, xml: storedXml(prepared), ...(saved && { saved }) };
+          await this.launch(domain, what, request, job);
         },
         { isCancellable: true },
       ),
@@ -104,10 +172,15 @@ export class DomainLifecycle {
 
   private async launch(
     domain: Domain,
-    { definition, xml }: { readonly definition: DomainDef; readonly xml: string },
+    {
+      definition,
+      xml,
+      saved,
+    }: { readonly definition: DomainDef; readonly xml: string; readonly saved?: SavedStart },
     request: StartRequest,
     job: RunningJob,
   ): Promise<void> {
+    const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
     const id = this.takeId();
     let isAdopted = false;
@@ -119,7 +192,8 @@ export class DomainLifecycle {
       await domain.finishing; // the run before this one may still be cleaned up after
       await saveIntent(this.world, domain, { id, xml });
       const options = {
-        paused: request.paused,
+        paused,
+        ...(saved && { incoming: saved }),
         signal: abort.signal,
         onStep: (step: string) => job.progress({ step }),
         beforeLaunch: (complete: DomainDef) =>
@@ -143,9 +217,12 @@ export class DomainLifecycle {
     } finally {
       domain.startAbort = undefined;
     }
-    this.world.events.emit('domain.started', domain.identity, { reason: 'booted' });
-    if (request.paused)
-      this.world.events.emit('domain.suspended', domain.identity, { reason: 'starting up' });
+    const { events } = this.world;
+    events.emit('domain.started', domain.identity, { reason: saved === undefined ? 'booted' : 'restored' });
+    if (paused)
+      events.emit('domain.suspended', domain.identity, {
+        reason: saved === undefined || request.paused ? 'starting up' : 'restored',
+      });
   }
 
   /** As libvirt: whatever has heard of the beginning of a start that fails also hears of its end. */
@@ -318,6 +395,24 @@ export class DomainLifecycle {
     });
   }
 
+  /** Ends a guest that has done its part: for that reason, and without asking it. */
+  async endAs(
+    domain: Domain,
+    live: LiveDomain,
+    reason: NonNullable<LiveDomain['stopReason']>,
+  ): Promise<void> {
+    live.stopReason ??= reason;
+    const exit = await live.guest.kill({ force: true, graceMs: this.world.stopGraceMs });
+    await this.watch.finish(domain, live, exit);
+  }
+
+  /** Lets a guest that we had stopped run again, and says why it runs. */
+  async goOn(domain: Domain, live: LiveDomain, reason: 'save canceled' | 'unpaused'): Promise<void> {
+    await live.guest.resume();
+    this.watch.changeState(domain, { state: 'running', reason });
+    await saveStatus(this.world, domain);
+  }
+
   /** Destroys the guests that a closed connection owned. */
   async connectionClosed(owner: object): Promise<void> {
     const owned = [...this.world.registry.all].filter((domain) => domain.live?.autodestroyOwner === owner);
@@ -330,6 +425,19 @@ export class DomainLifecycle {
     if (domain.live) return factsOf(domain.live.guest.definition);
     return undefined;
   }
+}
+
+/** An error of a start that was to go on from a saved state, with the way around it. */
+function orForceBoot(error: unknown, { name }: Domain): unknown {
+  if (!(error instanceof VirtError) || error.code === 'operation.aborted') return error;
+  const { code, wanted, reason, hint, details } = error;
+  return new VirtError(code, {
+    ...(wanted !== undefined && { wanted }),
+    reason,
+    hint: `${hint === undefined ? '' : `${hint}; `}its saved state is kept; 'vireo start ${name} --force-boot' gives it up and boots`,
+    ...(details && { details }),
+    cause: error,
+  });
 }
 
 function alreadyRunning(domain: Domain): VirtError {

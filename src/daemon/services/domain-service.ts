@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
+import type { SaveFormat } from '../../model/saved-state/image.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
@@ -16,17 +17,21 @@ import { DomainCpus } from './domain-cpus.ts';
 import { DomainCreation, type HostForCreation } from './domain-create.ts';
 import { DomainDefinitions } from './domain-definitions.ts';
 import { DomainDevices } from './domain-devices.ts';
+import { DomainDumps } from './domain-dumps.ts';
 import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
 import { DomainParameters } from './domain-parameters.ts';
 import { DomainPolicies } from './domain-policies.ts';
 import { DomainRecovery } from './domain-recovery.ts';
+import { DomainSaves } from './domain-saves.ts';
 import { DomainStatisticsService } from './domain-statistics.ts';
+import { TransferNotes } from './domain-transfers.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
 import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
-import type { Jobs } from './jobs.ts';
+import type { JobObject, Jobs } from './jobs.ts';
+import { ManagedSaves } from './managed-saves.ts';
 import { MonitorEvents } from './monitor-events.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
@@ -42,6 +47,8 @@ export interface DomainServiceOptions {
   readonly jobWaitMs: number;
   readonly stopGraceMs: number;
   readonly host: HostForCreation;
+  /** Where saved states of stored domains are kept, and how they are packed. */
+  readonly savedStates: { readonly directory: string; readonly format: SaveFormat };
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
   /** Control groups of guests; undefined where they are not used. */
@@ -55,6 +62,7 @@ export interface DomainFilter {
   readonly active?: boolean | undefined;
   readonly persistent?: boolean | undefined;
   readonly autostart?: boolean | undefined;
+  readonly saved?: boolean | undefined;
   readonly state?: DomainStateName | undefined;
 }
 
@@ -86,6 +94,12 @@ export class DomainService {
   readonly blocks: DomainBlocks;
   /** What the guest agent does. */
   readonly agent: DomainAgent;
+  /** Saved states, in files and kept by the daemon. */
+  readonly saves: DomainSaves;
+  /** Memory of guests in files for debuggers. */
+  readonly dumps: DomainDumps;
+  /** How far saves and dumps are. */
+  readonly transfers = new TransferNotes();
   /** Devices: plugged in, taken out, changed. */
   readonly devices: DomainDevices;
   /** What happens on power-off, reboot and crash. */
@@ -100,6 +114,8 @@ export class DomainService {
       registry: new DomainRegistry(),
       strangers: new Map(),
       monitorEvents: this.monitorEvents,
+      managedSaves: new ManagedSaves(options.savedStates.directory),
+      saveFormat: options.savedStates.format,
     };
     this.definitions = new DomainDefinitions(this.world);
     this.devices = new DomainDevices(this.world, this.definitions);
@@ -112,6 +128,12 @@ export class DomainService {
     this.agent = new DomainAgent(this.world);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
     this.policies = new DomainPolicies(this.world, this.definitions);
+    this.saves = new DomainSaves(this.world, {
+      definitions: this.definitions,
+      lifecycle: this.lifecycle,
+      notes: this.transfers,
+    });
+    this.dumps = new DomainDumps(this.world, { lifecycle: this.lifecycle, notes: this.transfers });
     this.controls = new DomainControls(this.world, this.definitions);
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
     this.recovery = new DomainRecovery(this.world, this.lifecycle, this.definitions);
@@ -126,6 +148,8 @@ export class DomainService {
   /** Reads the stored definitions and finds the running guests again. */
   async open(): Promise<void> {
     this.files.load();
+    const saving = this.world.runtime.loadAll().flatMap(({ record }) => record?.saving?.temporary ?? []);
+    await this.world.managedSaves.open(new Set(saving));
     await this.recovery.reattach();
   }
 
@@ -165,6 +189,7 @@ export class DomainService {
       (filter.active === undefined || domain.isActive === filter.active) &&
       (filter.persistent === undefined || domain.isPersistent === filter.persistent) &&
       (filter.autostart === undefined || domain.autostart === filter.autostart) &&
+      (filter.saved === undefined || this.saves.hasManagedSave(domain) === filter.saved) &&
       (filter.state === undefined || domain.state.state === filter.state);
     return [...this.world.registry.all]
       .filter((domain) => (domain.isPersistent || domain.isActive) && fits(domain))
@@ -174,6 +199,18 @@ export class DomainService {
   /** What lists show of a domain; undefined only in the moment between its end and its removal. */
   facts(domain: Domain): DomainFacts | undefined {
     return DomainLifecycle.facts(domain);
+  }
+
+  /**
+   * Calls off what moves a domain's data.
+   * @throws VirtError job.not-found where nothing does, job.not-cancellable
+   */
+  abortJob({ uuid }: Domain): void {
+    const { jobs } = this.world;
+    const isOurs = ({ object }: { readonly object: JobObject }) =>
+      object.type === 'domain' && object.uuid === uuid;
+    const found = jobs.list().find((job) => isOurs(job) && job.unit === 'bytes');
+    jobs.cancel(found?.id ?? 'none');
   }
 
   get quarantined(): readonly QuarantinedFile[] {

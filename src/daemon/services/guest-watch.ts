@@ -57,6 +57,9 @@ export class GuestWatch {
       case 'panicked':
         this.background(domain, 'panic', () => this.onPanic(domain, live));
         break;
+      case 'saved':
+        this.background(domain, 'the end of a saved guest', () => this.onSaved(live));
+        break;
       case 'watchdog':
         events.emit('domain.watchdog', identity, { action: event.action });
         break;
@@ -150,6 +153,12 @@ export class GuestWatch {
     if (definition.onPoweroff === 'preserve' && !isReset) return saveStatus(this.world, domain);
     live.stopReason ??= 'shutdown';
     await live.guest.drainConsoles();
+    await live.guest.kill({ force: true, graceMs: this.world.stopGraceMs });
+  }
+
+  /** Its state is whole in a file: it must not run on. */
+  private async onSaved(live: LiveDomain): Promise<void> {
+    live.stopReason ??= 'saved';
     await live.guest.kill({ force: true, graceMs: this.world.stopGraceMs });
   }
 

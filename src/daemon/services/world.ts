@@ -1,9 +1,10 @@
 /** What the domain services share: registry, driver, stores, events, and how a definition becomes facts and text. */
 import { VirtError } from '../../base/errors.ts';
-import type { RunningJob } from '../../base/job-registry.ts';
+import type { JobUnit, RunningJob } from '../../base/job-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
+import type { SaveFormat } from '../../model/saved-state/image.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
@@ -12,6 +13,7 @@ import type { RuntimeStore } from '../state/runtime.ts';
 import type { Domain, DomainRegistry } from './domain.ts';
 import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
+import type { ManagedSaves } from './managed-saves.ts';
 import type { MonitorEvents } from './monitor-events.ts';
 
 /** What is done to links of guests that run. */
@@ -34,6 +36,10 @@ export interface DomainWorld {
   readonly hooks?: Hooks;
   /** What the guests' monitors say by themselves. */
   readonly monitorEvents: MonitorEvents;
+  /** Saved states that are kept for stored domains. */
+  readonly managedSaves: ManagedSaves;
+  /** How states are packed where nobody says it. */
+  readonly saveFormat: SaveFormat;
   readonly log: Logger;
   /** How long a call waits for another job on the same domain. */
   readonly jobWaitMs: number;
@@ -98,6 +104,8 @@ export interface DomainJobOptions {
   readonly waitMs?: number;
   /** The work obeys the signal of its job. */
   readonly isCancellable?: boolean;
+  /** What its progress counts. */
+  readonly unit?: JobUnit;
 }
 
 /** Runs a named job on a domain; start, progress and end are told as events. */
@@ -108,7 +116,7 @@ export async function runJob<T>(
   work: (job: RunningJob) => Promise<T>,
   options: DomainJobOptions = {},
 ): Promise<T> {
-  const { signal, waitMs = world.jobWaitMs, isCancellable = false } = options;
+  const { signal, waitMs = world.jobWaitMs, isCancellable = false, unit } = options;
   return domain.jobs.run(
     name,
     () => {
@@ -118,7 +126,8 @@ export async function runJob<T>(
           wanted: `${name} domain '${domain.name}'`,
           reason: 'the domain is gone',
         });
-      return world.jobs.run({ kind: name, object: () => objectOf(domain), isCancellable }, work);
+      const object = () => objectOf(domain);
+      return world.jobs.run({ kind: name, object, isCancellable, ...(unit && { unit }) }, work);
     },
     { waitMs, ...(signal && { signal }) },
   );

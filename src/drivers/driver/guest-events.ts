@@ -26,6 +26,8 @@ export type GuestEvent = { readonly seconds: number } & (
   | { readonly kind: 'agent-channel'; readonly connected: boolean; readonly alias: string }
   /** A client of a display came, was let in, or left. */
   | ({ readonly kind: 'graphics' } & GraphicsClient)
+  /** A save that a daemon before this one had begun is whole: the guest is to end. */
+  | { readonly kind: 'saved' }
   /** The guest went to sleep (`memory`: S3, `disk`: S4), or woke up. */
   | { readonly kind: 'sleep'; readonly to: 'memory' | 'disk' }
   | { readonly kind: 'wakeup' }

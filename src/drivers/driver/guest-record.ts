@@ -37,8 +37,19 @@ export interface GuestRecord {
   readonly vsockCid?: number;
   /** A device that is being plugged in, as a document: a daemon that finds it sees whether QEMU has it. */
   readonly plugging?: string;
+  /** Its state is being written to a file: when that is whole, the guest has ended. */
+  readonly saving?: SavingRecord;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
+}
+
+/** A save under way: what a daemon needs that finds it cut off. */
+export interface SavingRecord {
+  /** The file while it is written; it has its own name only when it is whole. */
+  readonly temporary: string;
+  readonly path: string;
+  /** The guest ran before: it is to run again when the save comes to nothing. */
+  readonly wasRunning: boolean;
 }
 
 /** A helper process of a guest; pid and start time name it for good. */

@@ -3,9 +3,10 @@ import type { Duplex } from 'node:stream';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import type { GuestAgent } from '../guest-agent.ts';
+import type { LiveMemory } from '../live-memory.ts';
 import type { LiveTuning } from '../live-tuning.ts';
 import type { GuestEvent, GuestExit } from './guest-events.ts';
-import type { GuestRecord } from './guest-record.ts';
+import type { GuestRecord, SavingRecord } from './guest-record.ts';
 
 export interface Screenshot {
   readonly mime: 'image/png' | 'image/x-portable-pixmap';
@@ -42,9 +43,16 @@ export interface AgentInterface {
   }[];
 }
 
+/** Why virtual CPUs are stopped, where it is us who stop them. */
+export type PauseReason = Extract<
+  Extract<DomainState, { state: 'paused' }>['reason'],
+  'user' | 'saving' | 'dumping' | 'creating snapshot'
+>;
+
 /** What is done to a guest as a whole. */
 export interface GuestControls {
-  suspend(): Promise<void>;
+  /** Stops the virtual CPUs; `reason` is what the state then says (left out: the user). */
+  suspend(reason?: PauseReason): Promise<void>;
   resume(): Promise<void>;
   /** Presses the ACPI power button; returns when it is pressed, not when the guest is off. */
   powerButton(): Promise<void>;
@@ -129,6 +137,8 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   onEvent(listener: (event: GuestEvent) => void): () => void;
   /** What is measured and changed in it. */
   readonly tuning: LiveTuning;
+  /** Its memory and device state, on the way to files. */
+  readonly memory: LiveMemory;
   /** What is asked of its agent. */
   readonly agent: GuestAgent;
 
@@ -141,6 +151,8 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   onMonitorEvent(listener: (event: MonitorEvent) => void): () => void;
   /** What a reset comes to that the guest does by itself. */
   setResetAction(action: 'reset' | 'power-off'): Promise<void>;
+  /** Notes that its state is being written, or with undefined that this came to nothing; the caller writes the status. */
+  setSaving(saving: SavingRecord | undefined): void;
   /** Lets go of the guest without touching it, when the daemon stops. */
   detach(): void;
 }

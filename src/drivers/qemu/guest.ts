@@ -12,8 +12,10 @@ import type {
   GuestExit,
   GuestRecord,
   LiveGuest,
+  PauseReason,
   PortForward,
   ReceiveFilter,
+  SavingRecord,
   Screenshot,
 } from '../driver.ts';
 import { GuestAgent } from '../guest-agent.ts';
@@ -37,6 +39,7 @@ import type { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+import { QemuMemory } from './saved-state/memory.ts';
 import { ScreenCamera } from './screenshot.ts';
 import { sendKeys } from './send-keys.ts';
 import { QemuTuning } from './tuning/tuning.ts';
@@ -61,6 +64,7 @@ export class QemuGuest implements LiveGuest {
   private remembered: GuestRecord;
   private afterRemoval: ((alias: string) => Promise<unknown>) | undefined;
   readonly tuning: QemuTuning;
+  readonly memory = new QemuMemory(() => this.qmp());
   readonly agent: GuestAgent;
   private readonly process: GuestProcess;
   private readonly log: Logger;
@@ -71,7 +75,7 @@ export class QemuGuest implements LiveGuest {
   private readonly monitorListeners = new Set<(event: MonitorEvent) => void>();
   private readonly camera = new ScreenCamera();
   private monitor: QmpClient | undefined;
-  private memory: RunMemory;
+  private running: RunMemory;
   private live: DomainDef;
   /** Aliases of the channels that the guest has open. */
   private readonly openChannels = new Set<string>();
@@ -83,7 +87,7 @@ export class QemuGuest implements LiveGuest {
     this.live = withChannelStates(parts.definition, this.openChannels);
     this.process = parts.process;
     this.log = parts.log;
-    this.memory = {
+    this.running = {
       state: parts.state,
       stopReason: undefined,
       isPoweredOff: parts.state.state === 'shutdown',
@@ -117,6 +121,11 @@ export class QemuGuest implements LiveGuest {
     this.remembered = record;
   }
 
+  setSaving(saving: SavingRecord | undefined): void {
+    const { saving: _, ...record } = this.remembered;
+    this.remembered = saving === undefined ? record : { ...record, saving };
+  }
+
   /** The definition as it runs from now on: a device came or went. */
   setDefinition(definition: DomainDef): void {
     this.live = withChannelStates(definition, this.openChannels);
@@ -128,7 +137,7 @@ export class QemuGuest implements LiveGuest {
   }
 
   get state(): DomainState {
-    return this.memory.state;
+    return this.running.state;
   }
 
   get definition(): DomainDef {
@@ -166,8 +175,8 @@ export class QemuGuest implements LiveGuest {
 
   /** Sets the state that a query has told, and says so to listeners when it is news. */
   setState(state: DomainState, seconds: number): void {
-    if (this.memory.state.state === state.state && this.memory.state.reason === state.reason) return;
-    this.memory = { ...this.memory, state, isPoweredOff: state.state === 'shutdown' };
+    if (this.running.state.state === state.state && this.running.state.reason === state.reason) return;
+    this.running = { ...this.running, state, isPoweredOff: state.state === 'shutdown' };
     this.listeners.emit({ kind: 'state', seconds, state });
   }
 
@@ -180,8 +189,8 @@ export class QemuGuest implements LiveGuest {
     return this.listeners.add(listener);
   }
 
-  async suspend(): Promise<void> {
-    this.memory = { ...this.memory, stopReason: 'user' };
+  async suspend(reason: PauseReason = 'user'): Promise<void> {
+    this.running = { ...this.running, stopReason: reason };
     await this.qmp().execute('stop');
   }
 
@@ -333,8 +342,8 @@ export class QemuGuest implements LiveGuest {
   }
 
   private take(event: MonitorEvent): void {
-    const outcome = applyEvent(event, this.memory, this.channel.alias);
-    this.memory = outcome.memory;
+    const outcome = applyEvent(event, this.running, this.channel.alias);
+    this.running = outcome.memory;
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
     for (const told of outcome.events) this.tell(told);

@@ -13,6 +13,7 @@ import { liveDefinition } from './live-definition.ts';
 import { GuestProcess } from './process.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
 import { stateOfRunState } from './run-state.ts';
+import { recoverSave } from './saved-state/recover.ts';
 import type { StartDeps } from './starting.ts';
 
 /** The longest wait for a monitor that does not answer yet: a day, then it is tried again. */
@@ -122,6 +123,7 @@ async function catchUp(deps: StartDeps, guest: QemuGuest, monitor: QmpClient): P
   for (const { kind, alias = '', ...process } of guest.record.helpers)
     if (!isSameProcess(process)) guest.replay({ kind: 'helper-ended', seconds, helper: kind, alias });
   await recoverDevices(deps, guest, monitor);
+  await recoverSave(guest, monitor, deps.options.logger);
   const ahead = await missedRtcAdjustment(monitor, guest.definition);
   if (ahead !== undefined) guest.setClock(ahead, seconds);
   if (status === 'shutdown') guest.replay({ kind: 'powered-off', seconds, byGuest: true });

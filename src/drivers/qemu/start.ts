@@ -3,7 +3,7 @@ import { isVirtError, VirtError } from '../../base/errors.ts';
 import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { GuestRecord, LinkProvider, StartOptions } from '../driver.ts';
+import type { GuestRecord, IncomingState, LinkProvider, StartOptions } from '../driver.ts';
 import { groupLimitsOf } from '../host-tuning/cgroups.ts';
 import { tunesThreads, tuneThreads } from '../host-tuning/threads.ts';
 import { buildCommand } from './argv/build.ts';
@@ -21,6 +21,7 @@ import { endsSoon, type OpenMonitor, openMonitor, setPasswords, startFailed } fr
 import { ensureNvram } from './nvram.ts';
 import { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
+import { receiveMemory } from './saved-state/memory.ts';
 import { noteSocket, prepareHost, type StartDeps, type Starting } from './starting.ts';
 import { withVolumeNames, withVolumePaths } from './volume-sources.ts';
 import { withVsockCid } from './vsock-cid.ts';
@@ -56,7 +57,8 @@ export async function startGuest(
   const starting = await prepareHost(deps, undo, complete, domainId);
   const named = await takeHostDevices(starting, complete);
   const context = buildContext(deps.options, starting.directory, domainId, starting.ports);
-  const command = buildCommand(named, capabilities, context);
+  const built = buildCommand(named, capabilities, context);
+  const command = start.incoming === undefined ? built : awaitingState(built);
   if (await ensureNvram(named))
     options.logger.info({ domain: named.name }, 'made the NVRAM from its template');
   await start.beforeLaunch?.(named);
@@ -78,6 +80,11 @@ export async function startGuest(
     if (!isVirtError(error) || !error.code.startsWith('qmp.')) throw error;
     throw await startFailed(starting, named, error, await endsSoon(launched.child));
   }
+}
+
+/** The same guest, whose QEMU waits for a saved state instead of booting. */
+function awaitingState(command: QemuCommand): QemuCommand {
+  return { ...command, args: [...command.args, { flag: '-incoming', value: 'defer' }] };
 }
 
 /** From the greeting to running vCPUs. */
@@ -113,7 +120,7 @@ async function bringUp(
     );
     tuneThreads(guest.definition, { pid: record.pid, vcpus: cpus, iothreads });
   }
-  await run(guest, start);
+  await run(guest, start, monitor);
   return guest;
 }
 
@@ -158,9 +165,27 @@ function noSandbox(definition: DomainDef): VirtError {
   });
 }
 
-async function run(guest: QemuGuest, start: StartOptions): Promise<void> {
+async function run(guest: QemuGuest, start: StartOptions, monitor: QmpClient): Promise<void> {
+  const { incoming } = start;
+  if (incoming !== undefined) return goOn(guest, start, incoming, monitor);
   if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, Date.now() / 1000);
   else await guest.resume();
+}
+
+/** Loads a saved state; only when nobody else can load it any more, the guest runs. */
+async function goOn(
+  guest: QemuGuest,
+  start: StartOptions,
+  incoming: IncomingState,
+  monitor: QmpClient,
+): Promise<void> {
+  start.onStep?.('loading the state');
+  await receiveMemory(monitor, incoming.fd, start.signal);
+  await incoming.onLoaded?.();
+  if (!start.paused) await guest.resume();
+  const seconds = Date.now() / 1000;
+  if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, seconds);
+  else guest.setState({ state: 'running', reason: 'restored' }, seconds);
 }
 
 /** Cards of networks with an MTU have it too, where they can be told: virtio's. */

@@ -105,6 +105,7 @@ export function summary(name: string, more: Partial<Result<'domain.start'>> = {}
     active: true,
     persistent: true,
     autostart: false,
+    saved: false,
     title: null,
     memoryBytes: 1024 ** 3,
     vcpus: 2,

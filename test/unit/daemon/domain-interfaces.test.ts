@@ -39,6 +39,7 @@ function makeRig() {
     log,
     jobWaitMs: 1000,
     stopGraceMs: 1000,
+    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     addresses: { leases: async () => [], neighbours: () => [] },
     host: {
       volumes: diskVolumes(storageRig({ directory: join(directory, 'storage') }).storage),

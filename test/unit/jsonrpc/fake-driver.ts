@@ -1,6 +1,6 @@
 /** A hypervisor of plain data: guests are objects that do what they are told and keep a list of it. */
 import { randomUUID } from 'node:crypto';
-import { openSync } from 'node:fs';
+import { openSync, readFileSync, writeSync } from 'node:fs';
 import { Duplex, PassThrough } from 'node:stream';
 import { VirtError } from '../../../src/base/errors.ts';
 import type {
@@ -15,10 +15,28 @@ import type {
   StartOptions,
 } from '../../../src/drivers/driver.ts';
 import { GuestAgent } from '../../../src/drivers/guest-agent.ts';
+import type { LiveMemory, MemoryProgress } from '../../../src/drivers/live-memory.ts';
 import type { LiveTuning, MonitorSample } from '../../../src/drivers/live-tuning.ts';
 import { replaceDevice, withDevice, withoutDevice } from '../../../src/model/domain/device-list.ts';
 import type { DomainDef } from '../../../src/model/domain/domain.ts';
 import type { DomainState } from '../../../src/model/domain/state.ts';
+
+const memoryProgress: MemoryProgress = {
+  totalBytes: 4096,
+  doneBytes: 4096,
+  remainingBytes: 0,
+  writtenBytes: 5,
+  constantPages: 0,
+  normalPages: 1,
+  normalBytes: 4096,
+  pageBytes: 4096,
+  bytesPerSecond: 1000,
+  dirtyPagesPerSecond: 0,
+  iterations: 1,
+  totalMs: 3,
+  downtimeMs: 2,
+  setupMs: 1,
+};
 
 export class FakeGuest implements LiveGuest {
   readonly record: GuestRecord;
@@ -106,6 +124,20 @@ export class FakeGuest implements LiveGuest {
     for (const listener of this.listeners) listener(event);
   }
 
+  setSaving = (saving: unknown) => void this.done.push(saving === undefined ? 'not saving' : 'saving');
+  /** What it writes as its state. */
+  readonly memory: LiveMemory = {
+    save: async (fd) => {
+      writeSync(fd, 'STATE');
+      this.done.push('save');
+      return memoryProgress;
+    },
+    dump: async (fd, format) => {
+      writeSync(fd, `DUMP ${format}`);
+      this.done.push(`dump ${format}`);
+    },
+  };
+
   private async note(what: string): Promise<void> {
     this.done.push(what);
   }
@@ -121,7 +153,7 @@ export class FakeGuest implements LiveGuest {
   }
   setResetAction = (action: string) => this.note(`reset means ${action}`);
   reloadVncCertificates = () => this.note('reload certificates');
-  suspend = () => this.note('suspend');
+  suspend = (reason = 'user') => this.note(reason === 'user' ? 'suspend' : `suspend for ${reason}`);
   resume = () => this.note('resume');
   reset = () => this.note('reset');
   injectNmi = () => this.note('nmi');
@@ -206,6 +238,11 @@ export class FakeDriver implements HypervisorDriver {
     await Promise.race([this.startGate, aborted]);
     const guest = new FakeGuest(definition, domainId);
     this.guests.push(guest);
+    if (options.incoming !== undefined) {
+      guest.done.push(`load ${readFileSync(options.incoming.fd, 'utf8')}`);
+      await options.incoming.onLoaded?.();
+    }
+    if (options.paused) guest.state = { state: 'paused', reason: 'user' };
     return guest;
   }
 

@@ -131,6 +131,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     log,
     jobWaitMs: 1000,
     stopGraceMs: 1000,
+    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     addresses: { leases: async () => knowledge.leases, neighbours: () => knowledge.neighbours },
     host: {
       logDirectory: '/var/log/vireo/qemu',

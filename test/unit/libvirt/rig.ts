@@ -139,6 +139,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
     log,
     jobWaitMs: 1000,
     stopGraceMs: 1000,
+    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     host: {
       volumes: diskVolumes(storage.storage),
       logDirectory: '/var/log/vireo/qemu',

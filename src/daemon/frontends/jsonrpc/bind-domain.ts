@@ -17,13 +17,14 @@ import type { StorageService } from '../../services/storage-service.ts';
 import { bindAgent } from './bind-agent.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
+import { bindSaves } from './bind-saves.ts';
 import { bindTuning } from './bind-tuning.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
 import { trashedOf } from './storage-shapes.ts';
 
-type DomainMethod = Extract<keyof Handlers, `domain.${string}`>;
+type DomainMethod = Extract<keyof Handlers, `domain.${string}` | `save-image.${string}`>;
 export type DomainHandlers = Pick<Handlers, DomainMethod>;
 
 export interface DomainParts {
@@ -46,6 +47,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindDevices(domains),
     ...bindInterfaces(domains),
     ...bindTuning(domains),
+    ...bindSaves(domains),
     ...bindAgent(domains),
   };
 }
@@ -154,10 +156,13 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
       return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
     },
-    'domain.undefine': async ({ domain, nvram, removeStorage: removes }) => {
+    'domain.undefine': async ({ domain, nvram, managedSave, removeStorage: removes }) => {
       const found = find(domains, domain);
       const disks = removes ? disksToRemove(domains, storage, found) : undefined;
-      await domains.definitions.undefine(found, nvram === undefined ? {} : { nvram });
+      await domains.definitions.undefine(found, {
+        ...(nvram !== undefined && { nvram }),
+        ...(managedSave !== undefined && { managedSave }),
+      });
       if (disks === undefined) return { removed: [], kept: [] };
       const { removed, kept } = await removeStorage(storage, disks, { keep: true });
       return {
@@ -278,11 +283,14 @@ function bindChanges(domains: DomainService) {
 
 function bindLifecycle(domains: DomainService, networks: NetworkService | undefined, log: Logger) {
   return {
-    // `forceBoot` holds by itself as long as no state of a guest is saved: every start boots afresh.
-    'domain.start': async ({ domain, paused, autodestroy, startNetworks: isStarting }, context) => {
+    'domain.start': async (
+      { domain, paused, autodestroy, forceBoot, bypassCache, startNetworks: isStarting },
+      context,
+    ) => {
       const found = find(domains, domain);
       if (isStarting) await startNetworks(networks, networksOf(domains.definitions.definition(found)));
-      await domains.lifecycle.start(found, { paused, ...ownerOf(autodestroy, context) });
+      const owner = ownerOf(autodestroy, context);
+      await domains.lifecycle.start(found, { paused, forceBoot, bypassCache, ...owner });
       if (autodestroy) destroyOnClose(domains, context, log);
       return summaryOf(domains, found);
     },

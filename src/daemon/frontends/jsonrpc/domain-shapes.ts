@@ -22,6 +22,7 @@ export function summaryOf(domains: DomainService, domain: Domain): DomainSummary
     active: domain.isActive,
     persistent: domain.isPersistent,
     autostart: domain.autostart,
+    saved: domains.saves.hasManagedSave(domain),
     title: facts?.title ?? null,
     memoryBytes: facts?.memoryBytes ?? 0,
     vcpus: facts?.vcpus ?? 0,

@@ -115,6 +115,29 @@ const fdset = z.looseObject({
   fds: z.array(z.looseObject({ fd: z.number(), opaque: z.string().optional() })),
 });
 
+/** qapi/migration.json, MigrationInfo: every part comes only when there is something to say. */
+const migration = z.looseObject({
+  status: z.string().optional(),
+  'error-desc': z.string().optional(),
+  'total-time': z.number().optional(),
+  downtime: z.number().optional(),
+  'setup-time': z.number().optional(),
+  ram: z
+    .looseObject({
+      transferred: z.number(),
+      remaining: z.number(),
+      total: z.number(),
+      duplicate: z.number().default(0),
+      normal: z.number().default(0),
+      'normal-bytes': z.number().default(0),
+      'dirty-pages-rate': z.number().default(0),
+      'dirty-sync-count': z.number().default(0),
+      'page-size': z.number().default(4096),
+      mbps: z.number().default(0),
+    })
+    .optional(),
+});
+
 export type QmpKey =
   | { readonly type: 'qcode'; readonly data: string }
   | { readonly type: 'number'; readonly data: number };
@@ -236,6 +259,24 @@ export const commands = {
   pmemsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
   memsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
   'calc-dirty-rate': command<{ readonly 'calc-time': number }>()(nothing),
+
+  // Memory and device state on the way to and from files (qapi/migration.json, qapi/dump.json).
+  migrate: command<{ readonly uri: string }>()(nothing),
+  'migrate-incoming': command<{ readonly uri: string }>()(nothing),
+  migrate_cancel: command()(nothing),
+  'migrate-set-capabilities': command<{
+    readonly capabilities: readonly { readonly capability: string; readonly state: boolean }[];
+  }>()(nothing),
+  'migrate-set-parameters': command<{ readonly [parameter: string]: unknown }>()(nothing),
+  'query-migrate': command()(migration),
+  'dump-guest-memory': command<{
+    readonly paging: boolean;
+    readonly protocol: string;
+    readonly detach?: boolean;
+    readonly format?: 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy';
+  }>()(nothing),
+  'query-dump': command()(z.looseObject({ status: z.string(), completed: z.number(), total: z.number() })),
+  'query-dump-guest-memory-capability': command()(z.looseObject({ formats: z.array(z.string()) })),
 
   // Descriptors. `add-fd` takes its descriptor by SCM_RIGHTS, which Node's sockets cannot send.
   'add-fd': command<{ readonly 'fdset-id'?: number; readonly opaque?: string } | undefined>()(

@@ -184,8 +184,8 @@ function tunables(parameters: EventOf<'domain.tunable'>['parameters']): TypedPar
 
 /** Jobs that move a guest's data, which is what libvirt tells of: virDomainJobOperation by our name. */
 const jobOperations: Readonly<Record<string, number>> = {
-  save: 3,
-  restore: 4,
+  save: 2,
+  restore: 3,
   snapshot: 6,
   dump: 8,
   backup: 9,

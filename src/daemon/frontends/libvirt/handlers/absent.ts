@@ -2,9 +2,8 @@
  * What this daemon has none of: lists of nothing and "not found". Each row goes when its engine comes.
  */
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import type { WireDomain } from '../../../../libvirt/protocol/objects.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf, notValid } from './support.ts';
+import { checkFlags, domainOf } from './support.ts';
 
 type ErrorArgs = ConstructorParameters<typeof LibvirtError>;
 
@@ -22,7 +21,6 @@ const knownFlags: Readonly<Record<string, number>> = {
   domainSnapshotListNames: 0x7ff,
   domainListAllSnapshots: 0x7ff,
   domainListAllCheckpoints: 0xf,
-  domainGetJobStats: 3,
   // Every call with typed parameters may say that it takes texts among them.
   domainGetLaunchSecurityInfo: 4,
 };
@@ -42,10 +40,6 @@ function refusingUnknownFlags<T extends RemoteHandlers>(handlers: T): T {
 
 function absentOfDomains(engine: Engine) {
   return {
-    domainHasManagedSaveImage: ({ dom }) => {
-      domainOf(engine, dom);
-      return { result: 0 };
-    },
     domainSnapshotNum: ({ dom }) => {
       domainOf(engine, dom);
       return { num: 0 };
@@ -74,20 +68,6 @@ function absentOfDomains(engine: Engine) {
       domainOf(engine, dom);
       return notFound(errorNumber.noDomainCheckpoint, `no domain checkpoint with matching name '${name}'`);
     },
-    domainGetJobInfo: ({ dom }) => {
-      running(engine, dom);
-      return noJob;
-    },
-    domainGetJobStats: ({ dom, flags }) => {
-      // The last job's figures may be asked for when the guest is gone.
-      if ((flags & JOB_STATS_COMPLETED) === 0) running(engine, dom);
-      else domainOf(engine, dom);
-      return { type: noJob.type, params: [] };
-    },
-    domainAbortJob: ({ dom }) => {
-      running(engine, dom);
-      throw notValid('no job is active on the domain');
-    },
     domainGetLaunchSecurityInfo: ({ dom }) => {
       // No guest here has launch security: definitions with it are refused.
       domainOf(engine, dom);
@@ -95,26 +75,3 @@ function absentOfDomains(engine: Engine) {
     },
   } satisfies RemoteHandlers;
 }
-
-const JOB_STATS_COMPLETED = 1; // virDomainGetJobStatsFlags
-
-/** @throws LibvirtError */
-function running(engine: Engine, dom: WireDomain): void {
-  if (!domainOf(engine, dom).isActive) throw notValid('domain is not running');
-}
-
-/** virDomainJobInfo of a domain without a job: type 0, all else 0. */
-const noJob = {
-  type: 0,
-  timeElapsed: 0,
-  timeRemaining: 0,
-  dataTotal: 0,
-  dataProcessed: 0,
-  dataRemaining: 0,
-  memTotal: 0,
-  memProcessed: 0,
-  memRemaining: 0,
-  fileTotal: 0,
-  fileProcessed: 0,
-  fileRemaining: 0,
-};

@@ -50,7 +50,7 @@ export function domainDefinitionHandlers(engine: Engine) {
       if ((flags & defineFlag.validate) !== 0) await validate('domain', xml);
       return define(xml);
     },
-    domainUndefine: ({ dom }) => definitions.undefine(persistent(domainOf(engine, dom), 'undefine')),
+    domainUndefine: ({ dom }) => forget(engine, persistent(domainOf(engine, dom), 'undefine'), {}),
     domainUndefineFlags: ({ dom, flags }, call) =>
       undefine(engine, persistent(domainOf(engine, dom), 'undefine'), flags, call),
     domainRename: async ({ dom, newName, flags }, call) => {
@@ -60,7 +60,10 @@ export function domainDefinitionHandlers(engine: Engine) {
       if (domain.isActive) throw notValid('cannot rename active domain');
       if (domain.name === newName) throw notValid("Can't rename domain to itself");
       const taken = () => notValid(`domain with name '${newName}' already exists`);
-      await telling('domain.exists', taken, () => definitions.rename(domain, newName));
+      const saved = () => notValid("domain with a managed saved state can't be renamed");
+      await telling('saved-state.exists', saved, () =>
+        telling('domain.exists', taken, () => definitions.rename(domain, newName)),
+      );
       return { retcode: 0 };
     },
     domainGetAutostartOnce: ({ dom }) => ({ autostart: domainOf(engine, dom).autostartOnce ? 1 : 0 }),
@@ -87,7 +90,7 @@ function persistent(domain: Domain, verb: string): Domain {
   throw notValid(`cannot ${verb} transient domain`);
 }
 
-/** Saved states, snapshots and checkpoints have no engine yet, so there is nothing of them to forget. */
+/** Snapshots and checkpoints have no engine yet, so there is nothing of them to forget. */
 function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Promise<void> {
   const known = Object.values(undefineFlag).reduce((all, bit) => all | bit, 0);
   checkFlags(flags, known, call);
@@ -97,5 +100,15 @@ function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Pr
   if (has(undefineFlag.tpm) && has(undefineFlag.keepTpm))
     throw new LibvirtError(errorNumber.invalidArg, 'cannot both keep and delete TPM');
   const nvram = has(undefineFlag.nvram) ? 'remove' : has(undefineFlag.keepNvram) ? 'keep' : undefined;
-  return engine.domains.definitions.undefine(domain, nvram === undefined ? {} : { nvram });
+  return forget(engine, domain, {
+    ...(nvram !== undefined && { nvram }),
+    ...(has(undefineFlag.managedSave) && { managedSave: 'remove' as const }),
+  });
+}
+
+type UndefineOptions = NonNullable<Parameters<Engine['domains']['definitions']['undefine']>[1]>;
+
+function forget({ domains }: Engine, domain: Domain, options: UndefineOptions): Promise<void> {
+  const refused = () => notValid('Refusing to undefine while domain managed save image exists');
+  return telling('saved-state.exists', refused, () => domains.definitions.undefine(domain, options));
 }

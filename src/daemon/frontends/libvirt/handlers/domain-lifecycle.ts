@@ -6,9 +6,9 @@ import type { Call, Engine, RemoteHandlers } from '../context.ts';
 import { validate } from './schema.ts';
 import { checkFlags, domainOf, notValid, telling, wireDomainOf } from './support.ts';
 
-/** virDomainCreateFlags. `forceBoot` holds by itself: no state of a guest is saved. */
+/** virDomainCreateFlags. */
 const startFlag = { paused: 1, autodestroy: 2, bypassCache: 4, forceBoot: 8, validate: 16 } as const;
-const knownStartFlags = startFlag.paused | startFlag.autodestroy | startFlag.forceBoot | startFlag.validate;
+const knownStartFlags = 31;
 /** virDomainShutdownFlagValues and virDomainRebootFlagValues are the same. */
 const powerFlag = { acpi: 1, agent: 2 } as const;
 const destroyFlag = { graceful: 1 } as const;
@@ -62,7 +62,13 @@ export function domainLifecycleHandlers(engine: Engine) {
 
 function startRequest(flags: number, { connection }: Call) {
   const owner = (flags & startFlag.autodestroy) === 0 ? {} : { autodestroyOwner: connection };
-  return { paused: (flags & startFlag.paused) !== 0, ...owner };
+  const has = (bit: number) => (flags & bit) !== 0;
+  return {
+    paused: has(startFlag.paused),
+    forceBoot: has(startFlag.forceBoot),
+    bypassCache: has(startFlag.bypassCache),
+    ...owner,
+  };
 }
 
 /** After the start: the guest goes with the connection, at once when that has gone meanwhile. */

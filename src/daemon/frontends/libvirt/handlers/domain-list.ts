@@ -5,46 +5,47 @@ import type { Engine, RemoteHandlers } from '../context.ts';
 import { atMost, checkFlags, domainOf, wireDomainOf } from './support.ts';
 
 /** virConnectListAllDomainsFlags: pairs and groups; within a group any may hold, and each group that is named must. */
-const filterGroups: readonly (readonly (readonly [number, (domain: Domain) => boolean])[])[] = [
+const filterGroups: readonly (readonly (readonly [number, (domain: Domain, engine: Engine) => boolean])[])[] =
   [
-    [1 << 0, (domain) => domain.isActive],
-    [1 << 1, (domain) => !domain.isActive],
-  ],
-  [
-    [1 << 2, (domain) => domain.isPersistent],
-    [1 << 3, (domain) => !domain.isPersistent],
-  ],
-  [
-    [1 << 4, (domain) => domain.state.state === 'running'],
-    [1 << 5, (domain) => domain.state.state === 'paused'],
-    [1 << 6, (domain) => domain.state.state === 'shutoff'],
-    [1 << 7, (domain) => !['running', 'paused', 'shutoff'].includes(domain.state.state)],
-  ],
-  [
-    [1 << 8, () => false], // managed save: no engine keeps any yet
-    [1 << 9, () => true],
-  ],
-  [
-    [1 << 10, (domain) => domain.autostart],
-    [1 << 11, (domain) => !domain.autostart],
-  ],
-  [
-    [1 << 12, () => false], // snapshots: likewise
-    [1 << 13, () => true],
-  ],
-  [
-    [1 << 14, () => false], // checkpoints: likewise
-    [1 << 15, () => true],
-  ],
-];
+    [
+      [1 << 0, (domain) => domain.isActive],
+      [1 << 1, (domain) => !domain.isActive],
+    ],
+    [
+      [1 << 2, (domain) => domain.isPersistent],
+      [1 << 3, (domain) => !domain.isPersistent],
+    ],
+    [
+      [1 << 4, (domain) => domain.state.state === 'running'],
+      [1 << 5, (domain) => domain.state.state === 'paused'],
+      [1 << 6, (domain) => domain.state.state === 'shutoff'],
+      [1 << 7, (domain) => !['running', 'paused', 'shutoff'].includes(domain.state.state)],
+    ],
+    [
+      [1 << 8, (domain, { domains }) => domains.saves.hasManagedSave(domain)],
+      [1 << 9, (domain, { domains }) => !domains.saves.hasManagedSave(domain)],
+    ],
+    [
+      [1 << 10, (domain) => domain.autostart],
+      [1 << 11, (domain) => !domain.autostart],
+    ],
+    [
+      [1 << 12, () => false], // snapshots: likewise
+      [1 << 13, () => true],
+    ],
+    [
+      [1 << 14, () => false], // checkpoints: likewise
+      [1 << 15, () => true],
+    ],
+  ];
 
 export const listFilterMask = 0xffff;
 
 /** True when a domain fits the filter bits. */
-export function fitsFilter(domain: Domain, flags: number): boolean {
+export function fitsFilter(engine: Engine, domain: Domain, flags: number): boolean {
   return filterGroups.every((group) => {
     const wanted = group.filter(([bit]) => (flags & bit) !== 0);
-    return wanted.length === 0 || wanted.some(([, holds]) => holds(domain));
+    return wanted.length === 0 || wanted.some(([, holds]) => holds(domain, engine));
   });
 }
 
@@ -53,7 +54,7 @@ export function domainListHandlers(engine: Engine) {
   return {
     connectListAllDomains: ({ needResults, flags }, call) => {
       checkFlags(flags, listFilterMask, call);
-      const found = domains.list().filter((domain) => fitsFilter(domain, flags));
+      const found = domains.list().filter((domain) => fitsFilter(engine, domain, flags));
       return { domains: needResults === 0 ? [] : found.map(wireDomainOf), ret: found.length };
     },
     connectNumOfDomains: () => ({ num: domains.list({ active: true }).length }),

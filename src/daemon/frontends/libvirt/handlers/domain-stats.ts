@@ -44,7 +44,7 @@ export function domainStatsHandlers(engine: Engine) {
         (Object.keys(groupBits) as StatisticsGroup[]).filter((group) => (wanted & groupBits[group]) !== 0),
       );
       const all = doms.length === 0 ? engine.domains.list() : doms.map((dom) => domainOf(engine, dom));
-      const chosen = all.filter((domain) => fitsFilter(domain, flags & filterFlags));
+      const chosen = all.filter((domain) => fitsFilter(engine, domain, flags & filterFlags));
       const samples = await engine.domains.statistics.sampleAll(chosen, groups);
       return {
         retStats: samples.map((sample) => ({

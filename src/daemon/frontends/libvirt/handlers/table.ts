@@ -10,14 +10,17 @@ import { domainControlHandlers } from './domain-controls.ts';
 import { domainCpuHandlers } from './domain-cpus.ts';
 import { domainDefinitionHandlers } from './domain-definition.ts';
 import { domainDeviceHandlers } from './domain-devices.ts';
+import { domainDumpHandlers } from './domain-dumps.ts';
 import { domainGuestHandlers } from './domain-guest.ts';
 import { domainInfoHandlers } from './domain-info.ts';
+import { domainJobHandlers } from './domain-jobs.ts';
 import { domainLifecycleHandlers } from './domain-lifecycle.ts';
 import { domainListHandlers } from './domain-list.ts';
 import { domainMemoryHandlers } from './domain-memory.ts';
 import { domainMetadataHandlers } from './domain-metadata.ts';
 import { domainParameterHandlers } from './domain-parameters.ts';
 import { domainPolicyHandlers } from './domain-policies.ts';
+import { domainSaveHandlers } from './domain-saves.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
 import { identityHandlers } from './identity.ts';
@@ -62,6 +65,9 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainControlHandlers(engine),
     ...domainDeviceHandlers(engine),
     ...domainAddressHandlers(engine),
+    ...domainSaveHandlers(engine),
+    ...domainDumpHandlers(engine),
+    ...domainJobHandlers(engine),
     ...eventHandlers(),
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),

@@ -1,0 +1,110 @@
+/** The job of a domain that moves its memory: how far it is, how the last one went, and calling it off. */
+import type { MemoryProgress } from '../../../../drivers/live-memory.ts';
+import type { TypedParam, WireDomain } from '../../../../libvirt/protocol/objects.ts';
+import type { Transfer } from '../../../services/domain-transfers.ts';
+import type { Engine, RemoteHandlers } from '../context.ts';
+import { big, int } from './params.ts';
+import { checkFlags, domainOf, notValid, telling } from './support.ts';
+
+/** virDomainJobType. */
+const jobType = { none: 0, unbounded: 2, completed: 3, failed: 4 } as const;
+/** virDomainJobOperation. */
+const operations: Readonly<Record<Transfer['kind'], number>> = { save: 2, dump: 8 };
+/** virDomainGetJobStatsFlags. */
+const statsFlag = { completed: 1, keepCompleted: 2 } as const;
+
+export function domainJobHandlers(engine: Engine) {
+  const { domains } = engine;
+  return {
+    domainGetJobInfo: ({ dom }) => infoOf(domains.transfers.current(running(engine, dom))),
+    domainGetJobStats: ({ dom, flags }, call) => {
+      checkFlags(flags, statsFlag.completed | statsFlag.keepCompleted, call);
+      // The last job's figures may be asked for when the guest is gone.
+      if ((flags & statsFlag.completed) === 0)
+        return statsOf(domains.transfers.current(running(engine, dom)));
+      const forget = (flags & statsFlag.keepCompleted) === 0;
+      return statsOf(domains.transfers.last(domainOf(engine, dom), { forget }));
+    },
+    domainAbortJob: ({ dom }) => abort(engine, dom),
+    domainAbortJobFlags: ({ dom, flags }, call) => {
+      checkFlags(flags, 1, call); // VIR_DOMAIN_ABORT_JOB_POSTCOPY
+      if (flags !== 0) throw notValid('current job is not outgoing migration in post-copy mode');
+      return abort(engine, dom);
+    },
+  } satisfies RemoteHandlers;
+}
+
+function running(engine: Engine, dom: WireDomain) {
+  const domain = domainOf(engine, dom);
+  if (!domain.isActive) throw notValid('domain is not running');
+  return domain;
+}
+
+async function abort(engine: Engine, dom: WireDomain): Promise<void> {
+  const domain = running(engine, dom);
+  const none = () => notValid('no job is active on the domain');
+  await telling('job.not-found', none, async () => engine.domains.abortJob(domain));
+}
+
+function typeOf({ outcome }: Transfer): number {
+  return outcome === undefined ? jobType.unbounded : jobType[outcome];
+}
+
+function infoOf(transfer: Transfer | undefined) {
+  const progress = transfer?.progress;
+  const total = progress?.totalBytes ?? 0;
+  const remaining = progress?.remainingBytes ?? 0;
+  const processed = progress?.writtenBytes ?? 0;
+  return {
+    type: transfer === undefined ? jobType.none : typeOf(transfer),
+    timeElapsed: transfer?.elapsedMs ?? 0,
+    timeRemaining: 0,
+    dataTotal: total,
+    dataProcessed: processed,
+    dataRemaining: remaining,
+    memTotal: total,
+    memProcessed: processed,
+    memRemaining: remaining,
+    fileTotal: 0,
+    fileProcessed: 0,
+    fileRemaining: 0,
+  };
+}
+
+function statsOf(transfer: Transfer | undefined): { type: number; params: TypedParam[] } {
+  if (transfer === undefined) return { type: jobType.none, params: [] };
+  const { kind, elapsedMs, progress } = transfer;
+  return {
+    type: typeOf(transfer),
+    params: [
+      int('operation', operations[kind]),
+      big('time_elapsed', elapsedMs),
+      ...(progress === undefined ? [] : measures(progress)),
+    ],
+  };
+}
+
+/** VIR_DOMAIN_JOB_*, in libvirt's order. A guest's disks stay where they are, so there is nothing of them. */
+function measures(progress: MemoryProgress): TypedParam[] {
+  const { totalBytes, writtenBytes, remainingBytes } = progress;
+  return [
+    big('downtime', progress.downtimeMs),
+    big('setup_time', progress.setupMs),
+    big('data_total', totalBytes),
+    big('data_processed', writtenBytes),
+    big('data_remaining', remainingBytes),
+    big('memory_total', totalBytes),
+    big('memory_processed', writtenBytes),
+    big('memory_remaining', remainingBytes),
+    big('memory_bps', progress.bytesPerSecond),
+    big('memory_constant', progress.constantPages),
+    big('memory_normal', progress.normalPages),
+    big('memory_normal_bytes', progress.normalBytes),
+    big('memory_dirty_rate', progress.dirtyPagesPerSecond),
+    big('memory_iteration', progress.iterations),
+    big('memory_page_size', progress.pageBytes),
+    big('disk_total', 0),
+    big('disk_processed', 0),
+    big('disk_remaining', 0),
+  ];
+}

@@ -1,0 +1,75 @@
+/**
+ * How far the saves, restores and dumps of domains are, and how the last of each domain went: in this daemon's memory,
+ * for clients that watch.
+ */
+import type { RunningJob } from '../../base/job-registry.ts';
+import type { MemoryProgress } from '../../drivers/live-memory.ts';
+import type { Domain } from './domain.ts';
+
+export type TransferKind = 'save' | 'dump';
+
+/** A transfer of a guest's memory, in work or over. */
+export interface Transfer {
+  readonly kind: TransferKind;
+  readonly elapsedMs: number;
+  readonly progress: MemoryProgress | undefined;
+  /** Undefined while it is in work. */
+  readonly outcome: 'completed' | 'failed' | undefined;
+}
+
+interface Entry {
+  readonly kind: TransferKind;
+  readonly beganAt: number;
+  progress?: MemoryProgress;
+}
+
+export class TransferNotes {
+  private readonly inWork = new Map<string, Entry>();
+  private readonly over = new Map<string, Transfer>();
+
+  /** Runs a transfer; `note` hears how far it is. */
+  async run<T>(
+    { uuid }: Domain,
+    kind: TransferKind,
+    work: (note: (progress: MemoryProgress) => void) => Promise<T>,
+  ): Promise<T> {
+    const entry: Entry = { kind, beganAt: performance.now() };
+    this.inWork.set(uuid, entry);
+    let outcome: Transfer['outcome'] = 'failed';
+    try {
+      const result = await work((progress) => {
+        entry.progress = progress;
+      });
+      outcome = 'completed';
+      return result;
+    } finally {
+      this.inWork.delete(uuid);
+      this.over.set(uuid, { ...transferOf(entry), outcome });
+    }
+  }
+
+  /** The one in work. */
+  current({ uuid }: Domain): Transfer | undefined {
+    const entry = this.inWork.get(uuid);
+    return entry && transferOf(entry);
+  }
+
+  /** The last that came to its end; with `forget` nobody hears of it again. */
+  last({ uuid }: Domain, { forget }: { readonly forget: boolean }): Transfer | undefined {
+    const found = this.over.get(uuid);
+    if (forget) this.over.delete(uuid);
+    return found;
+  }
+}
+
+function transferOf({ kind, beganAt, progress }: Entry): Transfer {
+  return { kind, elapsedMs: Math.round(performance.now() - beganAt), progress, outcome: undefined };
+}
+
+/** Tells progress to both who ask for the transfer and who follow the job. */
+export function noteMemory(note: (progress: MemoryProgress) => void, job: RunningJob) {
+  return (progress: MemoryProgress): void => {
+    note(progress);
+    job.progress({ step: 'writing memory', done: progress.doneBytes, total: progress.totalBytes });
+  };
+}

@@ -1,0 +1,41 @@
+/** The definition with which a guest goes on from a saved state. */
+import { VirtError } from '../../base/errors.ts';
+import { parseXml } from '../../base/xml/parse.ts';
+import { childOf, formatXml } from '../../base/xml/tree.ts';
+import { type DomainDef, parseDomain } from '../../model/domain/domain.ts';
+import { guestDifference } from '../../model/domain/guest-view.ts';
+import { migratableForm } from '../../model/domain/migratable.ts';
+import type { SavedHead } from '../../model/saved-state/image.ts';
+
+/** The definition of a state, or the given one where a guest cannot tell them apart. */
+export function definitionFor(head: SavedHead, given: string | undefined): DomainDef {
+  const saved = withCookie(head);
+  if (given === undefined) return saved;
+  const { definition } = parseDomain(given, { mode: 'lenient' });
+  refuseOtherGuest(saved.name, saved, definition);
+  return definition;
+}
+
+/** libvirt's cookie has the processor that the guest really had, where the definition only names a wish. */
+function withCookie({ xml, cookie }: SavedHead): DomainDef {
+  const cpu = cookie === undefined ? undefined : childOf(parseXml(cookie), 'cpu');
+  if (cpu === undefined) return parseDomain(xml, { mode: 'lenient' }).definition;
+  const root = parseXml(xml);
+  const at = root.children.findIndex((child) => typeof child === 'object' && child.name === 'cpu');
+  if (at === -1) root.children.push(cpu);
+  else root.children[at] = cpu;
+  return parseDomain(formatXml(root), { mode: 'lenient' }).definition;
+}
+
+/** @throws VirtError definition.unsupported naming what the guest would see */
+export function refuseOtherGuest(name: string, before: DomainDef, after: DomainDef): void {
+  const path = guestDifference(migratableForm(before), migratableForm(after));
+  if (path === undefined) return;
+  const message = 'differs from what the guest had when it was saved';
+  throw new VirtError('definition.unsupported', {
+    wanted: `go on with domain '${name}'`,
+    reason: `${path} ${message}`,
+    hint: 'change only what the guest does not see: files, networks, limits, displays',
+    details: { problems: [{ path, message }] },
+  });
+}

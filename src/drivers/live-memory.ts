@@ -1,0 +1,54 @@
+/**
+ * The memory and device state of a running guest on their way into a file. Whoever writes such files (save, snapshots
+ * with memory, dumps) opens them; QEMU gets a descriptor.
+ *
+ * A state that is to be loaded again must be of one moment and fit what is on the disks then: stop the guest first
+ * (`LiveGuest.suspend`), and keep it from running on those disks afterwards, or copy them at the same moment.
+ */
+
+/** How far it is. Bytes, as QEMU counts them; milliseconds since its beginning. */
+export interface MemoryProgress {
+  readonly totalBytes: number;
+  /** What of the guest's memory is done, written or found to be nothing but zeros. */
+  readonly doneBytes: number;
+  readonly remainingBytes: number;
+  /** What has gone into the descriptor. */
+  readonly writtenBytes: number;
+  /** Pages of one repeated byte, of which only that byte is written. */
+  readonly constantPages: number;
+  readonly normalPages: number;
+  readonly normalBytes: number;
+  readonly pageBytes: number;
+  readonly bytesPerSecond: number;
+  readonly dirtyPagesPerSecond: number;
+  /** How often memory was gone through. */
+  readonly iterations: number;
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+  readonly setupMs: number;
+}
+
+/** What a dump is: an ELF core, or one of the forms of kdump, which need a program that knows them. */
+export type DumpFormat = 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy';
+
+export interface MemoryTransferOptions {
+  /** Calls it off: the guest stays as it was, the descriptor gets no more. */
+  readonly signal?: AbortSignal;
+  /** Hears how far it is, some times a second. */
+  readonly onProgress?: (progress: MemoryProgress) => void;
+}
+
+export interface LiveMemory {
+  /**
+   * Writes all of the guest's state, from where the descriptor stands: a file, or a pipe that somebody reads. QEMU then
+   * has let go of its disks until it is resumed. On failure the guest can be resumed as well.
+   * @throws VirtError operation.aborted, file.no-space, domain.state when a device has state that cannot be saved, qmp.*
+   */
+  save(fd: number, options?: MemoryTransferOptions): Promise<MemoryProgress>;
+  /**
+   * Writes the guest's memory as a core; the guest stands still meanwhile. kdump's forms need a file, not a pipe.
+   * It cannot be called off.
+   * @throws VirtError qemu.lacks for a form that this QEMU was built without, file.no-space, qmp.*
+   */
+  dump(fd: number, format: DumpFormat, options?: Pick<MemoryTransferOptions, 'onProgress'>): Promise<void>;
+}
