@@ -2,8 +2,10 @@
  * Saved states: a guest's memory and devices in a file with its definition, and guests that go on from one. While the
  * file is written the guest stands still; it ends when the file is whole and on the disk, and goes on when it is not.
  */
+import { dirname } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
+import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { SavedHead, SaveFormat } from '../../model/saved-state/image.ts';
@@ -111,11 +113,11 @@ export class DomainSaves {
 
   /** The definition that goes into the file: as it runs, in the form that another host takes, with secrets. */
   private savedXml(domain: Domain, { guest }: LiveDomain, given: string | undefined): string {
-    const options = { inactive: true, secure: true };
-    if (given === undefined) return formatDomain(migratableForm(guest.definition), options);
-    const { definition } = parseDomain(given, { mode: 'lenient' });
-    refuseOtherGuest(domain.name, guest.definition, definition);
-    return formatDomain(migratableForm(definition), options);
+    const other = given === undefined ? undefined : parseDomain(given, { mode: 'lenient' }).definition;
+    if (other !== undefined) refuseOtherGuest(domain.name, guest.definition, other);
+    // Sockets in the directories of guests are chosen anew by whoever lets it go on.
+    const own = dropChosenPaths(other ?? guest.definition, [dirname(guest.record.directory)]);
+    return formatDomain(migratableForm(own), { inactive: true, secure: true });
   }
 
   /** From the stopped guest to the whole file; on failure the guest is as it was and the file is gone. */

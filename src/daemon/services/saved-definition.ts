@@ -9,11 +9,19 @@ import type { SavedHead } from '../../model/saved-state/image.ts';
 
 /** The definition of a state, or the given one where a guest cannot tell them apart. */
 export function definitionFor(head: SavedHead, given: string | undefined): DomainDef {
-  const saved = withCookie(head);
+  const saved = withoutLibvirtsGroup(withCookie(head));
   if (given === undefined) return saved;
   const { definition } = parseDomain(given, { mode: 'lenient' });
   refuseOtherGuest(saved.name, saved, definition);
   return definition;
+}
+
+/** libvirt writes where it had put the guest's control group, when nobody had asked for any place. */
+function withoutLibvirtsGroup(definition: DomainDef): DomainDef {
+  const { resource, ...rest } = definition;
+  return resource?.partition === '/machine' && resource.fibrechannelAppid === undefined
+    ? { ...rest, resource: undefined }
+    : definition;
 }
 
 /** libvirt's cookie has the processor that the guest really had, where the definition only names a wish. */
