@@ -31,7 +31,7 @@ export const addVolumeCreate: AddCommand = (parent, cli) => {
     .command('create')
     .summary('make a new volume')
     .description(methodSummary('volume.create'))
-    .argument('<volume>', NEW_HELP)
+    .argument('<new>', NEW_HELP)
     .argument('[size]', 'Like 20GiB; that of the image below when not given.')
     .option('--format <format>', 'Format: qcow2 (default), raw, vmdk, vdi, ... as the pool can.')
     .option('--allocation <size>', paramHelp('volume.create', 'allocationBytes'))
