@@ -16,7 +16,7 @@ trap 'exit 130' INT TERM
 # A failure does not keep the rest from running: one call tells everything.
 gate=passed
 sh scripts/check.sh || gate=failed
-for project in unit host; do
+for project in unit lab host; do
   vitest run --project "$project" --reporter=default --reporter=json --outputFile.json="$reports/$project.json" || true
 done
-node scripts/test-summary.ts "$gate" "$reports/unit.json" "$reports/host.json"
+node scripts/test-summary.ts "$gate" "$reports/unit.json" "$reports/lab.json" "$reports/host.json"
