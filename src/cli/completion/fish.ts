@@ -7,30 +7,8 @@ function fishQuote(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }
 
-/** Formats the whole script. `vireo completion fish | source` switches it on. */
-export function fishCompletion(root: CommandNode): string {
-  const walks = steps(root).map(
-    ({ from, word, to }) => `        case ${fishQuote(`${from}/${word}`)}\n            echo ${fishQuote(to)}`,
-  );
-  const values = valueOptions(root).map(({ at, flag }) => fishQuote(`${at}/${flag}`));
-  const lines = allCommands(root).flatMap((node) => nodeLines(node));
-  return `# Completion of vireo for fish. Made by: vireo completion fish
-
-# Where the word $argv[2] leads from the command $argv[1].
-function __vireo_step
-    switch "$argv[1]/$argv[2]"
-${walks.join('\n')}
-        case '*'
-            return 1
-    end
-end
-
-function __vireo_takes_value
-    contains -- "$argv[1]/$argv[2]" ${values.join(' ')}
-    or contains -- "/$argv[2]" ${values.join(' ')}
-end
-
-# Prints the command the cursor is at, then the number of arguments before it, then -c or --root with its value.
+/** Where the cursor is, in fish's own words: they depend on no command. */
+const placeFunctions = `# Prints the command the cursor is at, then the number of arguments before it, then -c or --root with its value.
 function __vireo_place
     set -l at ''
     set -l position 0
@@ -72,7 +50,32 @@ end
 function __vireo_names
     set -l place (__vireo_place)
     vireo $place[3..-1] __complete $argv[1] 2>/dev/null
+end`;
+
+/** Formats the whole script. `vireo completion fish | source` switches it on. */
+export function fishCompletion(root: CommandNode): string {
+  const walks = steps(root).map(
+    ({ from, word, to }) => `        case ${fishQuote(`${from}/${word}`)}\n            echo ${fishQuote(to)}`,
+  );
+  const values = valueOptions(root).map(({ at, flag }) => fishQuote(`${at}/${flag}`));
+  const lines = allCommands(root).flatMap((node) => nodeLines(node));
+  return `# Completion of vireo for fish. Made by: vireo completion fish
+
+# Where the word $argv[2] leads from the command $argv[1].
+function __vireo_step
+    switch "$argv[1]/$argv[2]"
+${walks.join('\n')}
+        case '*'
+            return 1
+    end
 end
+
+function __vireo_takes_value
+    contains -- "$argv[1]/$argv[2]" ${values.join(' ')}
+    or contains -- "/$argv[2]" ${values.join(' ')}
+end
+
+${placeFunctions}
 
 complete -c vireo -f
 ${lines.join('\n')}

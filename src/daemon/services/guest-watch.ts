@@ -4,9 +4,8 @@ import type { GuestEvent, GuestExit, LiveGuest } from '../../drivers/driver.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import { tellDomainHooks } from '../hooks/domain-hooks.ts';
 import type { Domain, LiveDomain } from './domain.ts';
-import { diskPath } from './domain-statistics.ts';
 import { saveStatus } from './domain-status.ts';
-import type { EventBus } from './events.ts';
+import { passOn } from './guest-tellings.ts';
 import { followReceiveFilter, followReceiveFilters } from './receive-filters.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -60,20 +59,10 @@ export class GuestWatch {
       case 'saved':
         this.background(domain, 'the end of a saved guest', () => this.onSaved(live));
         break;
-      case 'watchdog':
-        events.emit('domain.watchdog', identity, { action: event.action });
-        break;
       case 'rtc-change':
         // As libvirt: the running definition knows it, the stored one stays as it is.
         this.background(domain, 'clock', () => saveStatus(this.world, domain));
         events.emit('domain.rtc-changed', identity, { offsetSeconds: event.offsetSeconds });
-        break;
-      case 'io-error':
-        events.emit('domain.io-error', identity, {
-          device: event.device,
-          action: event.action,
-          reason: event.reason,
-        });
         break;
       case 'receive-filter':
         this.background(domain, 'receive filter', () =>
@@ -83,12 +72,6 @@ export class GuestWatch {
       case 'device-deleted':
         this.background(domain, 'device', () => saveStatus(this.world, domain));
         events.emit('domain.device-removed', identity, { alias: event.alias });
-        break;
-      case 'device-kept':
-        events.emit('domain.device-removal-failed', identity, { alias: event.alias });
-        break;
-      case 'agent-channel':
-        events.emit('domain.agent', identity, { alias: event.alias, connected: event.connected });
         break;
       case 'helper-ended': {
         const { helper, alias } = event;
@@ -107,7 +90,7 @@ export class GuestWatch {
         events.emit('domain.balloon-changed', identity, { memoryBytes: event.actualBytes });
         break;
       default:
-        tellOfDevices(events, domain, live, event);
+        passOn(events, domain, live, event);
     }
   }
 
@@ -212,52 +195,5 @@ export class GuestWatch {
     }
     await tellDomainHooks(this.world.hooks, 'release', live.guest.definition);
     this.world.events.emit('domain.stopped', identity, { reason });
-  }
-}
-
-/** What is only passed on. */
-function tellOfDevices(events: EventBus, domain: Domain, live: LiveDomain, event: GuestEvent): void {
-  const { identity } = domain;
-  switch (event.kind) {
-    case 'tray':
-      events.emit('domain.tray-changed', identity, { alias: event.device, open: event.open });
-      break;
-    case 'graphics': {
-      const { phase, local, remote, authScheme, identities } = event;
-      const ends = { local: { ...local }, remote: { ...remote } };
-      events.emit('domain.graphics', identity, {
-        phase,
-        ...ends,
-        authScheme,
-        identities: identities.map((one) => ({ ...one })),
-      });
-      break;
-    }
-    case 'sleep':
-      events.emit('domain.sleeping', identity, { to: event.to });
-      break;
-    case 'wakeup':
-      events.emit('domain.woke-up', identity, {});
-      break;
-    case 'block-threshold': {
-      const disk = live.guest.definition.devices.disks.find(({ alias }) => alias === event.device);
-      events.emit('domain.block-threshold', identity, {
-        device: disk?.target.dev ?? event.device,
-        path: (disk && diskPath(disk)) ?? null,
-        thresholdBytes: event.thresholdBytes,
-        excessBytes: event.excessBytes,
-      });
-      break;
-    }
-    case 'memory-failure': {
-      const { recipient, action, actionRequired, recursive } = event;
-      events.emit('domain.memory-failure', identity, { recipient, action, actionRequired, recursive });
-      break;
-    }
-    case 'memory-device-size':
-      events.emit('domain.memory-device-size', identity, { alias: event.alias, bytes: event.bytes });
-      break;
-    default:
-      break;
   }
 }

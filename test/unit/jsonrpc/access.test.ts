@@ -74,6 +74,7 @@ const valid: Readonly<Record<string, object>> = {
   'domain.define': { xml: '<domain/>' },
   'domain.create': { name: 'a', memoryBytes: 1024 * 1024 },
   'domain.create-xml': { xml: '<domain/>' },
+  'domain.set-lifecycle-action': { domain: 'a', event: 'crash', action: 'destroy' },
   'domain.set-autostart': { domain: 'a', autostart: true },
   'domain.rename': { domain: 'a', name: 'b' },
   'domain.set-title': { domain: 'a', title: null },

@@ -1,0 +1,68 @@
+/** What guests do and clients are only told of. */
+import type { GuestEvent } from '../../drivers/driver.ts';
+import type { Domain, LiveDomain } from './domain.ts';
+import { diskPath } from './domain-statistics.ts';
+import type { EventBus } from './events.ts';
+
+/** Tells clients of an event that changes nothing of ours; of all others it tells nothing. */
+export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event: GuestEvent): void {
+  const { identity } = domain;
+  switch (event.kind) {
+    case 'watchdog':
+      events.emit('domain.watchdog', identity, { action: event.action });
+      break;
+    case 'io-error':
+      events.emit('domain.io-error', identity, {
+        device: event.device,
+        action: event.action,
+        reason: event.reason,
+      });
+      break;
+    case 'device-kept':
+      events.emit('domain.device-removal-failed', identity, { alias: event.alias });
+      break;
+    case 'agent-channel':
+      events.emit('domain.agent', identity, { alias: event.alias, connected: event.connected });
+      break;
+    case 'tray':
+      events.emit('domain.tray-changed', identity, { alias: event.device, open: event.open });
+      break;
+    case 'graphics': {
+      const { phase, local, remote, authScheme, identities } = event;
+      const ends = { local: { ...local }, remote: { ...remote } };
+      events.emit('domain.graphics', identity, {
+        phase,
+        ...ends,
+        authScheme,
+        identities: identities.map((one) => ({ ...one })),
+      });
+      break;
+    }
+    case 'sleep':
+      events.emit('domain.sleeping', identity, { to: event.to });
+      break;
+    case 'wakeup':
+      events.emit('domain.woke-up', identity, {});
+      break;
+    case 'block-threshold': {
+      const disk = live.guest.definition.devices.disks.find(({ alias }) => alias === event.device);
+      events.emit('domain.block-threshold', identity, {
+        device: disk?.target.dev ?? event.device,
+        path: (disk && diskPath(disk)) ?? null,
+        thresholdBytes: event.thresholdBytes,
+        excessBytes: event.excessBytes,
+      });
+      break;
+    }
+    case 'memory-failure': {
+      const { recipient, action, actionRequired, recursive } = event;
+      events.emit('domain.memory-failure', identity, { recipient, action, actionRequired, recursive });
+      break;
+    }
+    case 'memory-device-size':
+      events.emit('domain.memory-device-size', identity, { alias: event.alias, bytes: event.bytes });
+      break;
+    default:
+      break;
+  }
+}
