@@ -83,6 +83,12 @@ export const domainDefinitionMethods = [
           .enum(['remove'])
           .optional()
           .describe('Also give up its saved state. Without it, a domain that has one is not forgotten.'),
+        forgetSnapshots: z
+          .boolean()
+          .default(false)
+          .describe(
+            'Forget its snapshots too; what is in images stays there. One that has any is refused else.',
+          ),
         removeStorage: z
           .boolean()
           .default(false)
@@ -103,6 +109,7 @@ export const domainDefinitionMethods = [
       'domain.busy',
       'domain.active',
       'saved-state.exists',
+      'domain.state',
       'operation.failed',
     ],
   }),

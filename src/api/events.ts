@@ -6,6 +6,7 @@ import { guestEvents } from './events/guest.ts';
 import { filterEvents, nodeDeviceEvents, secretEvents } from './events/host-objects.ts';
 import { jobEvents } from './events/job.ts';
 import { networkEvents } from './events/network.ts';
+import { snapshotEvents } from './events/snapshot.ts';
 import { storageEvents } from './events/storage.ts';
 import { method } from './method.ts';
 import { networkRef } from './network-objects.ts';
@@ -17,6 +18,7 @@ const since = '0.1.0';
 export const eventDeclarations = [
   ...domainEvents,
   ...guestEvents,
+  ...snapshotEvents,
   ...jobEvents,
   ...networkEvents,
   ...storageEvents,

@@ -19,6 +19,7 @@ import { nodeDeviceMethods } from './node-device.ts';
 import { nwfilterMethods } from './nwfilter.ts';
 import { poolMethods } from './pool.ts';
 import { secretMethods } from './secret.ts';
+import { snapshotMethods } from './snapshot.ts';
 import { volumeMethods } from './volume.ts';
 import { volumeTransferMethods } from './volume-transfer.ts';
 
@@ -49,6 +50,7 @@ export const methods = byName([
   ...domainTuningMethods,
   ...domainStatisticsMethods,
   ...domainAgentMethods,
+  ...snapshotMethods,
   ...networkMethods,
   ...nodeDeviceMethods,
   ...nwfilterMethods,

@@ -131,6 +131,9 @@ export const errorTable = {
     'The domain has a saved state, which does not allow the operation.',
   ),
   'saved-state.not-found': row(1162, 55, 404, 'The domain has no saved state.'),
+  'snapshot.not-found': row(1170, 72, 404, 'The domain has no snapshot of that name.'),
+  'snapshot.exists': row(1171, 9, 409, 'The domain has a snapshot of that name already.'),
+  'snapshot.risky': row(1172, 77, 409, 'A return to the snapshot could lose something; it has to be forced.'),
   'hook.refused': row(
     1150,
     70,

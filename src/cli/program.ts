@@ -60,6 +60,7 @@ import { addNetwork } from './commands/network.ts';
 import { addPool } from './commands/pool.ts';
 import { addRun } from './commands/run.ts';
 import { addSecret } from './commands/secret.ts';
+import { addSnapshot } from './commands/snapshot.ts';
 import { addSshHelper } from './commands/ssh-helper.ts';
 import { addVolume } from './commands/volume.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
@@ -163,6 +164,7 @@ function addNouns(program: Command, cli: Cli): void {
     .summary('everything about domains')
     .description('Manages domains.');
   for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
+  addSnapshot(program, cli);
   addNetwork(program, cli);
   addFilter(program, cli);
   addSecret(program, cli);

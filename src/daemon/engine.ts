@@ -20,6 +20,7 @@ import { HostService } from './services/host-service.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
+import { buildSnapshots } from './snapshots.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
@@ -55,7 +56,7 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const sessionLinks = isSession ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const secrets = buildSecrets(ground);
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
-  const storage = buildStorage({ ...ground, secrets, domains: () => domains });
+  const storage = buildStorage({ ...ground, domains: () => domains });
   const emulators = emulatorSource(paths, config, log);
   const driver = await buildDriver({
     paths,
@@ -133,6 +134,7 @@ function buildDomains(
     jobWaitMs,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
+    snapshots: buildSnapshots({ paths, log, volumes: storage.volumes }),
     links: new LinuxLinks(),
     addresses: {
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],

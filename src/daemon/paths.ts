@@ -70,6 +70,8 @@ export interface DaemonPaths {
   /** Saved states of stored domains, UUID.save. */
   readonly saves: string;
   readonly tpm: string;
+  /** Snapshots of domains, UUID/NAME.xml. */
+  readonly snapshots: string;
   readonly guestLogs: string;
   readonly capabilityCache: string;
   /** Scripts of the administrator (in a session: of the user), beside our configuration where libvirt's are. */
@@ -144,6 +146,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     nvram: join(base.data, 'nvram'),
     saves: join(base.data, 'saves'),
     tpm: join(base.data, 'tpm'),
+    snapshots: join(base.data, 'snapshots'),
     guestLogs: join(base.logs, 'qemu'),
     capabilityCache: join(base.cache, 'capabilities'),
     libvirtRuntime: join(base.runtime, '../libvirt/qemu'),

@@ -3,6 +3,7 @@ import type { DomainDef } from '../model/domain/domain.ts';
 import type { LiveGuest } from './driver/live-guest.ts';
 import type { DevicePlugging } from './driver/plugging.ts';
 import type { GuestRecovery } from './driver/recovery.ts';
+import type { GuestSnapshots } from './driver/snapshotting.ts';
 
 export type * from './driver/cpu-models.ts';
 export type * from './driver/guest-events.ts';
@@ -11,6 +12,7 @@ export type * from './driver/host.ts';
 export type * from './driver/live-guest.ts';
 export type * from './driver/plugging.ts';
 export type * from './driver/recovery.ts';
+export type * from './driver/snapshotting.ts';
 export type * from './driver/storage.ts';
 
 /** How a start is wanted. */
@@ -38,7 +40,7 @@ export interface IncomingState {
 }
 
 /** One hypervisor. */
-export interface HypervisorDriver extends DevicePlugging, GuestRecovery {
+export interface HypervisorDriver extends DevicePlugging, GuestRecovery, GuestSnapshots {
   /**
    * Makes a parsed definition complete: emulator, machine type, MACs, controllers, addresses, targets; refuses what is
    * contradictory. The result, formatted and completed again, is the same.

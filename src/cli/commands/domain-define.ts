@@ -86,6 +86,7 @@ interface UndefineOptions {
   readonly removeStorage?: boolean;
   readonly nvram?: 'keep' | 'remove';
   readonly removeSavedState?: boolean;
+  readonly forgetSnapshots?: boolean;
 }
 
 export const addUndefine: AddCommand = (parent, cli) => {
@@ -97,16 +98,19 @@ export const addUndefine: AddCommand = (parent, cli) => {
     )
     .argument('<domain...>', 'Names, uuids or ids.')
     .option('--remove-storage', paramHelp('domain.undefine', 'removeStorage'))
+    .option('--forget-snapshots', paramHelp('domain.undefine', 'forgetSnapshots'))
     .addOption(
       new Option('--nvram <what>', paramHelp('domain.undefine', 'nvram')).choices(['keep', 'remove']),
     )
     .option('--remove-saved-state', paramHelp('domain.undefine', 'managedSave'))
-    .action((names: string[], { nvram, removeStorage = false, removeSavedState = false }: UndefineOptions) =>
-      forEachDomain(cli, names, async (client, domain) => {
+    .action((names: string[], options: UndefineOptions) => {
+      const { nvram, removeStorage = false, removeSavedState = false, forgetSnapshots = false } = options;
+      return forEachDomain(cli, names, async (client, domain) => {
         const { name, active } = await client.call('domain.get', { domain });
         const { removed, kept } = await client.call('domain.undefine', {
           domain,
           ...(removeStorage && { removeStorage }),
+          ...(forgetSnapshots && { forgetSnapshots }),
           ...(nvram && { nvram }),
           ...(removeSavedState && { managedSave: 'remove' as const }),
         });
@@ -118,8 +122,8 @@ export const addUndefine: AddCommand = (parent, cli) => {
           document: { domain: name, removed, kept },
           said: `The definition of '${name}' is gone${rest}.`,
         };
-      }),
-    );
+      });
+    });
 };
 
 interface DeleteOptions {
@@ -132,7 +136,7 @@ export const addDelete: AddCommand = (parent, cli) => {
     .alias('rm')
     .summary('stop a domain at once and forget it')
     .description(
-      'Ends the domain if it runs, and forgets its definition and firmware variables. Disks are kept.',
+      'Ends the domain if it runs, and forgets its definition, snapshots and firmware variables. Disks are kept.',
     )
     .argument('<domain...>', 'Names, uuids or ids.')
     .option('-y, --yes', 'Do not ask.')
@@ -148,6 +152,7 @@ export const addDelete: AddCommand = (parent, cli) => {
             domain: details.uuid,
             nvram: 'remove',
             managedSave: 'remove',
+            forgetSnapshots: true,
           });
         const kept = details.disks
           .filter((disk) => disk.device === 'disk')

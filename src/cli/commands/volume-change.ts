@@ -23,7 +23,6 @@ interface CreateOptions {
   readonly lazyRefcounts?: boolean;
   readonly extendedL2?: boolean;
   readonly preallocateMetadata?: boolean;
-  readonly secret?: string;
 }
 
 export const addVolumeCreate: AddCommand = (parent, cli) => {
@@ -31,7 +30,7 @@ export const addVolumeCreate: AddCommand = (parent, cli) => {
     .command('create')
     .summary('make a new volume')
     .description(methodSummary('volume.create'))
-    .argument('<new>', NEW_HELP)
+    .argument('<volume>', NEW_HELP)
     .argument('[size]', 'Like 20GiB; that of the image below when not given.')
     .option('--format <format>', 'Format: qcow2 (default), raw, vmdk, vdi, ... as the pool can.')
     .option('--allocation <size>', paramHelp('volume.create', 'allocationBytes'))
@@ -40,7 +39,6 @@ export const addVolumeCreate: AddCommand = (parent, cli) => {
     .option('--lazy-refcounts', paramHelp('volume.create', 'lazyRefcounts'))
     .option('--extended-l2', paramHelp('volume.create', 'extendedL2'))
     .option('--preallocate-metadata', paramHelp('volume.create', 'preallocateMetadata'))
-    .option('--secret <secret>', paramHelp('volume.create', 'secret'))
     .action((name: string, size: string | undefined, options: CreateOptions) =>
       create(cli, name, size, options),
     );
@@ -52,7 +50,7 @@ async function create(
   size: string | undefined,
   options: CreateOptions,
 ): Promise<void> {
-  const { format, allocation, backing, clusterSize, lazyRefcounts, extendedL2, preallocateMetadata, secret } =
+  const { format, allocation, backing, clusterSize, lazyRefcounts, extendedL2, preallocateMetadata } =
     options;
   const { pool, volume: name } = newVolumeNamed(text);
   const result = await cli.withClient((client) =>
@@ -66,7 +64,6 @@ async function create(
       ...(lazyRefcounts === true && { lazyRefcounts }),
       ...(extendedL2 === true && { extendedL2 }),
       ...(preallocateMetadata === true && { preallocateMetadata }),
-      ...(secret !== undefined && { secret }),
     }),
   );
   reportMade(cli, result);
@@ -110,11 +107,6 @@ export const addVolumeCreateXml: AddCommand = (parent, cli) => {
     );
 };
 
-interface CloneOptions {
-  readonly format?: string;
-  readonly secret?: string;
-}
-
 export const addVolumeClone: AddCommand = (parent, cli) => {
   parent
     .command('clone')
@@ -123,8 +115,7 @@ export const addVolumeClone: AddCommand = (parent, cli) => {
     .argument('<volume>', VOLUME_HELP)
     .argument('<new>', "POOL/NAME, or a name in the volume's own pool.")
     .option('--format <format>', paramHelp('volume.clone', 'format'))
-    .option('--secret <secret>', paramHelp('volume.clone', 'secret'))
-    .action(async (from: string, to: string, { format, secret }: CloneOptions) => {
+    .action(async (from: string, to: string, { format }: { readonly format?: string }) => {
       const result = await cli.withClient(async (client) => {
         const source = await volumeNamed(client, from);
         const target = to.includes('/') ? newVolumeNamed(to) : { pool: source.pool, volume: to };
@@ -133,7 +124,6 @@ export const addVolumeClone: AddCommand = (parent, cli) => {
           name: target.volume,
           toPool: target.pool,
           ...(format !== undefined && { format: oneOf('--format', format, volumeFormats) }),
-          ...(secret !== undefined && { secret }),
         });
       });
       reportMade(cli, result);

@@ -1,14 +1,10 @@
 /** The command tree as completions need it: data, read from the commander tree. */
 import type { Command, Option } from 'commander';
 
-/** Objects whose names the daemon is asked for, as arguments call them. */
-export const namedKinds = ['domain', 'network', 'pool', 'volume', 'secret'] as const;
-export type NamedKind = (typeof namedKinds)[number];
-
-/** What a value can be: one of some words, the name of an object, a file, or anything. */
+/** What a value can be: one of some words, a domain, a network, a file, or anything. */
 export type ValueKind =
   | { readonly kind: 'words'; readonly words: readonly string[] }
-  | { readonly kind: NamedKind | 'file' | 'any' };
+  | { readonly kind: 'domain' | 'network' | 'file' | 'any' };
 
 export interface OptionNode {
   /** All spellings: `-c`, `--connect`. */
@@ -34,8 +30,7 @@ const FILE_NAMES = /^(file|dir|path|image)$/;
 
 function kindOf(name: string, choices: readonly string[] | undefined): ValueKind {
   if (choices !== undefined) return { kind: 'words', words: choices };
-  const kind = namedKinds.find((one) => one === name.replace(/\.\.\.$/, ''));
-  if (kind !== undefined) return { kind };
+  if (name === 'domain' || name === 'network') return { kind: name };
   return { kind: FILE_NAMES.test(name) ? 'file' : 'any' };
 }
 

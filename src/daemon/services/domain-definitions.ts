@@ -42,8 +42,23 @@ export interface ChangeTargets {
   readonly stored?: boolean;
 }
 
+/** What becomes of what belongs to a domain, when its definition is forgotten. */
+export interface UndefineOptions {
+  readonly nvram?: 'keep' | 'remove';
+  readonly managedSave?: 'remove';
+  /** Its snapshots are forgotten too; what is in images stays there. */
+  readonly forgetSnapshots?: boolean;
+}
+
+/**
+ * Somebody who keeps something of domains: refuses that one is forgotten, or says what to do when it was (in the same
+ * job).
+ */
+export type Belonging = (domain: Domain, options: UndefineOptions) => (() => Promise<void>) | undefined;
+
 export class DomainDefinitions {
   private readonly world: DomainWorld;
+  private readonly belongings: Belonging[] = [];
 
   constructor(world: DomainWorld) {
     this.world = world;
@@ -158,22 +173,25 @@ export class DomainDefinitions {
     });
   }
 
+  /** Adds somebody who is asked before a definition is forgotten. */
+  addBelonging(belonging: Belonging): void {
+    this.belongings.push(belonging);
+  }
+
   /**
    * Forgets a stored definition; a running guest becomes transient and is gone when it stops. Firmware variables may
    * hold keys and boot entries, so whoever forgets a domain that has them says what becomes of them.
-   * @throws VirtError domain.transient, operation.failed when that was not said, saved-state.exists, domain.active when variables that are
-   * in use should be removed
+   * @throws VirtError domain.transient, operation.failed when that was not said, saved-state.exists, domain.state while it
+   * has snapshots, domain.active when variables that are in use should be removed
    */
-  async undefine(
-    domain: Domain,
-    options: { readonly nvram?: 'keep' | 'remove'; readonly managedSave?: 'remove' } = {},
-  ): Promise<void> {
+  async undefine(domain: Domain, options: UndefineOptions = {}): Promise<void> {
     const { managedSaves } = this.world;
     await runJob(this.world, domain, 'undefine', async () => {
       if (!domain.isPersistent) throw this.transient(domain, 'undefine');
       if (options.managedSave === undefined) managedSaves.refuse(domain, 'undefine');
       const variables = await this.firmwareVariables(domain);
       if (variables !== undefined) checkVariables(domain, variables, options.nvram);
+      const forget = this.belongings.map((one) => one(domain, options));
       await this.world.definitions.remove(domain.uuid);
       if (managedSaves.has(domain)) await managedSaves.remove(domain);
       if (variables !== undefined && options.nvram === 'remove') await removeDurable(variables);
@@ -181,6 +199,7 @@ export class DomainDefinitions {
       domain.facts = undefined;
       domain.autostart = false;
       domain.autostartOnce = false;
+      for (const one of forget) await one?.();
     });
     const identity = domain.identity;
     // Not while a definition waits in line behind us: that one makes it a domain again.

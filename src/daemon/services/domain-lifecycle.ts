@@ -34,6 +34,13 @@ interface SavedStart {
   readonly onLoaded?: () => Promise<void>;
 }
 
+/** A start that is a part of a larger job: how the guest gets to what it is to be. */
+export interface StartAs {
+  readonly reason: 'booted' | 'from snapshot';
+  /** Done to the stopped guest before it runs; when it throws, the guest is ended and the start has failed with that. */
+  readonly prepare?: (guest: LiveGuest) => Promise<void>;
+}
+
 export type ShutdownMode = 'auto' | 'acpi' | 'agent';
 
 export class DomainLifecycle {
@@ -170,6 +177,25 @@ export class DomainLifecycle {
     return domain;
   }
 
+  /** Starts a guest with that definition as a part of a job of the domain, which the caller holds. */
+  async startWithin(
+    domain: Domain,
+    definition: DomainDef,
+    request: StartRequest & { readonly as: StartAs },
+    job: RunningJob,
+  ): Promise<void> {
+    await this.launch(domain, { definition, xml: storedXml(definition) }, request, job, request.as);
+  }
+
+  /** Ends a guest as a part of a job of the domain, which the caller holds. */
+  async stopWithin(domain: Domain, reason: NonNullable<LiveDomain['stopReason']>): Promise<void> {
+    const { live } = domain;
+    if (live === undefined) return;
+    live.stopReason ??= reason;
+    const exit = await live.guest.kill({ force: true, graceMs: this.world.stopGraceMs });
+    await this.watch.finish(domain, live, exit);
+  }
+
   private async launch(
     domain: Domain,
     {
@@ -179,6 +205,7 @@ export class DomainLifecycle {
     }: { readonly definition: DomainDef; readonly xml: string; readonly saved?: SavedStart },
     request: StartRequest,
     job: RunningJob,
+    as: StartAs = { reason: 'booted' },
   ): Promise<void> {
     const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
@@ -192,7 +219,7 @@ export class DomainLifecycle {
       await domain.finishing; // the run before this one may still be cleaned up after
       await saveIntent(this.world, domain, { id, xml });
       const options = {
-        paused,
+        paused: paused || as.prepare !== undefined,
         ...(saved && { incoming: saved }),
         signal: abort.signal,
         onStep: (step: string) => job.progress({ step }),
@@ -207,6 +234,7 @@ export class DomainLifecycle {
       isAdopted = true;
       await this.acknowledge(domain);
       await this.askStarted(domain);
+      await this.bringTo(domain, request, as);
     } catch (error) {
       if (!isAdopted) domain.state = { state: 'shutoff', reason: 'failed' };
       await this.world.runtime.remove(domain.uuid).catch((failure: unknown) =>
@@ -218,11 +246,30 @@ export class DomainLifecycle {
       domain.startAbort = undefined;
     }
     const { events } = this.world;
-    events.emit('domain.started', domain.identity, { reason: saved === undefined ? 'booted' : 'restored' });
+    const reason = saved === undefined || as.reason !== 'booted' ? as.reason : 'restored';
+    events.emit('domain.started', domain.identity, { reason });
     if (paused)
       events.emit('domain.suspended', domain.identity, {
-        reason: saved === undefined || request.paused ? 'starting up' : 'restored',
+        reason: reason === 'booted' || (reason === 'restored' && request.paused) ? 'starting up' : reason,
       });
+  }
+
+  /** From a stopped guest that has booted nothing to what it is to be. */
+  private async bringTo(domain: Domain, { paused }: StartRequest, { prepare }: StartAs): Promise<void> {
+    const { live } = domain;
+    if (prepare === undefined || live === undefined) return;
+    try {
+      await prepare(live.guest);
+      if (!paused) await live.guest.resume();
+    } catch (error) {
+      await this.endRefused(domain, live);
+      throw error;
+    }
+    this.watch.changeState(
+      domain,
+      paused ? { state: 'paused', reason: 'from snapshot' } : { state: 'running', reason: 'from snapshot' },
+    );
+    await saveStatus(this.world, domain);
   }
 
   /** As libvirt: whatever has heard of the beginning of a start that fails also hears of its end. */

@@ -25,6 +25,7 @@ import { DomainParameters } from './domain-parameters.ts';
 import { DomainPolicies } from './domain-policies.ts';
 import { DomainRecovery } from './domain-recovery.ts';
 import { DomainSaves } from './domain-saves.ts';
+import { DomainSnapshots } from './domain-snapshots.ts';
 import { DomainStatisticsService } from './domain-statistics.ts';
 import { TransferNotes } from './domain-transfers.ts';
 import { DomainWait } from './domain-wait.ts';
@@ -33,6 +34,7 @@ import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
 import type { JobObject, Jobs } from './jobs.ts';
 import { ManagedSaves } from './managed-saves.ts';
 import { MonitorEvents } from './monitor-events.ts';
+import type { SnapshotOptions } from './snapshot-world.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
 export interface DomainServiceOptions {
@@ -51,6 +53,7 @@ export interface DomainServiceOptions {
   readonly savedStates: { readonly directory: string; readonly format: SaveFormat };
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  readonly snapshots: SnapshotOptions;
   /** Control groups of guests; undefined where they are not used. */
   readonly groups?: GuestGroups;
   /** Who knows addresses of guests on the host's side. */
@@ -106,6 +109,7 @@ export class DomainService {
   readonly policies: DomainPolicies;
   /** What the guests' monitors say by themselves. */
   readonly monitorEvents = new MonitorEvents();
+  readonly snapshots: DomainSnapshots;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
@@ -137,6 +141,10 @@ export class DomainService {
     this.controls = new DomainControls(this.world, this.definitions);
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
     this.recovery = new DomainRecovery(this.world, this.lifecycle, this.definitions);
+    this.snapshots = new DomainSnapshots(
+      { world: this.world, definitions: this.definitions, lifecycle: this.lifecycle },
+      options.snapshots,
+    );
     this.files = new DefinitionFiles(this.world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
     this.waiting = new DomainWait(this.world, {
@@ -151,6 +159,7 @@ export class DomainService {
     const saving = this.world.runtime.loadAll().flatMap(({ record }) => record?.saving?.temporary ?? []);
     await this.world.managedSaves.open(new Set(saving));
     await this.recovery.reattach();
+    await this.snapshots.recover();
   }
 
   /** @throws VirtError domain.not-found */

@@ -21,7 +21,7 @@ export interface LiveDomain {
   /** The connection that takes the guest with it when it closes. */
   readonly autodestroyOwner?: object;
   /** Why we are ending the process, when it is us: decides the reason after its end. */
-  stopReason?: 'shutdown' | 'destroyed' | 'crashed' | 'failed' | 'saved';
+  stopReason?: 'shutdown' | 'destroyed' | 'crashed' | 'failed' | 'saved' | 'from snapshot';
   /** A reboot by the power button is under way: the next power-off is followed by a reset. */
   isRebooting: boolean;
 }

@@ -2,12 +2,11 @@
 import { formatVolume, type VolumeDef } from '../../model/storage/volume/volume.ts';
 import type { VolumeFacts } from '../../storage/backend.ts';
 
-/** `secret`: the uuid of the secret that is for it, if it is encrypted. */
-export function volumeXml(volume: VolumeFacts, secret?: string): string {
-  return formatVolume(definitionOf(volume, secret));
+export function volumeXml(volume: VolumeFacts): string {
+  return formatVolume(definitionOf(volume));
 }
 
-function definitionOf(volume: VolumeFacts, secret: string | undefined): VolumeDef {
+export function definitionOf(volume: VolumeFacts): VolumeDef {
   const { backing, extents = [] } = volume;
   const devices = [...new Set(extents.map(({ device }) => device))].map((path) => ({
     path,
@@ -21,14 +20,14 @@ function definitionOf(volume: VolumeFacts, secret: string | undefined): VolumeDe
     capacityBytes: volume.capacityBytes,
     allocationBytes: volume.allocationBytes,
     physicalBytes: volume.physicalBytes,
-    target: targetOf(volume, secret),
+    target: targetOf(volume),
     ...(backing && {
       backingStore: { path: backing.path, ...(backing.format && { format: { type: backing.format } }) },
     }),
   };
 }
 
-function targetOf(volume: VolumeFacts, secret: string | undefined): VolumeDef['target'] {
+function targetOf(volume: VolumeFacts): VolumeDef['target'] {
   const { permissions, timestamps, compat, clusterSizeBytes, lazyRefcounts, extendedL2 } = volume;
   const hasFeatures = lazyRefcounts === true || extendedL2 === true;
   return {
@@ -36,12 +35,7 @@ function targetOf(volume: VolumeFacts, secret: string | undefined): VolumeDef['t
     format: { type: volume.format },
     ...(permissions && { permissions }),
     ...(timestamps && { timestamps }),
-    ...(volume.encryption === 'luks' && {
-      encryption: {
-        format: 'luks',
-        secrets: secret === undefined ? [] : [{ type: 'passphrase', uuid: secret }],
-      },
-    }),
+    ...(volume.encryption === 'luks' && { encryption: { format: 'luks', secrets: [] } }),
     ...(compat !== undefined && { compat }),
     ...(clusterSizeBytes !== undefined && { clusterSizeBytes }),
     ...(hasFeatures && {

@@ -7,7 +7,6 @@ import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { close, connectUnix, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
-import { sealedMemory } from '../../base/sealed-memory.ts';
 import { allSettledOrThrow } from '../../base/settled.ts';
 import type { SecretProvider } from '../driver.ts';
 import type { FdNeed } from './argv/types.ts';
@@ -264,8 +263,15 @@ function secretInMemory(need: Need<'secret'>, secrets: SecretProvider | undefine
     const wanted = `read ${purpose}`;
     throw atPurpose(new VirtError(code, { wanted, reason, ...(hint !== undefined && { hint }) }), purpose);
   }
+  const fd = memfdCreate('vireo-secret');
   try {
-    return sealedMemory('vireo-secret', value);
+    for (let written = 0; written < value.length; )
+      written += writeSync(fd, value, written, value.length - written);
+    sealMemfd(fd);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
   } finally {
     value.fill(0);
   }

@@ -5,7 +5,14 @@ import { errnoOf, fileError, isVirtError, reasonOf, VirtError } from '../../base
 import { isSameProcess } from '../../base/spawn.ts';
 import type { Device, OneDevice } from '../../model/domain/device-list.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { GuestRecord, HypervisorDriver, LiveGuest, StartOptions, StrayGuest } from '../driver.ts';
+import type {
+  GuestRecord,
+  HypervisorDriver,
+  InternalSnapshot,
+  LiveGuest,
+  StartOptions,
+  StrayGuest,
+} from '../driver.ts';
 import { PortPool } from './graphics-ports.ts';
 import { QemuGuest } from './guest.ts';
 import { endHelper } from './helpers.ts';
@@ -17,6 +24,8 @@ import { readTail } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
+import { deleteSnapshot, loadSnapshot, saveSnapshot } from './snapshots/internal.ts';
+import { isSameMachine } from './snapshots/same-machine.ts';
 import { startGuest } from './start.ts';
 import { qemuLogPath, removeSocket, type StartDeps } from './starting.ts';
 import { endStray, findStrays, recordOfStray } from './strays.ts';
@@ -100,6 +109,22 @@ export class QemuDriver implements HypervisorDriver {
     return updateDevice(this.deps, ours(guest), change);
   }
 
+  saveSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {
+    return saveSnapshot(ours(guest), snapshot);
+  }
+
+  loadSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {
+    return loadSnapshot(ours(guest), snapshot);
+  }
+
+  deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {
+    return deleteSnapshot(ours(guest), snapshot);
+  }
+
+  isSameMachine(running: DomainDef, saved: DomainDef): boolean {
+    return isSameMachine(running, saved);
+  }
+
   reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {
     return reattachGuest(this.deps, record, definition);
   }
@@ -128,7 +153,6 @@ export class QemuDriver implements HypervisorDriver {
           domainUuid: uuid,
           deviceName,
           isKept: record.keptLinks?.includes(deviceName) ?? false,
-          ...portOf(definition, deviceName),
         }),
       );
     for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
@@ -192,10 +216,4 @@ function fromErrno(error: unknown, definition: DomainDef): unknown {
   if (isVirtError(error) || errnoOf(error) === undefined || !(error instanceof Error)) return error;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : "the guest's files";
   return fileError(error, `start '${definition.name}'`, path);
-}
-
-/** The running interface that had that device of the host. */
-function portOf({ name, devices }: DomainDef, deviceName: string) {
-  const definition = devices.interfaces.find(({ target }) => target?.dev === deviceName);
-  return definition && { port: { domainName: name, definition } };
 }

@@ -194,6 +194,11 @@ export class QemuGuest implements LiveGuest {
     await this.qmp().execute('stop');
   }
 
+  /** Says why the next stop of the vCPUs will come. */
+  expectStop(reason: NonNullable<RunMemory['stopReason']>): void {
+    this.running = { ...this.running, stopReason: reason };
+  }
+
   async resume(): Promise<void> {
     await this.qmp().execute('cont');
   }

@@ -83,6 +83,13 @@ function deviceKept(event: MonitorEvent, memory: RunMemory): EventOutcome {
   return tell(memory, { kind: 'device-kept', seconds: event.seconds, alias });
 }
 
+/** Why a guest runs again, by why it stood still. */
+function resumeReason({ state, reason }: DomainState): 'booted' | 'from snapshot' | 'unpaused' {
+  if (state !== 'paused') return 'unpaused';
+  if (reason === 'starting up') return 'booted';
+  return reason === 'from snapshot' ? 'from snapshot' : 'unpaused';
+}
+
 const handlers: Readonly<Record<string, Handler>> = {
   STOP(event, memory) {
     // After a power-off or a panic QEMU stops the vCPUs too; that is not a pause.
@@ -94,8 +101,7 @@ const handlers: Readonly<Record<string, Handler>> = {
       ? { memory, events: [] }
       : move(event, memory, {
           state: 'running',
-          reason:
-            memory.state.state === 'paused' && memory.state.reason === 'starting up' ? 'booted' : 'unpaused',
+          reason: resumeReason(memory.state),
         }),
   SUSPEND: (event, memory) =>
     move(event, memory, { state: 'pmsuspended', reason: 'unknown' }, [

@@ -10,6 +10,7 @@ import {
   type Infer,
   object,
   type ParseMode,
+  Reader,
   readDocument,
   required,
   writeElement,
@@ -161,4 +162,22 @@ export function formatDomain(
   const root = writeElement(checkedCodec, 'domain', definition, options);
   if (options.id !== undefined && !options.inactive) root.attrs.set('id', String(options.id));
   return formatXml(declareQemuPrefix(root));
+}
+
+/**
+ * A definition inside another document (a snapshot's <domain> and <inactiveDomain>). One without a type is none: libvirt
+ * writes `<domain><uuid>…` where it has nothing more.
+ */
+export function embeddedDomain(name: string): Field<DomainDef | undefined> {
+  return custom(
+    (reader) => {
+      const found = reader.child(name);
+      if (found === undefined || !found.attrs.has('type')) return undefined;
+      return checkedCodec.read(new Reader(normalizeQemuPrefix(found), reader.at(name), reader.state));
+    },
+    (element, value, options) => {
+      if (value !== undefined)
+        element.children.push(declareQemuPrefix(writeElement(checkedCodec, name, value, options)));
+    },
+  );
 }

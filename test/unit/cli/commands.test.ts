@@ -447,7 +447,7 @@ describe('small verbs', () => {
     [
       ['undefine', 'web', '--nvram', 'keep'],
       'domain.undefine',
-      { domain: 'web', nvram: 'keep', removeStorage: false },
+      { domain: 'web', nvram: 'keep', removeStorage: false, forgetSnapshots: false },
     ],
     [['autostart', 'web'], 'domain.set-autostart', { domain: 'web', autostart: true, once: false }],
     [['autostart', 'web', '--off'], 'domain.set-autostart', { domain: 'web', autostart: false, once: false }],

@@ -14,6 +14,7 @@ import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { code } from '../../support/network-rig.ts';
+import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
@@ -27,6 +28,7 @@ function makeRig() {
   const domains = new DomainService({
     mode: 'system',
     driver,
+    snapshots: snapshotOptions(directory),
     definitions: new DefinitionStore({
       directory: join(directory, 'd'),
       quarantine: join(directory, 'q'),

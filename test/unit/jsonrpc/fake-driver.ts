@@ -263,6 +263,13 @@ export class FakeDriver implements HypervisorDriver {
     this.plugged.push(`update ${old.element}`);
     Object.assign(guest.definition, { devices: replaceDevice(guest.definition.devices, old, device) });
   };
+  isSameMachine: HypervisorDriver['isSameMachine'] = () => true;
+  saveSnapshot: HypervisorDriver['saveSnapshot'] = async (_guest, { name }) =>
+    void this.plugged.push(`save ${name}`);
+  loadSnapshot: HypervisorDriver['loadSnapshot'] = async (_guest, { name }) =>
+    void this.plugged.push(`load ${name}`);
+  deleteSnapshot: HypervisorDriver['deleteSnapshot'] = async (_guest, { name }) =>
+    void this.plugged.push(`delete ${name}`);
   reattach = () => Promise.resolve(undefined);
   consoleLogTail = () => Promise.resolve(undefined);
   logTail = (definition: DomainDef, maxBytes: number) => Promise.resolve(`${definition.name} ${maxBytes}`);

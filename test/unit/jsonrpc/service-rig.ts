@@ -21,6 +21,7 @@ import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { imageServices } from '../../support/image-services.ts';
 import { makeNodeDevices } from '../../support/node-devices.ts';
 import { makeSecrets } from '../../support/secrets.ts';
+import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from './fake-driver.ts';
 import { startServer } from './support.ts';
@@ -119,6 +120,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   const domains = new DomainService({
     mode: 'system',
     driver,
+    snapshots: snapshotOptions(directory),
     definitions: new DefinitionStore({
       directory: join(directory, 'd'),
       quarantine: join(directory, 'q'),

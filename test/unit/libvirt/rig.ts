@@ -30,6 +30,7 @@ import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { LibvirtClient } from '../../support/libvirt-client.ts';
 import { makeNodeDevices } from '../../support/node-devices.ts';
 import { makeSecrets } from '../../support/secrets.ts';
+import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
@@ -126,6 +127,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
   const domains = new DomainService({
     mode: 'system',
     driver,
+    snapshots: snapshotOptions(directory),
     definitions: new DefinitionStore({
       directory: join(directory, 'd'),
       quarantine: join(directory, 'q'),

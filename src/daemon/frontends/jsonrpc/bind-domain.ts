@@ -156,12 +156,13 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
       return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
     },
-    'domain.undefine': async ({ domain, nvram, managedSave, removeStorage: removes }) => {
+    'domain.undefine': async ({ domain, nvram, managedSave, forgetSnapshots, removeStorage: removes }) => {
       const found = find(domains, domain);
       const disks = removes ? disksToRemove(domains, storage, found) : undefined;
       await domains.definitions.undefine(found, {
         ...(nvram !== undefined && { nvram }),
         ...(managedSave !== undefined && { managedSave }),
+        forgetSnapshots,
       });
       if (disks === undefined) return { removed: [], kept: [] };
       const { removed, kept } = await removeStorage(storage, disks, { keep: true });

@@ -19,6 +19,7 @@ import { bindNetworks } from './bind-network.ts';
 import { bindNodeDevices } from './bind-node-device.ts';
 import { bindNwFilters } from './bind-nwfilter.ts';
 import { bindSecrets } from './bind-secret.ts';
+import { bindSnapshots } from './bind-snapshot.ts';
 import { bindStorage } from './bind-storage.ts';
 import type { Handlers } from './handlers.ts';
 
@@ -47,6 +48,7 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ...bindDaemon(services.daemon, services.domains),
     ...bindHost(services.host, services.driver),
     ...bindDomains(services),
+    ...bindSnapshots(services.domains),
     ...bindNetworks(services.networks, services.waysOut ?? (async () => 'use the system connection')),
     ...bindNwFilters(services.nwfilters),
     ...bindSecrets(services.secrets),

@@ -237,6 +237,12 @@ export const commands = {
   'blockdev-remove-medium': command<{ readonly id: string }>()(nothing),
   'blockdev-insert-medium': command<{ readonly id: string; readonly 'node-name': string }>()(nothing),
 
+  // Jobs (qapi/job.json).
+  'query-jobs': command()(
+    z.array(z.looseObject({ id: z.string(), status: z.string(), error: z.string().optional() })),
+  ),
+  'job-dismiss': command<{ readonly id: string }>()(nothing),
+
   // Measuring and tuning.
   'query-hotpluggable-cpus': command()(
     z.array(

@@ -29,7 +29,7 @@ import {
 } from './source.ts';
 
 /** `<metadata_cache><max_size unit='bytes'>…`: memory for a qcow2 image's tables. */
-function metadataCache(): Field<number | undefined> {
+export function metadataCache(): Field<number | undefined> {
   const inner = child('metadata_cache', object({ maxBytes: child('max_size', size(bytesRule)) }));
   return {
     read: (reader) => inner.read(reader)?.maxBytes,

@@ -17,9 +17,6 @@ export function absentHandlers(engine: Engine) {
 
 /** Flags that a call has; all others of these calls have none. A client must not hear "none" for a question not understood. */
 const knownFlags: Readonly<Record<string, number>> = {
-  domainSnapshotNum: 0x7ff,
-  domainSnapshotListNames: 0x7ff,
-  domainListAllSnapshots: 0x7ff,
   domainListAllCheckpoints: 0xf,
   // Every call with typed parameters may say that it takes texts among them.
   domainGetLaunchSecurityInfo: 4,
@@ -40,26 +37,6 @@ function refusingUnknownFlags<T extends RemoteHandlers>(handlers: T): T {
 
 function absentOfDomains(engine: Engine) {
   return {
-    domainSnapshotNum: ({ dom }) => {
-      domainOf(engine, dom);
-      return { num: 0 };
-    },
-    domainSnapshotListNames: ({ dom }) => {
-      domainOf(engine, dom);
-      return { names: [] };
-    },
-    domainHasCurrentSnapshot: ({ dom }) => {
-      domainOf(engine, dom);
-      return { result: 0 };
-    },
-    domainListAllSnapshots: ({ dom }) => {
-      domainOf(engine, dom);
-      return { snapshots: [], ret: 0 };
-    },
-    domainSnapshotLookupByName: ({ dom, name }) => {
-      domainOf(engine, dom);
-      return notFound(errorNumber.noDomainSnapshot, `no domain snapshot with matching name '${name}'`);
-    },
     domainListAllCheckpoints: ({ dom }) => {
       domainOf(engine, dom);
       return { checkpoints: [], ret: 0 };

@@ -90,7 +90,7 @@ function persistent(domain: Domain, verb: string): Domain {
   throw notValid(`cannot ${verb} transient domain`);
 }
 
-/** Snapshots and checkpoints have no engine yet, so there is nothing of them to forget. */
+/** Checkpoints have no engine yet, so there is nothing of them to forget. */
 function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Promise<void> {
   const known = Object.values(undefineFlag).reduce((all, bit) => all | bit, 0);
   checkFlags(flags, known, call);
@@ -103,6 +103,7 @@ function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Pr
   return forget(engine, domain, {
     ...(nvram !== undefined && { nvram }),
     ...(has(undefineFlag.managedSave) && { managedSave: 'remove' as const }),
+    forgetSnapshots: has(undefineFlag.snapshotsMetadata),
   });
 }
 

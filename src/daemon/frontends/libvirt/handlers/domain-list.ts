@@ -30,11 +30,11 @@ const filterGroups: readonly (readonly (readonly [number, (domain: Domain, engin
       [1 << 11, (domain) => !domain.autostart],
     ],
     [
-      [1 << 12, () => false], // snapshots: likewise
-      [1 << 13, () => true],
+      [1 << 12, (domain, { domains }) => domains.snapshots.treeOf(domain).size > 0],
+      [1 << 13, (domain, { domains }) => domains.snapshots.treeOf(domain).size === 0],
     ],
     [
-      [1 << 14, () => false], // checkpoints: likewise
+      [1 << 14, () => false], // checkpoints: no engine keeps any yet
       [1 << 15, () => true],
     ],
   ];

@@ -9,6 +9,7 @@ import { parseXml } from '../../../../base/xml/parse.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { parseDomain } from '../../../../model/domain/domain.ts';
 import { parseNetwork } from '../../../../model/network/network.ts';
+import { parseSnapshot } from '../../../../model/snapshot/snapshot.ts';
 
 const DIRECTORY = '/usr/share/libvirt/schemas';
 const TIMEOUT_MS = 10_000;
@@ -17,6 +18,7 @@ const INVALID_STATUS = 3;
 
 const strictly = {
   domain: (xml: string) => parseDomain(xml, { mode: 'strict' }),
+  domainsnapshot: (xml: string) => parseSnapshot(xml, { mode: 'strict' }),
   network: (xml: string) => parseNetwork(xml, { mode: 'strict' }),
 } as const;
 

@@ -21,6 +21,7 @@ import { domainMetadataHandlers } from './domain-metadata.ts';
 import { domainParameterHandlers } from './domain-parameters.ts';
 import { domainPolicyHandlers } from './domain-policies.ts';
 import { domainSaveHandlers } from './domain-saves.ts';
+import { domainSnapshotHandlers } from './domain-snapshots.ts';
 import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
 import { identityHandlers } from './identity.ts';
@@ -56,6 +57,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainInfoHandlers(engine),
     ...domainMetadataHandlers(engine),
     ...domainStatsHandlers(engine),
+    ...domainSnapshotHandlers(engine),
     ...domainMemoryHandlers(engine),
     ...domainCpuHandlers(engine),
     ...domainBlockHandlers(engine),

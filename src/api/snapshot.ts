@@ -1,0 +1,191 @@
+/** Methods about snapshots of domains. */
+import * as z from 'zod';
+import { snapshotLocations, snapshotStates } from '../model/snapshot/snapshot.ts';
+import { domainRef, timestamp } from './domain-objects.ts';
+import { method } from './method.ts';
+
+const since = '0.1.0';
+
+const name = z.string().min(1).max(240).describe('Name of the snapshot.');
+const target = { domain: domainRef, snapshot: name };
+const path = z.string().startsWith('/').max(4096);
+
+const diskOfSnapshot = z
+  .object({
+    target: z.string().describe('`vda`'),
+    location: z
+      .enum(snapshotLocations)
+      .describe('`internal`: inside its image; `external`: in a new image on top; `no`: it is left out.'),
+    path: z.string().nullable().describe('The new image on top, where there is one.'),
+  })
+  .meta({ id: 'SnapshotDisk', description: 'A disk of a snapshot.' });
+
+const snapshot = z
+  .object({
+    name,
+    description: z.string().nullable(),
+    state: z.enum(snapshotStates).describe('What the guest was doing.'),
+    parent: name.nullable().describe('The snapshot before it.'),
+    children: z.array(name),
+    current: z.boolean().describe("Whether the domain's state comes from it."),
+    createdAt: timestamp,
+    memory: z.enum(['no', 'internal', 'external']),
+    memoryPath: z.string().nullable(),
+    location: z.enum(['internal', 'external']),
+    disks: z.array(diskOfSnapshot),
+  })
+  .meta({ id: 'Snapshot', description: 'A snapshot of a domain.' });
+
+const diskChoice = z.strictObject({
+  target: z.string().min(1).max(128).describe('Target of the disk (`vda`), or the path of its image.'),
+  location: z.enum(snapshotLocations).optional(),
+  path: path.optional().describe('The new image on top.'),
+  format: z.enum(['qcow2']).optional().describe('Its format.'),
+});
+
+const workErrors = [
+  'domain.not-found',
+  'domain.busy',
+  'domain.inactive',
+  'domain.transient',
+  'definition.unsupported',
+  'request.invalid',
+  'operation.failed',
+  'operation.aborted',
+  'file.not-found',
+  'file.exists',
+  'file.denied',
+  'file.no-space',
+  'file.failed',
+  'program.missing',
+  'program.failed',
+  'qmp.failed',
+  'qmp.closed',
+  'qmp.timeout',
+  'pool.not-found',
+  'volume.not-found',
+] as const;
+
+export const snapshotMethods = [
+  method({
+    name: 'snapshot.create',
+    since,
+    summary: 'Makes a snapshot of a domain.',
+    description:
+      'Without more, disks and memory go into the qcow2 images of the disks. Choose `diskOnly` to leave the memory out, or `memoryPath` to write it into a file: the disks then get new images on top of theirs.',
+    access: 'modify',
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        name: name.optional().describe('Its name; the time in seconds when not given.'),
+        description: z.string().max(65_536).optional(),
+        diskOnly: z.boolean().default(false).describe('Without the memory of a running guest.'),
+        memoryPath: path.optional().describe('The file that the memory is written into.'),
+        disks: z.array(diskChoice).max(1000).default([]).describe('What is to become of single disks.'),
+        quiesce: z
+          .boolean()
+          .default(false)
+          .describe('Have the guest agent freeze the file systems meanwhile (with `diskOnly`).'),
+        live: z
+          .boolean()
+          .default(false)
+          .describe('Let the guest run while its memory is written into a file.'),
+        halt: z.boolean().default(false).describe('End the guest when the snapshot is made.'),
+        reuse: z
+          .boolean()
+          .default(false)
+          .describe('The new images are there already, made by somebody else.'),
+        metadata: z.boolean().default(true).describe('Remember the snapshot.'),
+      }),
+    result: () => snapshot,
+    errors: ['snapshot.exists', 'agent.missing', 'agent.unresponsive', ...workErrors],
+  }),
+  method({
+    name: 'snapshot.list',
+    since,
+    summary: 'Lists the snapshots of a domain, each after its parent.',
+    access: 'query',
+    params: () => z.strictObject({ domain: domainRef }),
+    result: () => z.object({ snapshots: z.array(snapshot), current: name.nullable() }),
+    errors: ['domain.not-found'],
+  }),
+  method({
+    name: 'snapshot.get',
+    since,
+    summary: 'Shows one snapshot.',
+    access: 'query',
+    params: () => z.strictObject(target),
+    result: () => snapshot,
+    errors: ['domain.not-found', 'snapshot.not-found'],
+  }),
+  method({
+    name: 'snapshot.xml',
+    since,
+    summary: "Shows a snapshot as libvirt's document.",
+    access: 'query',
+    params: () => z.strictObject(target),
+    result: () => z.object({ xml: z.string() }),
+    errors: ['domain.not-found', 'snapshot.not-found'],
+  }),
+  method({
+    name: 'snapshot.define',
+    since,
+    summary: 'Remembers a snapshot that was made earlier, from its document.',
+    description: 'Nothing is done to images. With the name of a known one its document is replaced.',
+    access: 'modify',
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        xml: z.string().min(1).max(4_194_304),
+        current: z.boolean().default(false).describe("The domain's state comes from it."),
+      }),
+    result: () => snapshot,
+    errors: [
+      'domain.not-found',
+      'domain.busy',
+      'request.invalid',
+      'xml.malformed',
+      'xml.invalid',
+      'file.no-space',
+      'file.failed',
+    ],
+  }),
+  method({
+    name: 'snapshot.revert',
+    since,
+    summary: 'Returns a domain to a snapshot.',
+    description:
+      'What its disks hold that is in no snapshot is lost; `snapshot.plan` tells before what that is. A guest whose devices are still the same goes on in the same QEMU.',
+    access: 'modify',
+    params: () =>
+      z.strictObject({
+        ...target,
+        state: z
+          .enum(['running', 'paused'])
+          .optional()
+          .describe('What the guest does afterwards; when not given, what it did then.'),
+        resetNvram: z.boolean().default(false).describe("Make the firmware's variables anew."),
+      }),
+    result: () => z.object({}),
+    errors: ['snapshot.not-found', 'snapshot.risky', 'domain.start-failed', ...workErrors],
+  }),
+  method({
+    name: 'snapshot.delete',
+    since,
+    summary: 'Deletes snapshots.',
+    description:
+      'The state of the domain stays as it is. Children of what goes get its parent. What an external snapshot kept is merged into the image above or below; no image that another snapshot needs is ever removed.',
+    access: 'modify',
+    params: () =>
+      z.strictObject({
+        ...target,
+        scope: z
+          .enum(['one', 'with-children', 'children-only'])
+          .default('one')
+          .describe('It alone, it with all below it, or only all below it.'),
+        metadataOnly: z.boolean().default(false).describe('Only forget it; images stay as they are.'),
+      }),
+    result: () => z.object({ deleted: z.array(name) }),
+    errors: ['snapshot.not-found', ...workErrors],
+  }),
+] as const;

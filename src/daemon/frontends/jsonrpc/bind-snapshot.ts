@@ -1,0 +1,101 @@
+/** Methods about snapshots onto the domain service. */
+import type { DomainRef } from '../../../api/domain-objects.ts';
+import type { Params, Result } from '../../../api/index.ts';
+import { VirtError } from '../../../base/errors.ts';
+import { pathOf } from '../../../model/snapshot/disks.ts';
+import { snapshotNameProblem } from '../../../model/snapshot/name.ts';
+import { isExternal, type Snapshot, type SnapshotDef } from '../../../model/snapshot/snapshot.ts';
+import type { Domain } from '../../services/domain.ts';
+import type { DomainService } from '../../services/domain-service.ts';
+import type { SnapshotTree } from '../../services/snapshot-tree.ts';
+import type { Handlers } from './handlers.ts';
+
+type SnapshotHandlers = Pick<Handlers, Extract<keyof Handlers, `snapshot.${string}`>>;
+
+export function bindSnapshots(domains: DomainService): SnapshotHandlers {
+  const { snapshots } = domains;
+  const find = (ref: DomainRef): Domain =>
+    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const shown = (domain: Domain, snapshot: Snapshot) => snapshotOf(snapshot, snapshots.treeOf(domain));
+  return {
+    'snapshot.create': async ({ domain: ref, ...wish }) => {
+      const domain = find(ref);
+      const { diskOnly, quiesce, live, halt, reuse, metadata } = wish;
+      const options = { diskOnly, quiesce, live, halt, reuse, noMetadata: !metadata };
+      return shown(domain, await snapshots.create(domain, wishOf(wish), options));
+    },
+    'snapshot.list': async ({ domain: ref }) => {
+      const tree = snapshots.treeOf(find(ref));
+      return {
+        snapshots: tree.topological.map((one) => snapshotOf(one, tree)),
+        current: tree.current ?? null,
+      };
+    },
+    'snapshot.get': async ({ domain: ref, snapshot }) => {
+      const domain = find(ref);
+      return shown(domain, snapshots.find(domain, snapshot));
+    },
+    'snapshot.xml': async ({ domain, snapshot }) => ({
+      xml: snapshots.xml(find(domain), snapshot, { secure: false }),
+    }),
+    'snapshot.define': async ({ domain: ref, xml, current }) => {
+      const domain = find(ref);
+      return shown(domain, await snapshots.define(domain, xml, { mode: 'strict', makeCurrent: current }));
+    },
+    'snapshot.revert': async ({ domain, snapshot, state, resetNvram }) => {
+      await snapshots.revert(find(domain), snapshot, { ...(state && { state }), resetNvram });
+      return {};
+    },
+    'snapshot.delete': async ({ domain, snapshot, scope, metadataOnly }) => ({
+      deleted: await snapshots.delete(find(domain), snapshot, { scope, metadataOnly }),
+    }),
+  };
+}
+
+/** The wish as a document has it. @throws VirtError request.invalid */
+function wishOf({
+  name,
+  description,
+  memoryPath,
+  disks,
+}: Pick<Params<'snapshot.create'>, 'name' | 'description' | 'memoryPath' | 'disks'>): SnapshotDef {
+  const problem = name === undefined ? undefined : snapshotNameProblem(name);
+  if (problem !== undefined)
+    throw new VirtError('request.invalid', {
+      wanted: `make a snapshot '${name}'`,
+      reason: `the name ${problem}`,
+    });
+  return {
+    ...(name !== undefined && { name }),
+    ...(description !== undefined && { description }),
+    ...(memoryPath !== undefined && { memory: { snapshot: 'external', file: memoryPath } }),
+    disks: disks.map(({ target, location, path, format }) => ({
+      name: target,
+      ...(location !== undefined && { snapshot: location }),
+      ...(format !== undefined && { driver: { type: format } }),
+      ...(path !== undefined && {
+        source: { type: 'file' as const, file: path, slices: [], seclabels: [] },
+      }),
+    })),
+  };
+}
+
+function snapshotOf(one: Snapshot, tree: SnapshotTree): Result<'snapshot.get'> {
+  return {
+    name: one.name,
+    description: one.description ?? null,
+    state: one.state,
+    parent: tree.parentOf(one)?.name ?? null,
+    children: tree.childrenOf(one.name).map(({ name }) => name),
+    current: tree.current === one.name,
+    createdAt: new Date(one.creationTime * 1000).toISOString(),
+    memory: one.memory?.snapshot ?? 'no',
+    memoryPath: one.memory?.file ?? null,
+    location: isExternal(one) ? 'external' : 'internal',
+    disks: one.disks.map(({ name: target, snapshot = 'no', source }) => ({
+      target,
+      location: snapshot,
+      path: (source && pathOf({ source })) ?? null,
+    })),
+  };
+}

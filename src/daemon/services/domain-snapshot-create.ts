@@ -1,0 +1,200 @@
+/** Making snapshots: what is to be kept and where, then doing it; whatever fails leaves the old state. */
+import { VirtError } from '../../base/errors.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
+import { Undo } from '../../base/undo.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import { type AlignedDisk, alignDisks, checkTogether, isWritten } from '../../model/snapshot/disks.ts';
+import {
+  isExternal,
+  type Snapshot,
+  type SnapshotDef,
+  type SnapshotDisk,
+  type SnapshotState,
+  snapshotStates,
+} from '../../model/snapshot/snapshot.ts';
+import { storedText } from '../state/snapshots.ts';
+import type { Domain } from './domain.ts';
+import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
+import { runJob } from './world.ts';
+
+/** How a snapshot is wanted, besides its document. */
+export interface CreateOptions {
+  /** Without the memory of a running guest, in new images on top of the disks'. */
+  readonly diskOnly?: boolean;
+  /** The guest agent freezes the file systems meanwhile. */
+  readonly quiesce?: boolean;
+  /** The guest runs on while its memory is written into a file. */
+  readonly live?: boolean;
+  /** The new images are there already. */
+  readonly reuse?: boolean;
+  /** The guest is ended when the snapshot is made. */
+  readonly halt?: boolean;
+  /** Nothing is remembered of it. */
+  readonly noMetadata?: boolean;
+}
+
+/** What a snapshot is to be: found out before anything is done. */
+export interface CreatePlan {
+  readonly snapshot: Snapshot;
+  readonly disks: readonly AlignedDisk[];
+}
+
+/**
+ * Makes a snapshot as one job.
+ * @throws VirtError snapshot.exists, definition.unsupported, request.invalid, domain.transient, operation.failed, qmp.*
+ */
+export async function createSnapshot(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  wish: SnapshotDef,
+  options: CreateOptions,
+): Promise<Snapshot> {
+  const made = await runJob(snapshots.world, domain, 'snapshot', async (job) => {
+    if (options.halt === true && !domain.isPersistent)
+      throw new VirtError('domain.transient', {
+        wanted: `snapshot domain '${domain.name}'`,
+        reason: 'cannot halt after transient domain snapshot',
+      });
+    const plan = planSnapshot(snapshots, domain, wish, options);
+    await perform(snapshots, domain, plan, options, job);
+    if (options.halt === true) await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
+    return plan.snapshot;
+  });
+  snapshots.world.events.emit('domain.snapshot-created', domain.identity, { snapshot: made.name });
+  return made;
+}
+
+/** @throws VirtError as createSnapshot; nothing is done */
+export function planSnapshot(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  wish: SnapshotDef,
+  options: CreateOptions,
+): CreatePlan {
+  const wanted = `snapshot domain '${domain.name}'`;
+  const tree = snapshots.treeOf(domain);
+  const name = wish.name ?? freeName((one) => tree.has(one));
+  if (options.noMetadata !== true && tree.has(name))
+    throw new VirtError('snapshot.exists', { wanted, reason: `domain snapshot ${name} already exists` });
+  const memory = memoryOf(domain, wish, options, wanted);
+  const definition = keptForm(snapshots.definitions.definition(domain));
+  const fallback = options.diskOnly === true || memory === 'external' ? 'external' : 'internal';
+  const disks = alignDisks(definition, wish.disks, { fallback, wanted }).map(withoutReadOnly);
+  const state = stateOf(domain, options);
+  checkTogether(disks, { memory, isDiskOnly: state === 'disk-snapshot' }, wanted);
+  const stored = domain.isActive && domain.isPersistent ? storedOf(snapshots, domain) : undefined;
+  const { current } = tree;
+  return {
+    disks,
+    snapshot: {
+      name,
+      ...(wish.description !== undefined && { description: wish.description }),
+      state,
+      ...(current !== undefined && { parent: { name: current } }),
+      creationTime: Math.floor(Date.now() / 1000),
+      memory: { snapshot: memory, ...(memory === 'external' && { file: wish.memory?.file }) },
+      disks: disks.map(diskOf),
+      domain: definition,
+      ...(stored && { inactiveDomain: stored }),
+    },
+  };
+}
+
+/** What nobody can write needs no snapshot of its own. */
+function withoutReadOnly(one: AlignedDisk): AlignedDisk {
+  return one.snapshot === 'internal' && !isWritten(one.disk) ? { ...one, snapshot: 'no' } : one;
+}
+
+function diskOf({ disk, snapshot }: AlignedDisk): SnapshotDisk {
+  return { name: disk.target.dev, snapshot };
+}
+
+function storedOf(snapshots: SnapshotWorld, domain: Domain): DomainDef {
+  return keptForm(snapshots.definitions.definition(domain, { inactive: true }));
+}
+
+/** libvirt's default: the time in seconds. */
+function freeName(isTaken: (name: string) => boolean): string {
+  for (let seconds = Math.floor(Date.now() / 1000); ; seconds++)
+    if (!isTaken(String(seconds))) return String(seconds);
+}
+
+function memoryOf(
+  domain: Domain,
+  wish: SnapshotDef,
+  { diskOnly, quiesce }: CreateOptions,
+  wanted: string,
+): 'no' | 'internal' | 'external' {
+  const refuse = (reason: string, hint?: string): never => {
+    throw new VirtError('request.invalid', { wanted, reason, ...(hint !== undefined && { hint }) });
+  };
+  const wished = wish.memory?.snapshot ?? (wish.memory?.file === undefined ? undefined : 'external');
+  if (quiesce === true && diskOnly !== true) refuse('file systems are frozen for a disk-only snapshot only');
+  if (diskOnly === true || !domain.isActive) {
+    if (wished !== undefined && wished !== 'no')
+      refuse('memory state cannot be saved with offline or disk-only snapshot');
+    return 'no';
+  }
+  if (wished === 'no')
+    refuse(
+      'internal snapshot of a running VM must include the memory state',
+      'leave the memory out with a disk-only snapshot',
+    );
+  return wished === 'external' ? 'external' : 'internal';
+}
+
+function stateOf(domain: Domain, { diskOnly }: CreateOptions): SnapshotState {
+  if (!domain.isActive) return 'shutoff';
+  if (diskOnly === true) return 'disk-snapshot';
+  const { state } = domain.state;
+  const known: readonly string[] = snapshotStates;
+  return known.includes(state) ? (state as SnapshotState) : 'paused';
+}
+
+async function perform(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  plan: CreatePlan,
+  options: CreateOptions,
+  job: RunningJob,
+): Promise<void> {
+  const { snapshot } = plan;
+  if (isExternal(snapshot))
+    throw new VirtError('request.unsupported', {
+      wanted: `snapshot domain '${domain.name}'`,
+      reason: 'external snapshots are not offered yet',
+    });
+  const tree = snapshots.treeOf(domain);
+  const internal = plan.disks.filter((one) => one.snapshot === 'internal').map(({ disk }) => disk);
+  await using undo = new Undo(snapshots.world.log);
+  await snapshots.begin(domain, {
+    kind: 'create',
+    name: snapshot.name,
+    internal: internal.map(({ target }) => target.dev),
+    external: [],
+    ...(options.noMetadata !== true && { xml: storedText(domain.uuid, snapshot) }),
+  });
+  undo.add('forget what was begun', () => snapshots.finish(domain, tree.current));
+  job.progress({ step: 'saving' });
+  if (snapshot.memory?.snapshot === 'internal') {
+    const { guest } = domain.requireLive('snapshot');
+    const disks = internal.map(({ target }) => target.dev);
+    await snapshots.world.driver.saveSnapshot(guest, { name: snapshot.name, disks });
+  } else
+    for (const disk of internal) {
+      const path = await snapshots.imageOf(disk);
+      await snapshots.images.createTag(path, snapshot.name);
+      undo.add(`take the tag out of ${path}`, () => snapshots.images.deleteTag(path, snapshot.name));
+    }
+  if (options.noMetadata === true) {
+    await snapshots.finish(domain, tree.current);
+    return undo.keep();
+  }
+  if (snapshot.memory?.snapshot === 'no' && snapshot.domain !== undefined) {
+    await snapshots.store.makeDirectory(domain.uuid);
+    await snapshots.firmware.save(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+  }
+  await snapshots.save(domain, snapshot);
+  await snapshots.finish(domain, snapshot.name);
+  undo.keep();
+}

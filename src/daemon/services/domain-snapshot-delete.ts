@@ -1,0 +1,102 @@
+/** Deleting snapshots: what is kept in images goes, children find another parent, then the document goes. */
+import type { RunningJob } from '../../base/job-registry.ts';
+import { pathOf } from '../../model/snapshot/disks.ts';
+import type { Snapshot } from '../../model/snapshot/snapshot.ts';
+import type { Domain } from './domain.ts';
+import { type Revertible, taggedDisks } from './domain-snapshot-revert.ts';
+import type { SnapshotWorld } from './snapshot-world.ts';
+import { runJob } from './world.ts';
+
+/** What goes: it alone, it with all below, or all below alone. */
+export type DeleteScope = 'one' | 'with-children' | 'children-only';
+
+export interface DeleteOptions {
+  readonly scope: DeleteScope;
+  /** The images stay as they are: the snapshot is only forgotten. */
+  readonly metadataOnly: boolean;
+}
+
+/**
+ * Deletes snapshots as one job, the lowest first; a failure leaves those that were not reached.
+ * @throws VirtError snapshot.not-found, definition.unsupported, operation.failed, file.*, program.*, qmp.*
+ */
+export async function deleteSnapshots(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  name: string,
+  { scope, metadataOnly }: DeleteOptions,
+): Promise<string[]> {
+  const deleted: string[] = [];
+  await runJob(snapshots.world, domain, 'delete snapshot', async (job) => {
+    for (const snapshot of meant(snapshots, domain, name, scope)) {
+      await deleteOne(snapshots, domain, snapshot, { metadataOnly, job });
+      deleted.push(snapshot.name);
+      snapshots.world.events.emit('domain.snapshot-deleted', domain.identity, { snapshot: snapshot.name });
+    }
+  });
+  return deleted;
+}
+
+/** Those that go, in the order in which they go: each after all below it. */
+export function meant(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  name: string,
+  scope: DeleteScope,
+): Snapshot[] {
+  const own = snapshots.find(domain, name);
+  if (scope === 'one') return [own];
+  const below = snapshots.treeOf(domain).descendantsOf(name).toReversed();
+  return scope === 'children-only' ? below : [...below, own];
+}
+
+async function deleteOne(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Snapshot,
+  { metadataOnly, job }: { readonly metadataOnly: boolean; readonly job: RunningJob },
+): Promise<void> {
+  if (!metadataOnly) {
+    await snapshots.begin(domain, { kind: 'delete', name: snapshot.name });
+    job.progress({ step: snapshot.name });
+    await removeState(snapshots, domain, snapshot);
+  }
+  await forget(snapshots, domain, snapshot);
+}
+
+/** What images keep of it goes. */
+export async function removeState(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Snapshot,
+): Promise<void> {
+  const { domain: definition } = snapshot;
+  if (definition !== undefined) await removeTags(snapshots, domain, { ...snapshot, domain: definition });
+}
+
+/** Tags go by QEMU where it has the image open, else by qemu-img. */
+async function removeTags(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): Promise<void> {
+  const { live } = domain;
+  const inUse: string[] = [];
+  for (const disk of taggedDisks(snapshot)) {
+    const path = await snapshots.imageOf(disk);
+    const running = live?.guest.definition.devices.disks.find((one) => pathOf(one) === path);
+    if (running === undefined) await snapshots.images.deleteTag(path, snapshot.name);
+    else inUse.push(running.target.dev);
+  }
+  if (live !== undefined && inUse.length > 0)
+    await snapshots.world.driver.deleteSnapshot(live.guest, { name: snapshot.name, disks: inUse });
+}
+
+/** Children get its parent, which becomes the current one where it was; then the document goes. */
+export async function forget(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
+  const tree = snapshots.treeOf(domain);
+  const parent = tree.parentOf(snapshot)?.name;
+  for (const child of tree.childrenOf(snapshot.name)) {
+    const { parent: _gone, ...rest } = child;
+    await snapshots.save(domain, parent === undefined ? rest : { ...rest, parent: { name: parent } });
+  }
+  const current = tree.current === snapshot.name ? parent : tree.current;
+  await snapshots.remove(domain, snapshot.name);
+  await snapshots.finish(domain, current);
+}

@@ -1,0 +1,183 @@
+/** Returning to snapshots: in the QEMU that runs where it fits, else in a new one, or with the guest off. */
+import { VirtError } from '../../base/errors.ts';
+import type { RunningJob } from '../../base/job-registry.ts';
+import type { InternalSnapshot, LiveGuest } from '../../drivers/driver.ts';
+import type { Disk } from '../../model/domain/devices/disk.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import { hasMemory, locationOf, type Snapshot, storedDomainOf } from '../../model/snapshot/snapshot.ts';
+import type { Domain } from './domain.ts';
+import { saveStatus } from './domain-status.ts';
+import type { SnapshotWorld } from './snapshot-world.ts';
+import { runJob } from './world.ts';
+
+export interface RevertOptions {
+  /** What the guest does afterwards, whatever it did when the snapshot was made. */
+  readonly state?: 'running' | 'paused';
+  /** The firmware's variables are made anew from their template. */
+  readonly resetNvram?: boolean;
+}
+
+/** A snapshot that one can return to. */
+export type Revertible = Snapshot & { readonly domain: DomainDef };
+
+/**
+ * Returns a domain to a snapshot as one job. What the disks hold that is in no snapshot is lost.
+ * @throws VirtError snapshot.not-found, snapshot.risky without a definition in it, definition.unsupported, file.*,
+ *   operation.failed, domain.start-failed, qmp.*
+ */
+export async function revertToSnapshot(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  name: string,
+  options: RevertOptions,
+): Promise<void> {
+  await runJob(snapshots.world, domain, 'revert snapshot', async (job) => {
+    const snapshot = revertible(domain, snapshots.find(domain, name));
+    refuseTransient(domain, snapshot, options);
+    await snapshots.begin(domain, { kind: 'revert', name, external: [], discard: [] });
+    try {
+      if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options, job);
+      else await toDisks(snapshots, domain, snapshot, options, job);
+    } catch (error) {
+      await snapshots.finish(domain, snapshots.treeOf(domain).current);
+      throw error;
+    }
+    await snapshots.finish(domain, name);
+  });
+  snapshots.world.events.emit('domain.snapshot-reverted', domain.identity, { snapshot: name });
+}
+
+/** @throws VirtError snapshot.risky for one that libvirt made long ago, without the domain's definition */
+export function revertible(domain: Domain, snapshot: Snapshot): Revertible {
+  const { domain: definition, name, disks } = snapshot;
+  const wanted = `return domain '${domain.name}' to snapshot '${name}'`;
+  if (definition === undefined)
+    throw new VirtError('snapshot.risky', {
+      wanted,
+      reason: `snapshot '${name}' lacks domain '${domain.name}' rollback info`,
+    });
+  if (disks.some(({ deleteInProgress }) => deleteInProgress === true))
+    throw new VirtError('operation.failed', {
+      wanted,
+      reason: `the deletion of snapshot '${name}' was begun: its state is not whole any more`,
+      hint: `finish it with 'vireo snapshot delete ${domain.name} ${name}'`,
+    });
+  return { ...snapshot, domain: definition };
+}
+
+function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOptions): void {
+  if (domain.isPersistent || hasMemory(snapshot) || state !== undefined) return;
+  throw new VirtError('domain.transient', {
+    wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
+    reason: 'transient domain needs to request run or pause to revert to inactive snapshot',
+  });
+}
+
+/** The definition as of the snapshot, under the domain's present name. */
+function renamed(domain: Domain, definition: DomainDef): DomainDef {
+  return { ...definition, name: domain.name };
+}
+
+async function defineAsOf(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): Promise<void> {
+  if (!domain.isPersistent) return;
+  const stored = storedDomainOf(snapshot) ?? snapshot.domain;
+  await snapshots.definitions.replaceStored(domain, renamed(domain, stored));
+}
+
+/** Disks whose images have the snapshot's tag. */
+export function taggedDisks(snapshot: Revertible): Disk[] {
+  return snapshot.domain.devices.disks.filter(
+    ({ target }) => locationOf(snapshot, target.dev) === 'internal',
+  );
+}
+
+function internalOf(snapshot: Revertible): InternalSnapshot {
+  return { name: snapshot.name, disks: taggedDisks(snapshot).map(({ target }) => target.dev) };
+}
+
+/** A snapshot with memory: the guest goes on from there. */
+async function toMemory(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+  { state }: RevertOptions,
+  job: RunningJob,
+): Promise<void> {
+  const { driver } = snapshots.world;
+  const paused = (state ?? snapshot.state) === 'paused';
+  const definition = renamed(domain, snapshot.domain);
+  const { live } = domain;
+  if (live !== undefined && driver.isSameMachine(live.guest.definition, definition)) {
+    job.progress({ step: 'loading' });
+    await inPlace(snapshots, domain, live.guest, { snapshot, paused });
+    return;
+  }
+  job.progress({ step: 'starting' });
+  await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
+  await defineAsOf(snapshots, domain, snapshot);
+  const prepare = (guest: LiveGuest): Promise<void> => driver.loadSnapshot(guest, internalOf(snapshot));
+  await snapshots.lifecycle.startWithin(
+    domain,
+    definition,
+    { paused, as: { reason: 'from snapshot', prepare } },
+    job,
+  );
+}
+
+/** The QEMU that runs gets the state: no device is made anew, no client of a display is lost. */
+async function inPlace(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  guest: LiveGuest,
+  { snapshot, paused }: { readonly snapshot: Revertible; readonly paused: boolean },
+): Promise<void> {
+  try {
+    await snapshots.world.driver.loadSnapshot(guest, internalOf(snapshot));
+  } catch (error) {
+    // Its disks may be of one time and its memory of another: such a guest must not write.
+    await snapshots.lifecycle.stopWithin(domain, 'failed');
+    throw error;
+  }
+  await defineAsOf(snapshots, domain, snapshot);
+  const { title, description, metadata, currentMemoryKiB } = snapshot.domain;
+  Object.assign(guest.definition, { title, description, metadata, currentMemoryKiB });
+  if (!paused) await guest.resume();
+  await saveStatus(snapshots.world, domain);
+}
+
+/** A snapshot without memory: the disks are put back while no guest runs. */
+async function toDisks(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+  { state, resetNvram }: RevertOptions,
+  job: RunningJob,
+): Promise<void> {
+  await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
+  await domain.finishing;
+  job.progress({ step: 'returning the disks' });
+  await applyDisks(snapshots, domain, snapshot);
+  if (resetNvram !== true)
+    await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+  await defineAsOf(snapshots, domain, snapshot);
+  domain.state = { state: 'shutoff', reason: 'from snapshot' };
+  if (state === undefined) return;
+  job.progress({ step: 'starting' });
+  const definition = renamed(domain, storedDomainOf(snapshot) ?? snapshot.domain);
+  await snapshots.lifecycle.startWithin(
+    domain,
+    definition,
+    { paused: state === 'paused', as: { reason: 'from snapshot' } },
+    job,
+  );
+}
+
+/** Puts all images back to their tags. Done twice, it is the same: a daemon that finds it begun does it again. */
+export async function applyDisks(
+  snapshots: SnapshotWorld,
+  _domain: Domain,
+  snapshot: Revertible,
+): Promise<void> {
+  for (const disk of taggedDisks(snapshot))
+    await snapshots.images.applyTag(await snapshots.imageOf(disk), snapshot.name);
+}

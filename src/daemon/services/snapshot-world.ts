@@ -1,0 +1,165 @@
+/** What the snapshot services share: the domains' world, the store, the trees in memory, and who does what to images. */
+import { VirtError } from '../../base/errors.ts';
+import type { VolumeFinder } from '../../drivers/driver.ts';
+import type { Disk } from '../../model/domain/devices/disk.ts';
+import { type DomainDef, formatDomain } from '../../model/domain/domain.ts';
+import { pathOf } from '../../model/snapshot/disks.ts';
+import type { Snapshot } from '../../model/snapshot/snapshot.ts';
+import type { PendingWork, SnapshotStore } from '../state/snapshots.ts';
+import type { Domain } from './domain.ts';
+import type { DomainDefinitions } from './domain-definitions.ts';
+import type { DomainLifecycle } from './domain-lifecycle.ts';
+import type { FirmwareCopies } from './snapshot-firmware.ts';
+import { SnapshotTree } from './snapshot-tree.ts';
+import { type DomainWorld, parseTrusted } from './world.ts';
+
+/** What is done to images of guests that do not run (storage/images/). */
+export interface SnapshotImages {
+  createTag(path: string, name: string): Promise<void>;
+  applyTag(path: string, name: string): Promise<void>;
+  deleteTag(path: string, name: string): Promise<void>;
+}
+
+export interface SnapshotOptions {
+  readonly store: SnapshotStore;
+  readonly images: SnapshotImages;
+  readonly firmware: FirmwareCopies;
+  /** Where volumes are that disks name by their pools. */
+  readonly volumes: Pick<VolumeFinder, 'find'>;
+}
+
+/** A domain's snapshots in memory, and what is begun. */
+interface Kept {
+  readonly tree: SnapshotTree;
+  pending: PendingWork | undefined;
+}
+
+export class SnapshotWorld {
+  readonly world: DomainWorld;
+  readonly definitions: DomainDefinitions;
+  readonly lifecycle: DomainLifecycle;
+  readonly store: SnapshotStore;
+  readonly images: SnapshotImages;
+  readonly firmware: FirmwareCopies;
+  private readonly volumes: Pick<VolumeFinder, 'find'>;
+  /** UUIDs of domains that have something stored; what is there is read when somebody asks. */
+  private readonly stored: Set<string>;
+  private readonly kept = new Map<string, Kept>();
+
+  constructor(
+    engine: {
+      readonly world: DomainWorld;
+      readonly definitions: DomainDefinitions;
+      readonly lifecycle: DomainLifecycle;
+    },
+    { store, images, firmware, volumes }: SnapshotOptions,
+  ) {
+    this.world = engine.world;
+    this.definitions = engine.definitions;
+    this.lifecycle = engine.lifecycle;
+    this.store = store;
+    this.images = images;
+    this.firmware = firmware;
+    this.volumes = volumes;
+    this.stored = new Set(store.domains());
+  }
+
+  /** UUIDs of the domains that may have any. */
+  get uuids(): readonly string[] {
+    return [...this.stored];
+  }
+
+  /** The snapshots of a domain. */
+  treeOf({ uuid }: Pick<Domain, 'uuid'>): SnapshotTree {
+    return this.of(uuid).tree;
+  }
+
+  pendingOf({ uuid }: Pick<Domain, 'uuid'>): PendingWork | undefined {
+    return this.of(uuid).pending;
+  }
+
+  private of(uuid: string): Kept {
+    const known = this.kept.get(uuid);
+    if (known !== undefined) return known;
+    if (!this.stored.has(uuid)) return { tree: new SnapshotTree([], undefined), pending: undefined };
+    const { snapshots, state } = this.store.load(uuid);
+    const kept = { tree: new SnapshotTree(snapshots, state.current), pending: state.pending };
+    this.kept.set(uuid, kept);
+    return kept;
+  }
+
+  /** The same object from now on. */
+  private claim(uuid: string): Kept {
+    const kept = this.of(uuid);
+    this.stored.add(uuid);
+    this.kept.set(uuid, kept);
+    return kept;
+  }
+
+  /** Notes what is about to be done, before anything is. */
+  async begin({ uuid }: Pick<Domain, 'uuid'>, pending: PendingWork): Promise<void> {
+    const kept = this.claim(uuid);
+    await this.store.saveState(uuid, { current: kept.tree.current, pending });
+    kept.pending = pending;
+  }
+
+  /** Notes which one is the current, and that nothing is under way any more. */
+  async finish({ uuid }: Pick<Domain, 'uuid'>, current: string | undefined): Promise<void> {
+    const kept = this.claim(uuid);
+    await this.store.saveState(uuid, { current });
+    kept.tree.current = current;
+    kept.pending = undefined;
+  }
+
+  /** Stores a snapshot's document, new or in place of the one of its name. */
+  async save({ uuid }: Pick<Domain, 'uuid'>, snapshot: Snapshot): Promise<void> {
+    const kept = this.claim(uuid);
+    await this.store.save(uuid, snapshot);
+    kept.tree.set(snapshot);
+  }
+
+  async remove({ uuid }: Pick<Domain, 'uuid'>, name: string): Promise<void> {
+    await this.store.remove(uuid, name);
+    this.of(uuid).tree.remove(name);
+  }
+
+  /** Forgets all snapshots of a domain; images stay as they are. */
+  async removeAll({ uuid }: Pick<Domain, 'uuid'>): Promise<void> {
+    if (!this.stored.has(uuid)) return;
+    await this.store.removeAll(uuid);
+    this.stored.delete(uuid);
+    this.kept.delete(uuid);
+  }
+
+  /**
+   * The file or device of a disk's image.
+   * @throws VirtError definition.unsupported for what is none of this host, pool.*, volume.*
+   */
+  async imageOf(disk: Disk): Promise<string> {
+    const path = pathOf(disk);
+    if (path !== undefined) return path;
+    const { source } = disk;
+    if (source.type === 'volume' && source.pool !== undefined && source.volume !== undefined)
+      return (await this.volumes.find({ pool: source.pool, volume: source.volume })).path;
+    throw new VirtError('definition.unsupported', {
+      wanted: `find the image of disk '${disk.target.dev}'`,
+      reason: `a source of type '${source.type}' is no file of this host`,
+    });
+  }
+
+  /** @throws VirtError snapshot.not-found */
+  find(domain: Domain, name: string): Snapshot {
+    const found = this.treeOf(domain).get(name);
+    if (found !== undefined) return found;
+    throw new VirtError('snapshot.not-found', {
+      wanted: `find a snapshot of domain '${domain.name}'`,
+      reason: `no domain snapshot with matching name '${name}'`,
+      hint: `'vireo snapshot list ${domain.name}' shows those that are there`,
+    });
+  }
+}
+
+/** A definition as snapshots keep it: without what belongs to one run, with secrets. */
+export function keptForm(definition: DomainDef): DomainDef {
+  return parseTrusted(formatDomain(definition, { inactive: true, secure: true }));
+}

@@ -1,0 +1,32 @@
+/** What a driver does for snapshots of running guests. */
+import type { DomainDef } from '../../model/domain/domain.ts';
+import type { LiveGuest } from './live-guest.ts';
+
+/** A tag inside the images of a running guest's disks, with what its memory was. */
+export interface InternalSnapshot {
+  /** The tag. */
+  readonly name: string;
+  /** Targets of the disks that have it; the first one's image holds the memory. */
+  readonly disks: readonly string[];
+}
+
+export interface GuestSnapshots {
+  /**
+   * Writes disks and memory of a guest into its images; the guest stands still meanwhile, and goes on as it was. On
+   * failure no image has the tag.
+   * @throws VirtError operation.failed when QEMU refuses, qmp.*
+   */
+  saveSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
+  /**
+   * Puts disks and memory of a guest back to what they were; its vCPUs are stopped afterwards.
+   * @throws VirtError operation.failed when QEMU refuses: the guest is stopped then, and what it has is undefined; qmp.*
+   */
+  loadSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
+  /** Takes a tag away from the images of a running guest; images without it are passed over. @throws VirtError as above */
+  deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
+  /**
+   * True when a guest that runs with `running` could be put back to a state that was saved under `saved` without a new
+   * QEMU: all that a guest can see, and all that QEMU has in memory, is the same.
+   */
+  isSameMachine(running: DomainDef, saved: DomainDef): boolean;
+}

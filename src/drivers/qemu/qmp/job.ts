@@ -1,0 +1,52 @@
+/** Runs one of QEMU's jobs (qapi/job.json) from its command to its end. */
+import { VirtError } from '../../../base/errors.ts';
+import type { QmpClient } from './client.ts';
+import type { QmpObject } from './codec.ts';
+import type { QmpEvent } from './events.ts';
+
+/** QEMU answers nothing while it saves or loads a guest's memory, for as long as that takes. */
+const PATIENCE_MS = 24 * 3600 * 1000;
+
+/** A command that makes a job, with its arguments besides the job's name. */
+export interface JobCommand {
+  readonly execute: string;
+  readonly arguments: QmpObject;
+}
+
+/**
+ * Starts a job under that name, waits for its end, and has QEMU forget it. The name must be free.
+ * @throws VirtError operation.failed with QEMU's words, qmp.*
+ */
+export async function runQmpJob(
+  qmp: QmpClient,
+  id: string,
+  { execute, arguments: args }: JobCommand,
+  wanted: string,
+): Promise<void> {
+  const watch = watchFor(qmp, id);
+  try {
+    await qmp.executeRaw(execute, { 'job-id': id, ...args }, { timeoutMs: PATIENCE_MS });
+    await watch.concluded;
+    const jobs = await qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS });
+    const error = jobs.find((job) => job.id === id)?.error;
+    await qmp.execute('job-dismiss', { id });
+    if (error !== undefined) throw new VirtError('operation.failed', { wanted, reason: error });
+  } finally {
+    watch.stop();
+  }
+}
+
+/** Settles when the job has concluded, or fails with the connection. */
+function watchFor(qmp: QmpClient, id: string): { readonly concluded: Promise<void>; stop(): void } {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  promise.catch(() => undefined); // The command may fail before anybody waits.
+  const stop = qmp.onEvent((event) => {
+    if (isConcluded(event, id)) resolve();
+  });
+  void qmp.closed.then(({ error }) => reject(error));
+  return { concluded: promise, stop };
+}
+
+function isConcluded({ name, data }: QmpEvent, id: string): boolean {
+  return name === 'JOB_STATUS_CHANGE' && data['id'] === id && data['status'] === 'concluded';
+}
