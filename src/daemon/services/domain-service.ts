@@ -200,9 +200,9 @@ export class DomainService {
       (filter.autostart === undefined || domain.autostart === filter.autostart) &&
       (filter.saved === undefined || this.saves.hasManagedSave(domain) === filter.saved) &&
       (filter.state === undefined || domain.state.state === filter.state);
-    return [...this.world.registry.all]
-      .filter((domain) => (domain.isPersistent || domain.isActive) && fits(domain))
-      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    return this.world.registry.byName.filter(
+      (domain) => (domain.isPersistent || domain.isActive) && fits(domain),
+    );
   }
 
   /** What lists show of a domain; undefined only in the moment between its end and its removal. */

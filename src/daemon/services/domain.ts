@@ -110,11 +110,21 @@ export class Domain {
 /** All domains, by uuid, name and id. Names and uuids are unique. */
 export class DomainRegistry {
   private readonly byUuid = new Map<string, Domain>();
-  private readonly byName = new Map<string, Domain>();
+  private readonly named = new Map<string, Domain>();
+  /** All by name, as long as no name came or went. */
+  private sorted: readonly Domain[] | undefined;
   private readonly byId = new Map<number, Domain>();
 
   get all(): Iterable<Domain> {
     return this.byUuid.values();
+  }
+
+  /** All, in the order of their names. */
+  get byName(): readonly Domain[] {
+    this.sorted ??= [...this.byUuid.values()].sort((a, b) =>
+      a.name < b.name ? -1 : a.name > b.name ? 1 : 0,
+    );
+    return this.sorted;
   }
 
   get size(): number {
@@ -130,7 +140,7 @@ export class DomainRegistry {
   }
 
   withName(name: string): Domain | undefined {
-    return this.byName.get(name);
+    return this.named.get(name);
   }
 
   /** @throws VirtError domain.not-found */
@@ -139,7 +149,7 @@ export class DomainRegistry {
       ref.uuid !== undefined
         ? this.byUuid.get(ref.uuid.toLowerCase())
         : ref.name !== undefined
-          ? this.byName.get(ref.name)
+          ? this.named.get(ref.name)
           : ref.id !== undefined
             ? this.byId.get(ref.id)
             : undefined;
@@ -154,12 +164,14 @@ export class DomainRegistry {
   /** Adds a domain; name and uuid must be free (checked by the caller with its own words). */
   add(domain: Domain): void {
     this.byUuid.set(domain.uuid, domain);
-    this.byName.set(domain.name, domain);
+    this.named.set(domain.name, domain);
+    this.sorted = undefined;
   }
 
   remove(domain: Domain): void {
     if (this.byUuid.get(domain.uuid) === domain) this.byUuid.delete(domain.uuid);
-    if (this.byName.get(domain.name) === domain) this.byName.delete(domain.name);
+    if (this.named.get(domain.name) === domain) this.named.delete(domain.name);
+    this.sorted = undefined;
   }
 
   /** Takes away a domain that is neither stored nor running, unless an operation is about to make it so. */
@@ -179,9 +191,10 @@ export class DomainRegistry {
   }
 
   rename(domain: Domain, name: string): void {
-    this.byName.delete(domain.name);
+    this.named.delete(domain.name);
     domain.name = name;
-    this.byName.set(name, domain);
+    this.named.set(name, domain);
+    this.sorted = undefined;
   }
 
   setLive(domain: Domain, live: LiveDomain): void {

@@ -4,6 +4,8 @@ import { XdrError } from './error.ts';
 const FIRST_BYTES = 4096;
 /** A buffer that has grown beyond this is let go after its message, so that one big reply is not kept for ever. */
 const KEEP_BYTES = 1024 * 1024;
+/** Up to here a loop over the characters is faster than Buffer's own calls. */
+const SHORT_CHARS = 64;
 
 export class XdrWriter {
   private bytes: Buffer = Buffer.allocUnsafe(FIRST_BYTES);
@@ -66,6 +68,7 @@ export class XdrWriter {
 
   /** Length word, UTF-8, padding. @throws XdrError too-long beyond `maxBytes` */
   text(value: string, maxBytes: number): void {
+    if (value.length <= SHORT_CHARS && value.length <= maxBytes && this.shortText(value)) return;
     const length = Buffer.byteLength(value);
     if (length > maxBytes) throw new XdrError('too-long', `a text of ${length} bytes, at most ${maxBytes}`);
     const total = (length + 3) & ~3;
@@ -74,6 +77,25 @@ export class XdrWriter {
     this.bytes.write(value, this.at);
     this.bytes.fill(0, this.at + length, this.at + total);
     this.at += total;
+  }
+
+  /** The same for the usual text, a short one in ASCII, without a call out of JavaScript; false for any other. */
+  private shortText(value: string): boolean {
+    const { length } = value;
+    const total = 4 + ((length + 3) & ~3);
+    if (this.at + total > this.bytes.length) this.grow(total);
+    const start = this.at;
+    const { bytes } = this;
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return false;
+      bytes[start + 4 + i] = code;
+    }
+    this.word(length);
+    const end = start + total;
+    for (let at = start + 4 + length; at < end; at++) bytes[at] = 0;
+    this.at = end;
+    return true;
   }
 
   private grow(more: number): void {

@@ -170,6 +170,23 @@ describe('what a type cannot carry is refused when it is written', () => {
   });
 });
 
+describe('texts', () => {
+  it('are the same bytes whether short, long, at the end of the buffer, or not ASCII', () => {
+    for (const length of [0, 1, 3, 4, 5, 63, 64, 65, 200])
+      for (const text of ['a'.repeat(length), `${'a'.repeat(length)}é`, `é${'b'.repeat(length)}`]) {
+        const writer = new XdrWriter(1 << 20);
+        for (let filled = 0; filled < 4096 - length; filled += 4) writer.word(-1);
+        const start = writer.length;
+        writer.text(text, 1000);
+        const bytes = Buffer.from(text);
+        const head = Buffer.alloc(4);
+        head.writeUInt32BE(bytes.length);
+        const padding = Buffer.alloc((4 - (bytes.length % 4)) % 4);
+        expect(writer.take().subarray(start)).toEqual(Buffer.concat([head, bytes, padding]));
+      }
+  });
+});
+
 describe('damaged bytes', () => {
   const bytes = encodeAll(all, value);
 

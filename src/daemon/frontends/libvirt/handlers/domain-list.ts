@@ -41,12 +41,12 @@ const filterGroups: readonly (readonly (readonly [number, (domain: Domain, engin
 
 export const listFilterMask = 0xffff;
 
-/** True when a domain fits the filter bits. */
-export function fitsFilter(engine: Engine, domain: Domain, flags: number): boolean {
-  return filterGroups.every((group) => {
-    const wanted = group.filter(([bit]) => (flags & bit) !== 0);
-    return wanted.length === 0 || wanted.some(([, holds]) => holds(domain, engine));
-  });
+/** What tells whether a domain fits the filter bits. */
+export function filterFor(engine: Engine, flags: number): (domain: Domain) => boolean {
+  const asked = filterGroups
+    .map((group) => group.filter(([bit]) => (flags & bit) !== 0))
+    .filter((group) => group.length > 0);
+  return (domain) => asked.every((group) => group.some(([, holds]) => holds(domain, engine)));
 }
 
 export function domainListHandlers(engine: Engine) {
@@ -54,7 +54,7 @@ export function domainListHandlers(engine: Engine) {
   return {
     connectListAllDomains: ({ needResults, flags }, call) => {
       checkFlags(flags, listFilterMask, call);
-      const found = domains.list().filter((domain) => fitsFilter(engine, domain, flags));
+      const found = domains.list().filter(filterFor(engine, flags));
       return { domains: needResults === 0 ? [] : found.map(wireDomainOf), ret: found.length };
     },
     connectNumOfDomains: () => ({ num: domains.list({ active: true }).length }),

@@ -6,7 +6,7 @@ import type { StatisticsGroup } from '../../../../model/domain/statistics-groups
 import { type DomainStatistics, occupiedBytes } from '../../../services/domain-statistics.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { stateNumbers } from './domain-info.ts';
-import { fitsFilter } from './domain-list.ts';
+import { filterFor } from './domain-list.ts';
 import { big, bool, int, long, text, uint } from './params.ts';
 import { checkFlags, domainOf, wireDomainOf } from './support.ts';
 
@@ -44,7 +44,7 @@ export function domainStatsHandlers(engine: Engine) {
         (Object.keys(groupBits) as StatisticsGroup[]).filter((group) => (wanted & groupBits[group]) !== 0),
       );
       const all = doms.length === 0 ? engine.domains.list() : doms.map((dom) => domainOf(engine, dom));
-      const chosen = all.filter((domain) => fitsFilter(engine, domain, flags & filterFlags));
+      const chosen = all.filter(filterFor(engine, flags & filterFlags));
       const samples = await engine.domains.statistics.sampleAll(chosen, groups);
       return {
         retStats: samples.map((sample) => ({
