@@ -35,6 +35,8 @@ const parser = new XMLParser({
   allowBooleanAttributes: false,
   ignoreDeclaration: true,
   ignorePiTags: true,
+  // Callbacks of ours there are none: without this it makes the path of every element and attribute as text for them.
+  jPath: false,
 });
 
 // XML 1.0 section 2.2: everything outside these is no character of a document.

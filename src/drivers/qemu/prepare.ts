@@ -54,15 +54,21 @@ export async function completeDefinition(
   const addressed = assignAddresses(complete, facts);
   await turns.share();
   throwProblems(validateDomain(addressed), `define '${addressed.name}'`, 'definition.unsupported');
+  completedWith.set(addressed, capabilities);
   return addressed;
 }
+
+/** What a definition was just completed by: its check looks at the binary no second time. */
+const completedWith = new WeakMap<DomainDef, QemuCapabilities>();
 
 /**
  * Builds the command line of a complete definition, which finds all that this emulator cannot honour.
  * @throws VirtError definition.unsupported, qemu.missing, qemu.lacks
  */
 export async function checkDefinition(options: QemuDriverOptions, definition: DomainDef): Promise<void> {
-  await dryRun(options, definition, await capabilitiesOf(options, definition));
+  const capabilities = completedWith.get(definition) ?? (await capabilitiesOf(options, definition));
+  completedWith.delete(definition);
+  await dryRun(options, definition, capabilities);
 }
 
 /** The command line that a complete definition would be started with. */
