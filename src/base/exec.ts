@@ -89,7 +89,7 @@ interface Ending {
 }
 
 /** What went wrong with a program; undefined when nothing did. */
-function failureOf(
+export function failureOf(
   ending: Ending,
   run: { readonly program: string; readonly args: readonly string[] } & Pick<
     RunOptions,

@@ -14,6 +14,7 @@ import { LinuxLinks } from './links/link-host.ts';
 import { applyTrafficControl, checksumLines, limitLink } from './links/traffic-control.ts';
 import { findListeners } from './listeners.ts';
 import type {
+  FirewallBackendName,
   HostListener,
   HostNetworkFacts,
   Lease,
@@ -97,9 +98,8 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
     undo.add('drop the rules', () => this.firewall.drop(plan, applied(record)));
     undo.add('take the bridge out of its zone', () => this.leaveZone(plan));
     undo.add('end dnsmasq', () => this.dnsmasq.stop(plan));
-    const serve = await this.dnsmasq.prepare(plan);
-    // Both wait for another process most of the time; starting nft holds up this one for some milliseconds.
-    await allOf([serve(), this.applyRules(plan, record)]);
+    // Both wait for other processes most of the time.
+    await allOf([this.dnsmasq.apply(plan), this.applyRules(plan, record)]);
     await this.forwarding.acquire(plan);
     undo.add('put IP forwarding back', () => this.forwarding.release([...this.active.values()]));
     await registerDomain(plan, this.log);
@@ -156,9 +156,12 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
   }
 
   private async applyRules(plan: NetworkPlan, record: NetworkRecord | undefined): Promise<void> {
-    await this.firewall.apply(plan, applied(record));
-    await joinZone(plan, await this.firewall.facts());
-    await this.applyTraffic(plan);
+    const backend = await this.firewall.choose(plan);
+    await allOf([
+      this.firewall.apply(plan, applied(record), backend),
+      this.applyTraffic(plan, backend),
+      joinZone(plan, { isFirewalldRunning: firewalldEpoch() !== undefined }),
+    ]);
   }
 
   /** A network that is on stays on: when its server does not start, it is tried again until it does. */
@@ -171,11 +174,11 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
     }
   }
 
-  private async applyTraffic(plan: NetworkPlan): Promise<void> {
+  private async applyTraffic(plan: NetworkPlan, backend: FirewallBackendName): Promise<void> {
     if (plan.bandwidth) await limitLink(plan.bridge.name, plan.bandwidth, false);
     const hasDhcp = plan.subnets.some(({ family, dhcp }) => family === 4 && dhcp !== undefined);
     if (!hasDhcp || !this.canRepairChecksums || !needsDnsmasq(plan)) return;
-    if (this.firewall.backendOf(plan) === 'iptables') return;
+    if (backend === 'iptables') return;
     try {
       await applyTrafficControl(checksumLines(plan.bridge.name));
     } catch (error) {

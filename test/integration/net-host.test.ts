@@ -324,8 +324,10 @@ describeWith(needs, 'dnsmasq', () => {
     const agent = await lab.agent();
     await agent.ask('start', natPlan);
     const [pid] = await lab.dnsmasqPids();
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    expect(status).toMatch(/^Uid:\t(?!0\t)/m);
+    const read = () => readFileSync(`/proc/${pid}/status`, 'utf8');
+    // It has its sockets first, and becomes another user then.
+    await expect.poll(read).toMatch(/^Uid:\t(?!0\t)/m);
+    const status = read();
     expect(status).toMatch(/^Groups:\t\s*$/m);
     // NET_BIND_SERVICE, NET_ADMIN, NET_RAW (linux/capability.h).
     expect(status).toMatch(/^CapEff:\t0000000000003400$/m);

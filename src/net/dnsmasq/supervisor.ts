@@ -2,8 +2,9 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
-import { ensureDirectory, readText } from '../../base/files.ts';
+import { ensureDirectory, readText, statIfPresent } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
+import { allSettledOrThrow } from '../../base/settled.ts';
 import { isSameProcess } from '../../base/spawn.ts';
 import type { Lease, NetworkPlan } from '../plan.ts';
 import {
@@ -81,21 +82,10 @@ export class DnsmasqSupervisor {
    * @throws VirtError program.*, file.*, definition.unsupported
    */
   async apply(plan: NetworkPlan): Promise<void> {
-    const serve = await this.prepare(plan);
-    await serve();
-  }
-
-  /**
-   * The first half of `apply`, which writes the files, and the second, which starts the process at once: whoever has
-   * another program to run meanwhile calls it first.
-   */
-  async prepare(plan: NetworkPlan): Promise<() => Promise<void>> {
-    const served = this.served.get(plan.uuid);
-    if (!needsDnsmasq(plan)) return () => this.stop(served?.plan ?? plan);
-    const before = served?.plan ?? plan;
+    const before = this.served.get(plan.uuid)?.plan ?? plan;
+    if (!needsDnsmasq(plan)) return this.stop(before);
     if (this.files(before).config !== this.files(plan).config) await this.stop(before);
-    const changed = await this.writeFiles(plan);
-    return () => this.serve(plan, changed);
+    await this.serve(plan, await this.writeFiles(plan));
   }
 
   private async serve(plan: NetworkPlan, changed: { config: boolean; hosts: boolean }): Promise<void> {
@@ -131,15 +121,18 @@ export class DnsmasqSupervisor {
   private async writeFiles(plan: NetworkPlan): Promise<{ config: boolean; hosts: boolean }> {
     const { directory, runtimeDirectory, user } = this.options;
     // The mode of a directory that exists is its owner's business.
-    for (const level of levelsOf(directory)) await ensureDirectory(level, 0o755);
+    if ((await statIfPresent(directory)) === undefined)
+      for (const level of levelsOf(directory)) await ensureDirectory(level, 0o755);
     await ensureDirectory(runtimeDirectory, 0o700);
     const files = { ...this.files(plan), isShared: await isOpenToAll(directory) };
     const lines = buildDnsmasqConfig(plan, files, user);
-    const config = await writeIfChanged(files.config, formatDnsmasq(lines, plan.dnsmasqOptions), 0o600);
-    // The unprivileged process reads these two by itself, at start and at each SIGHUP.
-    const hosts = await writeIfChanged(files.hosts, buildHostsFile(plan), 0o644);
-    const names = await writeIfChanged(files.names, buildNamesFile(plan), 0o644);
-    await writeIfChanged(this.macsFile(plan), formatGuestMacs(plan.guests), 0o644);
+    const [config = false, hosts = false, names = false] = await allSettledOrThrow([
+      writeIfChanged(files.config, formatDnsmasq(lines, plan.dnsmasqOptions), 0o600),
+      // The unprivileged process reads these two by itself, at start and at each SIGHUP.
+      writeIfChanged(files.hosts, buildHostsFile(plan), 0o644),
+      writeIfChanged(files.names, buildNamesFile(plan), 0o644),
+      writeIfChanged(this.macsFile(plan), formatGuestMacs(plan.guests), 0o644),
+    ]);
     return { config, hosts: hosts || names };
   }
 

@@ -50,10 +50,11 @@ export class Firewall {
    * Puts a network's rules in place. When another backend fits the host better than at the last time (Docker has come
    * and drops what is forwarded), the new rules are in force before the old ones go.
    * @param before what an earlier daemon had applied, when this one has not
+   * @param chosen what `choose` has just said for this plan
    * @throws VirtError program.missing, program.failed
    */
-  apply(plan: NetworkPlan, before?: Applied): Promise<boolean> {
-    return this.inTurn(() => this.applyNow(plan, before));
+  apply(plan: NetworkPlan, before?: Applied, chosen?: FirewallBackendName): Promise<boolean> {
+    return this.inTurn(() => this.applyNow(plan, before, chosen));
   }
 
   /** Two at once would both find a chain missing, and both add the jump to it. */
@@ -64,9 +65,13 @@ export class Firewall {
     return next;
   }
 
-  private async applyNow(plan: NetworkPlan, before: Applied | undefined): Promise<boolean> {
+  private async applyNow(
+    plan: NetworkPlan,
+    before: Applied | undefined,
+    chosen?: FirewallBackendName,
+  ): Promise<boolean> {
     const known = this.applied.get(plan.uuid) ?? before;
-    const name = await this.choose(plan);
+    const name = chosen ?? (await this.choose(plan));
     const previous = known && known.backend === name ? known.plan : undefined;
     const isChanged = name === 'none' ? false : await this.backends[name].apply(plan, previous);
     this.applied.set(plan.uuid, { plan, backend: name });
@@ -92,7 +97,8 @@ export class Firewall {
     return this.applied.get(plan.uuid)?.backend;
   }
 
-  private async choose(plan: NetworkPlan): Promise<FirewallBackendName> {
+  /** The backend that fits a network on this host as it is now. @throws VirtError program.missing */
+  async choose(plan: NetworkPlan): Promise<FirewallBackendName> {
     if (this.choice === 'none' || buildRuleset(plan).length === 0) return 'none';
     const facts = await this.facts();
     const name = pickBackend(this.choice, facts);

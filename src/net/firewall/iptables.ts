@@ -1,7 +1,7 @@
 /** The iptables backend: one iptables-save and at most one iptables-restore a family, both families at once. */
 import { isVirtError } from '../../base/errors.ts';
-import { run } from '../../base/exec.ts';
 import type { Logger } from '../../base/log.ts';
+import { runTool } from '../../base/run-tool.ts';
 import type { Family, NetworkPlan } from '../plan.ts';
 import { type FirewallBackend, ruleFamilies } from './backend.ts';
 import { type IptablesChange, iptablesTransaction, parseIptablesSave } from './iptables-rules.ts';
@@ -67,7 +67,7 @@ export class IptablesBackend implements FirewallBackend {
   }
 
   private async change(family: Family, variant: Variant, change: IptablesChange): Promise<boolean> {
-    const saved = await run(program(family, 'save', variant), [], {
+    const saved = await runTool(program(family, 'save', variant), [], {
       timeoutMs: LIMIT_MS,
       maxOutputBytes: MAX_OUTPUT_BYTES,
     });
@@ -91,7 +91,10 @@ export class IptablesBackend implements FirewallBackend {
   }
 
   private async restore(family: Family, variant: Variant, input: string): Promise<void> {
-    await run(program(family, 'restore', variant), ['--noflush', '--wait'], { timeoutMs: LIMIT_MS, input });
+    await runTool(program(family, 'restore', variant), ['--noflush', '--wait'], {
+      timeoutMs: LIMIT_MS,
+      input,
+    });
   }
 }
 

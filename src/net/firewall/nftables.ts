@@ -1,6 +1,6 @@
 /** The nftables backend: reads by netlink, writes by one `nft -f -`. */
 import { isVirtError } from '../../base/errors.ts';
-import { run } from '../../base/exec.ts';
+import { runTool } from '../../base/run-tool.ts';
 import type { Family, NetworkPlan } from '../plan.ts';
 import { type FirewallBackend, ruleFamilies } from './backend.ts';
 import { listRules } from './nft-kernel.ts';
@@ -42,7 +42,7 @@ async function commit(build: () => string): Promise<boolean> {
     const input = build();
     if (input === '') return false;
     try {
-      await run('nft', ['-f', '-'], { timeoutMs: 30_000, input });
+      await runTool('nft', ['-f', '-'], { timeoutMs: 30_000, input });
       return true;
     } catch (error) {
       if (attempt === ATTEMPTS || !isVirtError(error, 'program.failed')) throw error;

@@ -1,6 +1,6 @@
 /** Bandwidth limits of bridges and guests' links, and the repair of DHCP checksums where the firewall has no word for it: by tc(8). */
 import { isVirtError, VirtError } from '../../base/errors.ts';
-import { run } from '../../base/exec.ts';
+import { runTool } from '../../base/run-tool.ts';
 import type { BandwidthLimit, BandwidthPlan } from '../plan.ts';
 
 /** tc's `kbps` is kilobytes a second, as libvirt's numbers are. */
@@ -56,7 +56,7 @@ export function checksumLines(bridge: string): string[] {
 /** @throws VirtError program.missing, program.failed */
 export async function applyTrafficControl(lines: readonly string[]): Promise<void> {
   if (lines.length === 0) return;
-  await run('tc', ['-batch', '-'], { timeoutMs: 10_000, input: `${lines.join('\n')}\n` });
+  await runTool('tc', ['-batch', '-'], { timeoutMs: 10_000, input: `${lines.join('\n')}\n` });
 }
 
 /**
@@ -82,7 +82,7 @@ export async function limitLink(device: string, plan: BandwidthPlan, isMacvtap: 
 /** Lifts all limits of a guest's link. @throws VirtError program.missing */
 export async function unlimitLink(device: string): Promise<void> {
   for (const qdisc of [['root'], ['clsact']])
-    await run('tc', ['qdisc', 'del', 'dev', device, ...qdisc], {
+    await runTool('tc', ['qdisc', 'del', 'dev', device, ...qdisc], {
       timeoutMs: 10_000,
       // 2: there is none, which is what was wanted.
       okExitCodes: [0, 1, 2],
