@@ -61,6 +61,8 @@ export interface StreamPlan {
   /** False for a stream that the client only reads. */
   readonly takesData: boolean;
   /** True for a stream that the client may write holes into. */
+  /** It calls back for a buffer when nobody will look at that again. */
+  readonly returnsBuffers?: boolean;
   readonly takesHoles?: boolean;
 }
 

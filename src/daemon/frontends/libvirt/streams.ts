@@ -33,6 +33,8 @@ export class ServerStream {
   private isPausedForClient = false;
   /** The client has ended it: that the duplex is cut short by that is no failure. */
   private isLettingGo = false;
+  /** Buffers that the duplex has returned. */
+  private readonly slabs: Buffer[] = [];
 
   constructor(options: ServerStreamOptions) {
     this.options = options;
@@ -87,7 +89,20 @@ export class ServerStream {
     if (!takesData) return this.fail(readOnlyStream());
     // An empty packet: the client will send no more.
     if (data.length === 0) duplex.end();
-    else if (duplex.writable) duplex.write(Buffer.from(data));
+    else if (duplex.writable) this.pass(data);
+  }
+
+  /**
+   * A copy for the duplex, in a buffer that is used again where the duplex returns it: a fresh one for each packet of a
+   * large upload is mostly work for the garbage collector.
+   */
+  private pass(data: Buffer): void {
+    const { duplex, returnsBuffers } = this.options.plan;
+    if (returnsBuffers !== true || data.length > STREAM_PACKET_BYTES)
+      return void duplex.write(Buffer.from(data));
+    const slab = this.slabs.pop() ?? Buffer.allocUnsafeSlow(STREAM_PACKET_BYTES);
+    data.copy(slab);
+    duplex.write(slab.subarray(0, data.length), () => void this.slabs.push(slab));
   }
 
   private onHole(data: Buffer): void {

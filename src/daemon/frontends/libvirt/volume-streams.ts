@@ -20,33 +20,26 @@ export interface EngineUpload {
 }
 
 /**
- * A stream that takes buffers and holes and ends well when the engine has it all on disk.
+ * A stream that takes buffers and holes and ends well when the engine has it all on disk. It calls back for a buffer when
+ * nobody will look at that again.
  * @param maxBytes what may come, holes counted; undefined for as much as there is room
  */
 export function uploadStream(upload: EngineUpload, maxBytes: number | undefined): Duplex {
   const frames = upload.stream;
   let taken = 0;
-  let wake: (() => void) | undefined;
-  const relieved = () => {
-    const callback = wake;
-    wake = undefined;
-    callback?.();
-  };
-  frames.on('drain', relieved);
-  frames.on('close', relieved);
   frames.on('error', () => undefined); // Told by `finished`.
   frames.resume();
-  const write = (piece: Buffer | Hole, callback: (error?: Error) => void) => {
-    const isData = piece instanceof Uint8Array;
-    taken += isData ? piece.length : piece.holeBytes;
+  /** Calls back when all of them are written, so that their buffers can be used again. */
+  const write = (pieces: readonly (Buffer | Hole)[], callback: (error?: Error) => void) => {
+    for (const piece of pieces) taken += bytesOf(piece);
     if (maxBytes !== undefined && taken > maxBytes) return callback(tooMuch(maxBytes));
-    if (frames.destroyed) return callback();
-    let hasRoom = frames.write(
-      isData ? frameHeader('data', piece.length) : frameHeader('hole', piece.holeBytes),
-    );
-    if (isData) hasRoom = frames.write(piece);
-    if (hasRoom) callback();
-    else wake = callback;
+    // What fails is told by `finished`.
+    const done = () => callback();
+    if (frames.destroyed) return done();
+    frames.cork();
+    for (const [index, piece] of pieces.entries())
+      writePiece(frames, piece, index === pieces.length - 1 ? done : undefined);
+    frames.uncork();
   };
   const outcome = outcomeOf(upload);
   const end = async (callback: (error?: Error) => void) => {
@@ -63,7 +56,12 @@ export function uploadStream(upload: EngineUpload, maxBytes: number | undefined)
     writableObjectMode: true,
     writableHighWaterMark: MAX_WAITING_PACKETS,
     read: () => undefined,
-    write: (piece: Buffer | Hole, _encoding, callback) => write(piece, callback),
+    write: (piece: Buffer | Hole, _encoding, callback) => write([piece], callback),
+    writev: (pieces, callback) =>
+      write(
+        pieces.map(({ chunk }) => chunk as Buffer | Hole),
+        callback,
+      ),
     final: (callback) => void end(callback),
     destroy: (error, callback) => void leave(error, callback),
   });
@@ -75,6 +73,16 @@ export function uploadStream(upload: EngineUpload, maxBytes: number | undefined)
   };
   void tell();
   return stream;
+}
+
+const bytesOf = (piece: Buffer | Hole): number =>
+  piece instanceof Uint8Array ? piece.length : piece.holeBytes;
+
+/** As a frame; `done` is called when it is taken, or the stream has ended. */
+function writePiece(frames: Duplex, piece: Buffer | Hole, done: (() => void) | undefined): void {
+  if (!(piece instanceof Uint8Array)) return void frames.write(frameHeader('hole', piece.holeBytes), done);
+  frames.write(frameHeader('data', piece.length));
+  frames.write(piece, done);
 }
 
 /** What came of it: undefined when it is on disk. Never rejects. */

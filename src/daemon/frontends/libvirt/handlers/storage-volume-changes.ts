@@ -172,5 +172,5 @@ async function openUpload(
     checksum: false,
   });
   const duplex = uploadStream(upload, length);
-  call.openStream({ duplex, onFinish: 'end', takesData: true, takesHoles });
+  call.openStream({ duplex, onFinish: 'end', takesData: true, takesHoles, returnsBuffers: true });
 }
