@@ -67,6 +67,38 @@ export const domainDefinitionMethods = [
     errors: [...definitionErrors, 'domain.exists', 'domain.busy', 'file.no-space', ...startErrors],
   }),
   method({
+    name: 'domain.plan',
+    since: '0.1.0',
+    summary: 'Tells what a new definition would change, and when, without storing it.',
+    description:
+      'Compares the document, completed as domain.define would, with the stored definition. Each difference can be made in the running guest now, counts from its next start, or is refused.',
+    access: 'modify',
+    params: () => z.strictObject({ xml: xmlDocument.describe('The document.'), strict }),
+    result: () =>
+      z.object({
+        name: z.string(),
+        uuid: z
+          .string()
+          .nullable()
+          .describe('Of the domain whose definition it would replace; null for a new one.'),
+        active: z.boolean().describe('Whether that domain runs.'),
+        changes: z.array(
+          z.object({
+            path: z.string().describe('What differs, as errors name it: devices.disk[vdb].driver.cache.'),
+            when: z.enum(['now', 'next-start', 'never']),
+            before: z
+              .string()
+              .nullable()
+              .describe('An attribute, text, or an element as XML; passwords are ***.'),
+            after: z.string().nullable(),
+            how: z.string().describe('Now: the command for it. Else: why not now.'),
+          }),
+        ),
+        dropped,
+      }),
+    errors: ['xml.malformed', 'xml.invalid', 'qemu.missing', 'program.missing'],
+  }),
+  method({
     name: 'domain.undefine',
     since: '0.1.0',
     summary: 'Forgets the stored definition.',

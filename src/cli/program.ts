@@ -30,6 +30,7 @@ import {
 } from './commands/domain-inspect.ts';
 import { addNetStats, addSetBandwidth, addSetLink } from './commands/domain-interfaces.ts';
 import { addList, addShow } from './commands/domain-list.ts';
+import { addPlan } from './commands/domain-plan.ts';
 import {
   addDestroy,
   addNmi,
@@ -72,6 +73,7 @@ const shortVerbs: readonly AddCommand[] = [
   addShow,
   addCreate,
   addDefine,
+  addPlan,
   addStart,
   addShutdown,
   addReboot,

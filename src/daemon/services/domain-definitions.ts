@@ -100,7 +100,7 @@ export class DomainDefinitions {
 
   /** The complete definition, before it is checked against the emulator. */
   private async complete(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
-    const known = this.known(definition, options.mode);
+    const known = this.replacedBy(definition, options.mode);
     const turns = new Turns();
     const previous = known?.xml === undefined ? undefined : this.definition(known, { inactive: true });
     await turns.share();
@@ -110,16 +110,28 @@ export class DomainDefinitions {
   }
 
   /** The domain that this definition would replace. */
-  private known(definition: DomainDef, mode: ParseMode): Domain | undefined {
+  replacedBy(definition: DomainDef, mode: ParseMode): Domain | undefined {
     if (definition.uuid !== undefined) return this.world.registry.withUuid(definition.uuid);
     return mode === 'strict' ? this.world.registry.withName(definition.name) : undefined;
   }
 
   /** Takes name and uuid in the registry before the first wait, so that two clients can't both get them. */
   private reserve(definition: DomainDef): { domain: Domain; isNew: boolean } {
+    const withUuid = this.requireFree(definition);
+    if (withUuid) return { domain: withUuid, isNew: !withUuid.isPersistent };
+    const domain = new Domain(definition.uuid as string, definition.name);
+    this.world.registry.add(domain);
+    return { domain, isNew: true };
+  }
+
+  /**
+   * The domain with this definition's uuid, when no other one has its name.
+   * @throws VirtError domain.exists
+   */
+  requireFree(definition: DomainDef): Domain | undefined {
     const { registry } = this.world;
     const { name } = definition;
-    const uuid = definition.uuid as string; // prepare gave it one
+    const uuid = definition.uuid as string; // complete() gave it one
     const wanted = `define domain '${name}'`;
     const withUuid = registry.withUuid(uuid);
     const withName = registry.withName(name);
@@ -135,10 +147,7 @@ export class DomainDefinitions {
         reason: `domain '${name}' already exists with uuid ${withName.uuid}`,
         hint: 'use another name, or leave the uuid out to redefine it',
       });
-    if (withUuid) return { domain: withUuid, isNew: !withUuid.isPersistent };
-    const domain = new Domain(uuid, name);
-    registry.add(domain);
-    return { domain, isNew: true };
+    return withUuid;
   }
 
   /** Writes the file, then changes what is served; neither when `check` throws. */

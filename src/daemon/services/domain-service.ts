@@ -22,6 +22,7 @@ import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
 import { DomainParameters } from './domain-parameters.ts';
+import { DomainPlans } from './domain-plan.ts';
 import { DomainPolicies } from './domain-policies.ts';
 import { DomainRecovery } from './domain-recovery.ts';
 import { DomainSaves } from './domain-saves.ts';
@@ -105,6 +106,8 @@ export class DomainService {
   readonly transfers = new TransferNotes();
   /** Devices: plugged in, taken out, changed. */
   readonly devices: DomainDevices;
+  /** What a new definition would change. */
+  readonly plans: DomainPlans;
   /** What happens on power-off, reboot and crash. */
   readonly policies: DomainPolicies;
   /** What the guests' monitors say by themselves. */
@@ -131,6 +134,7 @@ export class DomainService {
     this.blocks = new DomainBlocks(this.world, this.definitions);
     this.agent = new DomainAgent(this.world);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
+    this.plans = new DomainPlans(this.world, this.definitions);
     this.policies = new DomainPolicies(this.world, this.definitions);
     this.saves = new DomainSaves(this.world, {
       definitions: this.definitions,

@@ -4,6 +4,8 @@ import type { LiveGuest } from './live-guest.ts';
 
 /** What a driver does to the devices of running guests. */
 export interface DevicePlugging {
+  /** Why such a device cannot come and go while a guest runs; undefined when it can. */
+  whyNotPluggable(device: OneDevice): string | undefined;
   /**
    * Plugs a device into a running guest, with the controllers it needs: the running definition then has it. `save`
    * writes the guest's status when the intent is noted. The answer is its alias.

@@ -18,6 +18,7 @@ import { QemuGuest } from './guest.ts';
 import { endHelper } from './helpers.ts';
 import { attachDevice } from './hotplug/attach.ts';
 import { detachDevice } from './hotplug/detach.ts';
+import { whyNot } from './hotplug/refused.ts';
 import { updateDevice } from './hotplug/update.ts';
 import { UidPool } from './identity.ts';
 import { readTail } from './log-file.ts';
@@ -88,6 +89,10 @@ export class QemuDriver implements HypervisorDriver {
         );
       }
     }
+  }
+
+  whyNotPluggable(device: OneDevice): string | undefined {
+    return whyNot(device);
   }
 
   attachDevice(

@@ -17,6 +17,7 @@ import type {
 import { GuestAgent } from '../../../src/drivers/guest-agent.ts';
 import type { LiveMemory, MemoryProgress } from '../../../src/drivers/live-memory.ts';
 import type { LiveTuning, MonitorSample } from '../../../src/drivers/live-tuning.ts';
+import { whyNot } from '../../../src/drivers/qemu/hotplug/refused.ts';
 import { replaceDevice, withDevice, withoutDevice } from '../../../src/model/domain/device-list.ts';
 import type { DomainDef } from '../../../src/model/domain/domain.ts';
 import type { DomainState } from '../../../src/model/domain/state.ts';
@@ -248,6 +249,7 @@ export class FakeDriver implements HypervisorDriver {
 
   /** What was done to devices, in words. */
   readonly plugged: string[] = [];
+  whyNotPluggable: HypervisorDriver['whyNotPluggable'] = whyNot;
   attachDevice: HypervisorDriver['attachDevice'] = async (guest, one, { save }) => {
     await save();
     this.plugged.push(`attach ${one.element}`);

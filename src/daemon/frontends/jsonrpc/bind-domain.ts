@@ -156,6 +156,16 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
       return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
     },
+    'domain.plan': async ({ xml, strict }) => {
+      const { domain, name, dropped, changes } = await domains.plans.plan(xml, parseMode(strict));
+      return {
+        name,
+        uuid: domain?.uuid ?? null,
+        active: domain?.isActive ?? false,
+        changes: changes.map((one) => ({ ...one, before: one.before ?? null, after: one.after ?? null })),
+        dropped: [...dropped],
+      };
+    },
     'domain.undefine': async ({ domain, nvram, managedSave, forgetSnapshots, removeStorage: removes }) => {
       const found = find(domains, domain);
       const disks = removes ? disksToRemove(domains, storage, found) : undefined;

@@ -4,7 +4,7 @@ import type { OneDevice } from '../../../model/domain/device-list.ts';
 import type { Devices } from '../../../model/domain/devices/devices.ts';
 
 /** Why a device cannot be plugged in or out while the guest runs; undefined when it can. */
-function whyNot({ family, device }: OneDevice): string | undefined {
+export function whyNot({ family, device }: OneDevice): string | undefined {
   switch (family) {
     case 'disks':
       return whyNotDisk(device as Devices['disks'][number]);
