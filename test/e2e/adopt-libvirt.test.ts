@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
+import { encodeHead } from '../../src/model/saved-state/image.ts';
 import { TestDaemon } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
 
@@ -145,6 +146,18 @@ describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => 
     expect(new Set([...again.values()].map(({ outcome }) => outcome))).toEqual(
       new Set(['present', 'refused']),
     );
+  });
+
+  it('takes a saved memory over with its domain, and only with it', async () => {
+    const xml = readFileSync(at('etc/libvirt/qemu/saved.xml'), 'utf8');
+    const head = encodeHead({ xml, wasRunning: true, format: 'raw' }, { isWhole: true });
+    writeFileSync(at('var/lib/libvirt/qemu/save/saved.save'), Buffer.concat([head, Buffer.from('memory')]));
+    expect((await adopt(true)).get('managed-save saved')?.outcome).toBe('adopted');
+    expect((await adopt()).get('managed-save saved')?.outcome).toBe('adopted');
+    const savedDomains = async () =>
+      (await client.call('domain.list', { saved: true })).domains.map(({ name }) => name);
+    expect(await savedDomains()).toEqual(['saved']);
+    expect((await adopt()).get('managed-save saved')?.outcome).toBe('present');
   });
 
   it('takes a secret over with the value it had, or not at all', async () => {

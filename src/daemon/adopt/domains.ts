@@ -1,7 +1,7 @@
 /** Domains of a libvirtd: definition, autostart mark, firmware variables, and the state of an emulated TPM. */
-import { rm } from 'node:fs/promises';
+import { type FileHandle, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { reasonOf } from '../../base/errors.ts';
+import { reasonOf, VirtError } from '../../base/errors.ts';
 import { ensureDirectory, statIfPresent, writeDurable } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
 import { Undo } from '../../base/undo.ts';
@@ -13,6 +13,7 @@ import {
   isFile,
   type LibvirtPlaces,
   names,
+  openPlain,
   readDefinition,
   readPlain,
   uuidIn,
@@ -21,7 +22,7 @@ import type { AdoptedObject } from './report.ts';
 
 /** What taking over domains needs of the daemon. */
 export interface DomainAdoption {
-  readonly service: Pick<DomainService, 'definitions'>;
+  readonly service: Pick<DomainService, 'definitions' | 'saves' | 'find'>;
   readonly isKnown: (uuid: string) => boolean;
   /** Pid by uuid of the QEMU processes of this host. */
   readonly running: () => ReadonlyMap<string, number>;
@@ -40,17 +41,15 @@ export async function adoptDomains(
   const report: AdoptedObject[] = [];
   for (const file of definitionFiles(join(places.config, 'qemu'))) {
     const found: Found = { file, uuid: null };
+    const kind = 'domain';
+    let one: AdoptedObject;
     try {
-      report.push({
-        kind: 'domain',
-        name: file.name,
-        ...(await adoptOne(places, adoption, found, running, dryRun)),
-      });
+      one = { kind, name: file.name, ...(await adoptOne(places, adoption, found, running, dryRun)) };
     } catch (error) {
-      const { uuid } = found;
-      report.push({ kind: 'domain', name: file.name, uuid, outcome: 'refused', detail: reasonOf(error) });
+      one = { kind, name: file.name, uuid: found.uuid, outcome: 'refused', detail: reasonOf(error) };
     }
-    report.push(...savedState(places, file.name, found.uuid));
+    report.push(one);
+    if (hasSavedState(places, file.name)) report.push(await savedState(places, adoption, file, one, dryRun));
   }
   return report;
 }
@@ -80,13 +79,9 @@ async function adoptOne(
       detail: `it runs (process ${pid}) and is not ours to touch: shut it down under libvirtd, then adopt again`,
     };
   const { definition, dropped } = parseDomain(xml, { mode: 'lenient' });
+  // With a saved memory the mark comes when that has come over.
   const isSaved = hasSavedState(places, file.name);
-  const notes = [
-    ...(dropped.length > 0 ? [`without ${dropped.join(', ')}`] : []),
-    ...(file.autostart && isSaved
-      ? ['not marked for autostart, since its memory is saved under libvirtd']
-      : []),
-  ];
+  const notes = dropped.length > 0 ? [`without ${dropped.join(', ')}`] : [];
   if (dryRun) await adoption.service.definitions.prepare(definition, { mode: 'lenient' });
   else await takeIn(places, adoption, definition, file.autostart && !isSaved);
   return { uuid, outcome: 'adopted', detail: notes.length === 0 ? null : notes.join('; ') };
@@ -158,8 +153,55 @@ async function copyTpm(
 const saveFile = (places: LibvirtPlaces, name: string) => join(places.state, 'save', `${name}.save`);
 const hasSavedState = (places: LibvirtPlaces, name: string) => isFile(saveFile(places, name));
 
-function savedState(places: LibvirtPlaces, name: string, uuid: string | null): AdoptedObject[] {
-  if (!hasSavedState(places, name)) return [];
-  const detail = `its memory stays in ${saveFile(places, name)}: a start here would be as after a power cut; start it under libvirtd once more and shut it down`;
-  return [{ kind: 'managed-save', name, uuid, outcome: 'refused', detail }];
+/**
+ * The saved memory of a domain that came over just now: copied, so that its next start goes on with it. Later it must not
+ * come any more: the guest may have run here, and its disks be others than the memory knows.
+ */
+async function savedState(
+  places: LibvirtPlaces,
+  adoption: DomainAdoption,
+  { name, autostart }: DefinitionFile,
+  domain: AdoptedObject,
+  dryRun: boolean,
+): Promise<AdoptedObject> {
+  const { uuid } = domain;
+  const path = saveFile(places, name);
+  const refused = (reason: string): AdoptedObject => ({
+    kind: 'managed-save',
+    name,
+    uuid,
+    outcome: 'refused',
+    detail: `${reason}; its memory stays in ${path}: a start here would be as after a power cut; start it under libvirtd once more and shut it down`,
+  });
+  if (domain.outcome === 'present')
+    return { kind: 'managed-save', name, uuid, outcome: 'present', detail: 'it goes with its domain only' };
+  if (domain.outcome !== 'adopted' || uuid === null) return refused('its domain did not come over');
+  try {
+    const file = await openPlain(places, path);
+    try {
+      if (dryRun) await adoption.service.saves.describe(path, { secure: false });
+      else await takeState(adoption, uuid, file, autostart);
+    } finally {
+      await file.close();
+    }
+    return { kind: 'managed-save', name, uuid, outcome: 'adopted', detail: null };
+  } catch (error) {
+    return refused(reasonOf(error));
+  }
+}
+
+async function takeState(
+  { service }: DomainAdoption,
+  uuid: string,
+  file: FileHandle,
+  autostart: boolean,
+): Promise<void> {
+  const domain = service.find({ uuid });
+  // The state names the file with variables that libvirt's guest had; ours has a copy.
+  if (service.definitions.definition(domain, { inactive: true }).os.nvram !== undefined)
+    throw new VirtError('request.unsupported', {
+      reason: 'it has firmware variables, which changed their place',
+    });
+  await service.saves.takeOver(domain, file);
+  if (autostart) await service.definitions.setAutostart(domain, true);
 }

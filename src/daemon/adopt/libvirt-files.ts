@@ -90,30 +90,41 @@ const MAX_STATE_BYTES = 64 * 1024 * 1024;
  * link in the way to a file of root's, which must not come into another guest: so it has to be the file itself, at that
  * very path. @throws VirtError file.*, request.too-large
  */
-export async function readPlain({ base }: LibvirtPlaces, path: string): Promise<Buffer> {
-  const wanted = `read ${path}`;
-  let handle: FileHandle | undefined;
+export async function readPlain(places: LibvirtPlaces, path: string): Promise<Buffer> {
+  const handle = await openPlain(places, path);
   try {
-    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    const stat = await handle.stat();
-    const real = readlinkSync(`/proc/self/fd/${handle.fd}`);
-    if (!stat.isFile() || real !== join(realpathSync(base), relative(base, path)))
-      throw new VirtError('file.denied', {
-        wanted,
-        reason: 'it is not a plain file at that place, but leads elsewhere',
-      });
-    if (stat.size > MAX_STATE_BYTES)
+    const { size } = await handle.stat();
+    if (size > MAX_STATE_BYTES)
       throw new VirtError('request.too-large', {
-        wanted,
+        wanted: `read ${path}`,
         reason: `it is larger than ${MAX_STATE_BYTES} bytes`,
       });
     return await handle.readFile();
   } catch (error) {
+    throw fileError(error, 'read a file', path);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Opens such a file, of any size; the caller closes it. @throws VirtError file.* */
+export async function openPlain({ base }: LibvirtPlaces, path: string): Promise<FileHandle> {
+  const wanted = `read ${path}`;
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const real = readlinkSync(`/proc/self/fd/${handle.fd}`);
+    if ((await handle.stat()).isFile() && real === join(realpathSync(base), relative(base, path)))
+      return handle;
+    throw new VirtError('file.denied', {
+      wanted,
+      reason: 'it is not a plain file at that place, but leads elsewhere',
+    });
+  } catch (error) {
+    await handle?.close();
     if (errnoOf(error) === 'ELOOP')
       throw new VirtError('file.denied', { wanted, reason: 'it is a link', cause: error });
     throw fileError(error, 'read a file', path);
-  } finally {
-    await handle?.close();
   }
 }
 

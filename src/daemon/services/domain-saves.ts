@@ -2,8 +2,10 @@
  * Saved states: a guest's memory and devices in a file with its definition, and guests that go on from one. While the
  * file is written the guest stands still; it ends when the file is whole and on the disk, and goes on when it is not.
  */
+import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
+import { ensureDirectory } from '../../base/files.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { formatDomain, parseDomain } from '../../model/domain/domain.ts';
@@ -15,7 +17,14 @@ import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
 import { definitionFor, refuseOtherGuest } from './saved-definition.ts';
-import { createState, openForLoading, readHead, replaceHead, type StateWriter } from './saved-state-files.ts';
+import {
+  copyState,
+  createState,
+  openForLoading,
+  readHead,
+  replaceHead,
+  type StateWriter,
+} from './saved-state-files.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** Whether the virtual CPUs run after a restore; left out: as they did when it was saved. */
@@ -191,6 +200,24 @@ export class DomainSaves {
     await runJob(this.world, domain, 'remove saved state', async () => {
       this.world.managedSaves.require(domain);
       await this.world.managedSaves.remove(domain);
+    });
+  }
+
+  /**
+   * Takes a copy of a file in libvirt's format as the kept state of a domain that has none.
+   * @throws VirtError saved-state.exists, saved-state.invalid for one of another domain, file.*
+   */
+  async takeOver(domain: Domain, file: FileHandle): Promise<void> {
+    await runJob(this.world, domain, 'take over a saved state', async () => {
+      this.world.managedSaves.refuse(domain, 'take over a saved state of');
+      const path = this.world.managedSaves.pathOf(domain);
+      await ensureDirectory(dirname(path), 0o700);
+      await copyState(file, path, async (copy) => {
+        const { definition } = parseDomain((await readHead(copy)).xml, { mode: 'lenient' });
+        if (definition.uuid === domain.uuid) return;
+        throw new VirtError('saved-state.invalid', { reason: `it is of domain '${definition.name}'` });
+      });
+      this.world.managedSaves.note(domain);
     });
   }
 

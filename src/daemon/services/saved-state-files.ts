@@ -3,7 +3,7 @@
  * read, and given another definition. What QEMU writes goes straight into the file, or through a program that packs it.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
+import { chmod, copyFile, type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { nanoid } from 'nanoid';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
@@ -43,6 +43,35 @@ const DIRECT_BYTES = 4096;
 export interface WriteOptions {
   /** Do not fill the host's page cache with it. */
   readonly bypassCache: boolean;
+}
+
+/**
+ * Copies an open file to a place of ours, sharing its blocks where the file system can. `check` sees the copy before it gets
+ * its name.
+ * @throws VirtError file.*, and what `check` throws; nothing is left then
+ */
+export async function copyState(
+  file: FileHandle,
+  path: string,
+  check: (copy: string) => Promise<void>,
+): Promise<void> {
+  const copy = `${path}.${nanoid(8)}${temporarySuffix}`;
+  try {
+    await copyFile(`/proc/self/fd/${file.fd}`, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    await chmod(copy, 0o600);
+    await check(copy);
+    const handle = await open(copy, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(copy, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await unlink(copy).catch(() => undefined); // Whatever became of it: what failed is what counts.
+    throw fileError(error, 'copy a saved state', path);
+  }
 }
 
 /** A file with a state in the making. */
