@@ -1,15 +1,13 @@
 /** Networks: start and stop against the floor and against libvirtd, and a daemon's start with many of them. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BenchDaemon } from '../daemon.ts';
 import type { NetworkRecipe } from '../network-floor.ts';
 import { NetworkLab, networkXml } from '../network-lab.ts';
 import { absolute, compare, type Measurement } from '../result.ts';
 import { timeMs } from '../statistics.ts';
+import { Teller, virshTime } from '../teller.ts';
 import type { Bench } from './bench.ts';
 
 export async function measureNetwork(bench: Bench): Promise<readonly Measurement[]> {
@@ -144,38 +142,6 @@ async function stopAll(daemon: BenchDaemon): Promise<void> {
   for (const { name } of networks) await client.call('network.stop', { network: name });
 }
 
-/** A process that answers each line with one number. */
-class Teller {
-  private readonly child: ChildProcess;
-  private readonly lines: AsyncIterator<string>;
-  private readonly number: RegExp;
-
-  /** @param number what a line looks like that answers, with the milliseconds in its first group */
-  constructor(words: readonly string[], number: RegExp) {
-    const [program = '', ...args] = words;
-    this.child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    if (this.child.stdout === null) throw new Error('it has no stdout');
-    this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
-    this.number = number;
-  }
-
-  async tell(line: string): Promise<number> {
-    this.child.stdin?.write(`${line}\n`);
-    for (;;) {
-      const next = await this.lines.next();
-      if (next.done === true) throw new Error(`there is no answer to '${line}'`);
-      const found = this.number.exec(next.value)?.[1];
-      if (found !== undefined) return Number(found);
-      if (next.value.startsWith('error:')) throw new Error(`'${line}' failed: ${next.value}`);
-    }
-  }
-
-  async end(): Promise<void> {
-    this.child.stdin?.end();
-    if (this.child.exitCode === null) await once(this.child, 'exit');
-  }
-}
-
 class Floor {
   private readonly teller: Teller;
 
@@ -235,7 +201,7 @@ class Peer {
     const file = join(bench.place.make('peer'), 'network.xml');
     writeFileSync(file, networkXml(0));
     const words = command.split(/\s+/).filter((word) => word !== '');
-    const peer = new Peer(new Teller([...words, 'virsh', '--timing'], /^\(Time: ([\d.]+) ms\)/));
+    const peer = new Peer(new Teller([...words, 'virsh', '--timing'], virshTime));
     await peer.tell(`net-define ${file}`);
     // The first start loads what later ones have.
     await peer.tell('net-start bench0');

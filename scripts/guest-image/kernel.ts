@@ -10,7 +10,7 @@ import { execa } from 'execa';
 /** Modules that our guests load, in any order; what they depend on comes along. */
 const wantedModules = [
   ...['virtio_pci', 'virtio_net', 'virtio_blk', 'virtio_console', 'virtio_balloon', 'virtio_rng'],
-  ...['button', 'evdev', 'sd_mod', 'sr_mod', 'virtio_scsi', 'ahci', 'ata_piix', 'e1000', 'e1000e'],
+  ...['button', 'evdev', 'sd_mod', 'sr_mod', 'virtio_scsi', 'ahci', 'ata_piix', 'e1000', 'e1000e', 'isofs'],
 ];
 
 export interface GuestKernel {
@@ -132,7 +132,8 @@ async function kernelImage(root: string): Promise<string> {
  * something long begins.
  */
 export async function guestKernel(cache: string, say: (line: string) => void): Promise<GuestKernel> {
-  const ready = join(cache, 'kernel-1');
+  // A new number with each change of the modules: what is there was made for the old list.
+  const ready = join(cache, 'kernel-2');
   const described = await readFile(join(ready, 'kernel.json'), 'utf8').catch(() => undefined);
   if (described !== undefined)
     return locate(ready, JSON.parse(described) as { modules: string[]; packageName: string });

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { newDomainName } from './domain-objects.ts';
 import { imageReference } from './image.ts';
 import { poolRef, volumeRef } from './pool-objects.ts';
+import { secretRef } from './secret.ts';
 
 /** Plain text for one attribute: no control characters, which XML could not carry either. */
 // oxlint-disable-next-line no-control-regex
@@ -51,6 +52,9 @@ export const diskSpec = z
       .min(1)
       .optional()
       .describe('When there is no such file or volume, create one of this size in bytes.'),
+    secret: secretRef
+      .optional()
+      .describe('What opens an encrypted (LUKS) image; a new volume is encrypted with it.'),
   })
   .refine(
     ({ path: file, pool, volume }) =>

@@ -18,7 +18,7 @@ export const secretIdentity = z
   })
   .meta({ id: 'SecretIdentity', description: 'Names one secret.' });
 
-const secretRef = z.string().min(1).max(1100).meta({
+export const secretRef = z.string().min(1).max(1100).meta({
   id: 'SecretRef',
   description:
     'Which secret: its uuid, or type and name of its usage (`ceph:client.admin`, `volume:/var/lib/a.img`).',

@@ -14,6 +14,7 @@ import {
   volumeRef,
   volumeSummary,
 } from './pool-objects.ts';
+import { secretRef } from './secret.ts';
 
 const since = '0.1.0';
 const target = { pool: poolRef, volume: volumeRef };
@@ -30,7 +31,14 @@ const storageErrors = [
   'program.failed',
   'operation.aborted',
 ] as const;
-const createErrors = [...activePoolErrors, 'volume.exists', 'xml.invalid', ...storageErrors] as const;
+const createErrors = [
+  ...activePoolErrors,
+  'volume.exists',
+  'xml.invalid',
+  'secret.not-found',
+  'secret.no-value',
+  ...storageErrors,
+] as const;
 
 const made = z.object({
   volume: volumeSummary,
@@ -106,6 +114,7 @@ const volumeChanges = [
           .describe('qcow2: quicker writes, a longer repair after a crash.'),
         extendedL2: z.boolean().default(false).describe('qcow2: clusters are divided further.'),
         preallocateMetadata: z.boolean().default(false).describe('qcow2: make all tables at once.'),
+        secret: secretRef.optional().describe('Encrypt it with LUKS; this secret opens it (qcow2, raw).'),
       }),
     result: () => made,
     errors: [...createErrors, 'volume.not-found'],
@@ -143,6 +152,11 @@ const volumeChanges = [
         name: newVolumeName.describe('Name of the new volume.'),
         toPool: poolRef.optional().describe('Pool of the new one; the same when not given.'),
         format: volumeFormat.optional().describe('Format of the new one; the same when not given.'),
+        secret: secretRef
+          .optional()
+          .describe(
+            'Encrypt the new one with LUKS by this secret. A copy of an encrypted volume opens by the same one otherwise.',
+          ),
       }),
     result: () => made,
     errors: [...createErrors, 'volume.not-found', 'volume.in-use'],
@@ -191,7 +205,7 @@ const volumeChanges = [
         shrink: z.boolean().default(false).describe('Allow a smaller size: what lies beyond is lost.'),
       }),
     result: () => volumeSummary,
-    errors: [...errors, 'volume.in-use', 'request.invalid', ...storageErrors],
+    errors: [...errors, 'volume.in-use', 'request.invalid', 'secret.not-found', ...storageErrors],
   }),
   method({
     name: 'volume.wipe',

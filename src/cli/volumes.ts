@@ -7,7 +7,7 @@ export const POOL_HELP = 'Name or uuid.';
 export const VOLUME_HELP = "POOL/NAME, a name in pool 'default', or an absolute path.";
 
 /** The pool that is meant by a volume without one. */
-const DEFAULT_POOL = 'default';
+export const DEFAULT_POOL = 'default';
 
 export interface VolumeName {
   readonly pool: string;

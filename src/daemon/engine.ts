@@ -56,7 +56,7 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const sessionLinks = isSession ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const secrets = buildSecrets(ground);
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
-  const storage = buildStorage({ ...ground, domains: () => domains });
+  const storage = buildStorage({ ...ground, secrets, domains: () => domains });
   const emulators = emulatorSource(paths, config, log);
   const driver = await buildDriver({
     paths,

@@ -66,7 +66,7 @@ export function buildNetworking(parts: NetworkingParts): Networking | undefined 
     log,
   });
   const service = buildService(parts, host);
-  const guestLinks = new GuestLinks(service, host, paths.runtime);
+  const guestLinks = new GuestLinks(service, host, paths.runtime, parts.hooks);
   const filters = new TapFilters({ log });
   const { links, nwfilters } = buildFilters(parts, { service, guestLinks, filters });
   host.subscribe((event) => {

@@ -14,6 +14,7 @@ import { diskDirectory } from './services/storage-guests.ts';
 import { StorageService } from './services/storage-service.ts';
 import { volumeFinder } from './services/volume-finder.ts';
 import type { ImportSettings } from './services/volume-import.ts';
+import type { SecretSource } from './services/volume-secrets.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { PoolStatusStore } from './state/pool-status.ts';
 
@@ -32,9 +33,10 @@ export function buildStorage(parts: {
   readonly log: Logger;
   readonly events: EventBus;
   readonly jobs: Jobs;
+  readonly secrets: SecretSource;
   readonly domains: () => DomainService;
 }): Storage {
-  const { paths, config, log, events, jobs, domains } = parts;
+  const { paths, config, log, events, jobs, secrets, domains } = parts;
   const images = qemuImgTools;
   const disks = diskDirectory(domains);
   const service = new StorageService({
@@ -48,6 +50,7 @@ export function buildStorage(parts: {
     backends: createBackends({ images, tools: hostTools, log }),
     images,
     disks,
+    secrets,
     events,
     jobs,
     log,

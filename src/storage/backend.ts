@@ -5,6 +5,7 @@ import type { CompletePoolDef, PoolSpace, PoolType } from '../model/storage/pool
 import type { PoolSource } from '../model/storage/pool/source.ts';
 import type { VolumeFormat, VolumeType } from '../model/storage/volume/volume.ts';
 import type { ImageFile } from './image-tools.ts';
+import type { ImageEncryption } from './passphrase.ts';
 
 /** A volume as it was found. All sizes in bytes. */
 export interface VolumeFacts {
@@ -57,6 +58,8 @@ export interface NewVolume {
   /** Take metadata at once too (qcow2). */
   readonly preallocateMetadata?: boolean;
   readonly nocow?: boolean;
+  /** Encrypted with LUKS; goes with formats luks and qcow2. */
+  readonly encryption?: ImageEncryption;
   readonly permissions?: Permissions;
 }
 

@@ -1,6 +1,7 @@
 /** What backends ask of those who write images: by path, in an explicit format, with a signal and progress. */
 import type { VolumeFormat, WipeAlgorithm } from '../model/storage/volume/volume.ts';
 import type { NewVolume, ResizeRequest, Work } from './backend.ts';
+import type { Passphrase } from './passphrase.ts';
 
 /** An image file that is there. */
 export interface ImageFile {
@@ -10,6 +11,10 @@ export interface ImageFile {
   readonly backing?: ImageFile;
   /** Nobody else knows the file, and it is thrown away afterwards: it may be lent to the user that qemu-img runs as. */
   readonly isPrivate?: boolean;
+  /** It is known to be encrypted. */
+  readonly isEncrypted?: boolean;
+  /** What unlocks it, when it turns out to be encrypted with LUKS. */
+  readonly passphrase?: Passphrase;
 }
 
 /** All paths are absolute; no format is ever probed. */

@@ -5,6 +5,7 @@ import type { NewVolume, ResizeRequest, Work } from './backend.ts';
 import type { ImageFile, ImageTools } from './image-tools.ts';
 import { convertOver, convertToFile, openLayers } from './images/convert.ts';
 import { copyOver, copyToFile } from './images/copy.ts';
+import { createEncrypted, type EncryptedSpec } from './images/create-encrypted.ts';
 import { createOther } from './images/create-other.ts';
 import { createQcow2 } from './images/create-qcow2.ts';
 import { createRaw } from './images/create-raw.ts';
@@ -12,16 +13,31 @@ import { openImage } from './images/new-file.ts';
 import type { Qcow2Spec } from './images/qcow2-layout.ts';
 import { resizeImage } from './images/resize.ts';
 import { wipeFile } from './images/wipe.ts';
+import type { ImageEncryption } from './passphrase.ts';
 import { qemuFormat } from './qemu-img.ts';
 
 export const qemuImgTools: ImageTools = { create, copy, resize, wipe: wipeFile };
 
 async function create(path: string, volume: NewVolume, work: Work = {}): Promise<void> {
   const { capacityBytes, allocationBytes, nocow } = volume;
+  if (volume.encryption !== undefined)
+    return createEncrypted(path, encryptedSpec(volume, volume.encryption), work);
   if (qemuFormat(volume.format) === 'raw')
     return createRaw(path, { capacityBytes, allocationBytes, ...(nocow !== undefined && { nocow }) }, work);
   if (volume.format === 'qcow2') return createQcow2(path, qcow2Spec(volume), work);
   return createOther(path, { format: volume.format, capacityBytes, ...backingOf(volume) }, work);
+}
+
+function encryptedSpec(volume: NewVolume, encryption: ImageEncryption): EncryptedSpec {
+  const { capacityBytes } = volume;
+  const options = convertOptions(volume);
+  return {
+    format: volume.format === 'qcow2' ? 'qcow2' : 'luks',
+    capacityBytes,
+    encryption,
+    options,
+    ...backingOf(volume),
+  };
 }
 
 function backingOf({ backing }: NewVolume): Pick<Qcow2Spec, 'backing'> {
@@ -52,9 +68,10 @@ function preallocationOf(volume: NewVolume): 'falloc' | 'metadata' | undefined {
 
 /** qemu-img(1), "Disk image file formats": options of a qcow2 that a conversion makes. */
 function convertOptions(volume: NewVolume): string[] {
+  const preallocation = preallocationOf(volume);
+  if (volume.format === 'luks') return preallocation === 'falloc' ? ['preallocation=falloc'] : [];
   if (volume.format !== 'qcow2') return [];
   const { compat, clusterSizeBytes, lazyRefcounts, extendedL2, nocow } = volume;
-  const preallocation = preallocationOf(volume);
   return [
     ...(compat === undefined ? [] : [`compat=${compat}`]),
     ...(clusterSizeBytes === undefined ? [] : [`cluster_size=${clusterSizeBytes}`]),
@@ -67,11 +84,13 @@ function convertOptions(volume: NewVolume): string[] {
 
 async function copy(source: ImageFile, path: string, volume: NewVolume, work: Work = {}): Promise<void> {
   const isDevice = await isBlockDevice(path);
-  if (isPlainCopy(source, volume)) return copyBytes(source, path, isDevice, work);
+  if (isPlainCopy(source, volume) && (await keepsLock(source, volume)))
+    return copyBytes(source, path, isDevice, work);
   const spec = {
     format: volume.format,
     capacityBytes: volume.capacityBytes,
     options: convertOptions(volume),
+    encryption: volume.encryption,
     // A raw copy may be taken whole, as its description says; otherwise holes stay holes.
     isFull: volume.format === 'raw' && volume.allocationBytes >= volume.capacityBytes,
   };
@@ -85,8 +104,25 @@ function isPlainCopy(source: ImageFile, volume: NewVolume): boolean {
   return isSame && source.backing === undefined && !isFull && convertOptions(volume).length === 0;
 }
 
+/** Whether the bytes as they are open by what the new image is to open by. */
+async function keepsLock(source: ImageFile, { encryption }: NewVolume): Promise<boolean> {
+  if (encryption === undefined) return true;
+  const { passphrase, cipher, mode, hash, ivgen } = encryption;
+  if (source.isEncrypted !== true || source.passphrase === undefined) return false;
+  if ([cipher, mode, hash, ivgen].some((said) => said !== undefined)) return false;
+  if (passphrase === source.passphrase) return true;
+  const [old, wanted] = [await source.passphrase.read(), await passphrase.read()];
+  try {
+    return old.equals(wanted);
+  } finally {
+    old.fill(0);
+    wanted.fill(0);
+  }
+}
+
 async function copyBytes(from: ImageFile, to: string, isDevice: boolean, work: Work): Promise<void> {
-  await using layers = await openLayers(from);
+  // Encrypted or not: the bytes stay what they are.
+  await using layers = await openLayers(from, 'read', { isLocked: true });
   const [source] = layers.images;
   if (source === undefined) throw new Error('an image has at least one layer');
   if (!isDevice) return void (await copyToFile(source.handle, to, work));

@@ -20,7 +20,7 @@ export interface QemuImgRun extends Work {
   /** qemu-img's arguments; files are named by `descriptorName`, `imageNode`. */
   readonly args: readonly string[];
   /** Files that it gets, in the order of their numbers. */
-  readonly files: readonly FileHandle[];
+  readonly files: readonly { readonly fd: number }[];
   /** Who it runs as; see identityFor. */
   readonly identity?: ProcessIdentity | undefined;
   /** Limit of its address space (SECURITY J5); 1 GiB when left out. */
@@ -52,6 +52,8 @@ export function qemuFormat(format: string): string {
 export interface Layer {
   readonly index: number;
   readonly format: string;
+  /** The secret object that unlocks it, where it is encrypted with LUKS. */
+  readonly keySecret?: string | undefined;
 }
 
 /** An image with all below it as QEMU's own description (QEMU docs/interop, BlockdevOptions): nothing is left open. */
@@ -60,9 +62,18 @@ export function imageNode(layers: readonly Layer[]): string {
     if (top === undefined) return null;
     const driver = qemuFormat(top.format);
     const file = { driver: 'file', filename: descriptorName(top.index) };
-    return withBacking.includes(driver) ? { driver, file, backing: build(below) } : { driver, file };
+    const node = { driver, file, ...unlocked(driver, top.keySecret) };
+    return withBacking.includes(driver) ? { ...node, backing: build(below) } : node;
   };
   return `json:${JSON.stringify(build(layers))}`;
+}
+
+/** How a node names its passphrase (QEMU qapi/block-core.json, BlockdevOptionsLUKS and BlockdevQcow2Encryption). */
+function unlocked(driver: string, keySecret: string | undefined): Record<string, unknown> {
+  if (keySecret === undefined) return {};
+  return driver === 'qcow2'
+    ? { encrypt: { format: 'luks', 'key-secret': keySecret } }
+    : { 'key-secret': keySecret };
 }
 
 /**
@@ -95,17 +106,31 @@ export async function runQemuImg(wish: QemuImgRun): Promise<string> {
     await needProgram('qemu-img', 'qemu-utils', wanted),
     ...wish.args,
   ];
-  try {
-    const { stdout } = await run(program ?? 'qemu-img', args, {
-      timeoutMs: wish.timeoutMs ?? DAY_MS,
-      descriptors: wish.files.map(({ fd }) => fd),
-      ...(signal && { signal }),
-      ...(onFraction && { onOutput: fractionListener(onFraction) }),
-    });
-    return stdout;
-  } catch (error) {
-    throw failure(error, wanted);
-  }
+  for (let attempt = 1; ; attempt++)
+    try {
+      const { stdout } = await run(program ?? 'qemu-img', args, {
+        timeoutMs: wish.timeoutMs ?? DAY_MS,
+        descriptors: wish.files.map(({ fd }) => fd),
+        ...(signal && { signal }),
+        ...(onFraction && { onOutput: fractionListener(onFraction) }),
+      });
+      return stdout;
+    } catch (error) {
+      if (attempt === KEY_ATTEMPTS || !isClockTooCoarse(error)) throw failure(error, wanted);
+    }
+}
+
+const KEY_ATTEMPTS = 5;
+
+/**
+ * How much work a key of LUKS is worth, QEMU finds by measuring its own computing time (crypto/pbkdf.c); where the kernel
+ * counts that by ticks, it may find none, and gives up. It has written nothing that the next attempt does not write anew.
+ */
+function isClockTooCoarse(error: unknown): boolean {
+  return (
+    isVirtError(error, 'program.failed') &&
+    String(error.details?.['stderr']).includes('Unable to get accurate CPU usage')
+  );
 }
 
 /** The programs before qemu-img; each one becomes the next, so that the pid is the one that a cancel ends. */

@@ -96,9 +96,13 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'cloud images', () => {
   it('give a lasting domain a disk of its own, and a seed that its Linux can read', async () => {
     const { root, images, running, vireo } = await start();
     const look = `#!/bin/busybox sh
-dd if=/dev/vdb bs=2048 skip=16 count=1 2>/dev/null | grep -aoE 'CD001|CIDATA|cidata' | sed 's/^/label: /' >/dev/ttyS0
-grep -ao 'ssh-ed25519 AAAA[A-Za-z0-9+/]*' /dev/vdb | head -n 1 | sed 's/^/key: /' >/dev/ttyS0
-dd if=/dev/vda bs=512 count=1 2>/dev/null | grep -ao TINY-GUEST >/dev/ttyS0
+exec >/dev/ttyS0
+dd if=/dev/vdb bs=2048 skip=16 count=1 2>/dev/null | grep -aoi cidata | sed 's/^/label: /'
+mkdir -p /seed && mount -t iso9660 -o ro /dev/vdb /seed && ls /seed | sed 's/^/seed: /'
+head -n 1 /seed/user-data
+grep -o 'local-hostname.*' /seed/meta-data
+grep -o 'ssh-ed25519 AAAA[A-Za-z0-9+/]*' /seed/user-data | head -n 1 | sed 's/^/key: /'
+dd if=/dev/vda bs=512 count=1 2>/dev/null | grep -ao TINY-GUEST
 echo written | dd of=/dev/vda bs=512 seek=4096 conv=fsync 2>/dev/null
 poweroff -f
 `;
@@ -112,7 +116,15 @@ poweroff -f
     const client = await running.daemon.connect();
     const said = async () => (await client.call('domain.log', { domain: 'web', source: 'console' })).text;
     await eventually('the guest has looked', async () => (await said()).includes('TINY-GUEST'), 120_000);
-    expect(await said()).toMatch(/label: (CD001|cidata|CIDATA)/i);
+    // As cloud-init finds it (its docs, "NoCloud"): by the label, and these files on it.
+    for (const line of [
+      /label: cidata/i,
+      /seed: meta-data/,
+      /seed: user-data/,
+      /^#cloud-config/m,
+      /local-hostname\W+web\b/,
+    ])
+      expect(await said()).toMatch(line);
     expect(await said()).toContain(`key: ${KEY.split(' ').slice(0, 2).join(' ')}`);
     await eventually(
       'it is off',

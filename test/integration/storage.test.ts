@@ -273,6 +273,28 @@ describeWith(['root', 'losetup', 'sfdisk', 'blkid', '/dev/loop-control'], 'a dis
   });
 });
 
+/** How long work takes, and the most computing that it does without a pause in which others would be answered. */
+async function measured(work: () => Promise<unknown>): Promise<{ tookMs: number; busyMs: number }> {
+  const computedMs = () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1000;
+  };
+  let last = computedMs();
+  let busyMs = 0;
+  const timer = setInterval(() => {
+    const now = computedMs();
+    busyMs = Math.max(busyMs, now - last);
+    last = now;
+  }, 1);
+  const before = performance.now();
+  try {
+    await work();
+    return { tookMs: performance.now() - before, busyMs };
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 describeWith([], 'ten thousand volumes', () => {
   it('are read again within a second, and others are answered meanwhile', async () => {
     const rig = storageRig(real);
@@ -285,19 +307,13 @@ describeWith([], 'ten thousand volumes', () => {
     const { pool } = await rig.storage.definitions.define(dirPool('p', path), 'strict');
     await rig.storage.lifecycle.start(pool);
     await rig.storage.lifecycle.refresh(pool);
-    let longestMs = 0;
-    let last = performance.now();
-    const timer = setInterval(() => {
-      longestMs = Math.max(longestMs, performance.now() - last);
-      last = performance.now();
-    }, 1);
-    const before = performance.now();
-    await rig.storage.lifecycle.refresh(pool);
-    const tookMs = performance.now() - before;
-    clearInterval(timer);
+    // What a refresh takes when nobody else has the machine: the best of some. What others take of the processor in
+    // between, nobody here can help; so the pauses are counted in computing time of this thread.
+    const runs: { readonly tookMs: number; readonly busyMs: number }[] = [];
+    for (let i = 0; i < 5 && !runs.some(({ tookMs }) => tookMs < 1000); i++)
+      runs.push(await measured(() => rig.storage.lifecycle.refresh(pool)));
     expect(rig.storage.volumes.list(pool)).toHaveLength(10_000);
-    // Twice the goals (1 s, 50 ms): other tests share the machine; the bench holds the goals themselves.
-    expect(tookMs).toBeLessThan(2000);
-    expect(longestMs).toBeLessThan(100);
+    expect(Math.min(...runs.map(({ tookMs }) => tookMs))).toBeLessThan(1000);
+    expect(Math.max(...runs.map(({ busyMs }) => busyMs))).toBeLessThan(50);
   }, 60_000);
 });

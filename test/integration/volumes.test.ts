@@ -1,6 +1,6 @@
 /** Volumes on a file system that is full, and images that rights keep the daemon from. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -79,6 +79,46 @@ describeWith(['root', 'mount', 'qemu-img'], 'a pool that is full', () => {
     await failed;
     await storage.lifecycle.refresh(pool);
     expect(storage.volumes.find(pool, 'v').capacityBytes).toBe(16 * MIB);
+  });
+
+  it('needs no room to wipe a volume, or to take one out of the trash', async () => {
+    const { storage, pool, path } = await smallPool();
+    for (const name of ['a', 'b']) writeFileSync(join(path, name), Buffer.alloc(MIB, 7));
+    await storage.lifecycle.refresh(pool);
+    await storage.volumeChanges.delete({ pool, volume: storage.volumes.find(pool, 'a') }, { keep: true });
+    spawnSync('dd', ['if=/dev/zero', `of=${path}/full`, 'bs=64k']);
+    await storage.lifecycle.refresh(pool);
+    await storage.volumeChanges.wipe({ pool, volume: storage.volumes.find(pool, 'b') }, 'zero');
+    expect(readFileSync(join(path, 'b')).equals(Buffer.alloc(MIB))).toBe(true);
+    await storage.trash.restore(pool, 'a');
+    expect(readFileSync(join(path, 'a')).equals(Buffer.alloc(MIB, 7))).toBe(true);
+    expect(readdirSync(path).sort()).toEqual(expect.arrayContaining(['a', 'b', 'full']));
+  });
+
+  it('keeps a qcow2 volume sound that cannot grow', async () => {
+    const { storage, pool, path } = await smallPool();
+    const found = async (name: string) => {
+      await storage.lifecycle.refresh(pool);
+      return { pool, volume: storage.volumes.find(pool, name) };
+    };
+    await storage.volumeCreation.create(pool, {
+      ...{ name: 'v', capacityBytes: 4 * MIB, allocationBytes: 0 },
+      target: { format: { type: 'qcow2' } },
+    });
+    spawnSync('dd', ['if=/dev/zero', `of=${path}/full`, 'bs=64k']);
+    const wish = { relative: 'no', allocate: true, shrink: false } as const;
+    await expect(
+      storage.volumeChanges.resize(await found('v'), { ...wish, capacityBytes: 64 * MIB }),
+    ).rejects.toMatchObject({ code: 'file.no-space' });
+    run('qemu-img', 'check', '-q', '-f', 'qcow2', join(path, 'v'));
+    expect((await found('v')).volume.capacityBytes).toBe(4 * MIB);
+    await storage.volumeChanges.delete(await found('full'));
+    await storage.volumeChanges.resize(await found('v'), {
+      ...wish,
+      allocate: false,
+      capacityBytes: 64 * MIB,
+    });
+    run('qemu-img', 'check', '-q', '-f', 'qcow2', join(path, 'v'));
   });
 
   it('deletes for good when there is no room for the record of the trash', async () => {

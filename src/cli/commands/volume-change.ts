@@ -23,6 +23,7 @@ interface CreateOptions {
   readonly lazyRefcounts?: boolean;
   readonly extendedL2?: boolean;
   readonly preallocateMetadata?: boolean;
+  readonly secret?: string;
 }
 
 export const addVolumeCreate: AddCommand = (parent, cli) => {
@@ -30,7 +31,7 @@ export const addVolumeCreate: AddCommand = (parent, cli) => {
     .command('create')
     .summary('make a new volume')
     .description(methodSummary('volume.create'))
-    .argument('<volume>', NEW_HELP)
+    .argument('<new>', NEW_HELP)
     .argument('[size]', 'Like 20GiB; that of the image below when not given.')
     .option('--format <format>', 'Format: qcow2 (default), raw, vmdk, vdi, ... as the pool can.')
     .option('--allocation <size>', paramHelp('volume.create', 'allocationBytes'))
@@ -39,6 +40,7 @@ export const addVolumeCreate: AddCommand = (parent, cli) => {
     .option('--lazy-refcounts', paramHelp('volume.create', 'lazyRefcounts'))
     .option('--extended-l2', paramHelp('volume.create', 'extendedL2'))
     .option('--preallocate-metadata', paramHelp('volume.create', 'preallocateMetadata'))
+    .option('--secret <secret>', paramHelp('volume.create', 'secret'))
     .action((name: string, size: string | undefined, options: CreateOptions) =>
       create(cli, name, size, options),
     );
@@ -50,7 +52,7 @@ async function create(
   size: string | undefined,
   options: CreateOptions,
 ): Promise<void> {
-  const { format, allocation, backing, clusterSize, lazyRefcounts, extendedL2, preallocateMetadata } =
+  const { format, allocation, backing, clusterSize, lazyRefcounts, extendedL2, preallocateMetadata, secret } =
     options;
   const { pool, volume: name } = newVolumeNamed(text);
   const result = await cli.withClient((client) =>
@@ -64,6 +66,7 @@ async function create(
       ...(lazyRefcounts === true && { lazyRefcounts }),
       ...(extendedL2 === true && { extendedL2 }),
       ...(preallocateMetadata === true && { preallocateMetadata }),
+      ...(secret !== undefined && { secret }),
     }),
   );
   reportMade(cli, result);
@@ -107,6 +110,11 @@ export const addVolumeCreateXml: AddCommand = (parent, cli) => {
     );
 };
 
+interface CloneOptions {
+  readonly format?: string;
+  readonly secret?: string;
+}
+
 export const addVolumeClone: AddCommand = (parent, cli) => {
   parent
     .command('clone')
@@ -115,7 +123,8 @@ export const addVolumeClone: AddCommand = (parent, cli) => {
     .argument('<volume>', VOLUME_HELP)
     .argument('<new>', "POOL/NAME, or a name in the volume's own pool.")
     .option('--format <format>', paramHelp('volume.clone', 'format'))
-    .action(async (from: string, to: string, { format }: { readonly format?: string }) => {
+    .option('--secret <secret>', paramHelp('volume.clone', 'secret'))
+    .action(async (from: string, to: string, { format, secret }: CloneOptions) => {
       const result = await cli.withClient(async (client) => {
         const source = await volumeNamed(client, from);
         const target = to.includes('/') ? newVolumeNamed(to) : { pool: source.pool, volume: to };
@@ -124,6 +133,7 @@ export const addVolumeClone: AddCommand = (parent, cli) => {
           name: target.volume,
           toPool: target.pool,
           ...(format !== undefined && { format: oneOf('--format', format, volumeFormats) }),
+          ...(secret !== undefined && { secret }),
         });
       });
       reportMade(cli, result);

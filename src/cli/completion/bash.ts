@@ -1,6 +1,6 @@
 /** The completion script for bash (4.0 or newer). */
 import { kindWord, lookupFunctions, quote, walkOverWords } from './shell.ts';
-import { allCommands, type CommandNode, pathKey } from './tree.ts';
+import { allCommands, type CommandNode, namedKinds, pathKey } from './tree.ts';
 
 const answers = { at: 'REPLY', kind: 'REPLY' };
 
@@ -31,7 +31,7 @@ _vireo_offer() {
 _vireo_complete_kind() {
   case "$1" in
     words:*) local words=\${1#words:}; _vireo_offer "\${words// /$'\\n'}" ;;
-    domain | network) _vireo_offer "$("\${COMP_WORDS[0]}" "\${globals[@]}" __complete "$1s" 2>/dev/null)" ;;
+    ${namedKinds.join(' | ')}) _vireo_offer "$("\${COMP_WORDS[0]}" "\${globals[@]}" __complete "$1s" 2>/dev/null)" ;;
     file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
   esac
 }

@@ -123,6 +123,9 @@ function argumentWords(value: ValueKind): string {
       return ` -a ${fishQuote(value.words.join(' '))}`;
     case 'domain':
     case 'network':
+    case 'pool':
+    case 'volume':
+    case 'secret':
       return ` -a '(__vireo_names ${value.kind}s)'`;
     case 'file':
       return ' -F';

@@ -9,7 +9,7 @@ export function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** A value kind as one word of a table: `domain`, `network`, `file`, `any`, or `words:a b c`. */
+/** A value kind as one word of a table: `domain`, `volume`, `file`, `any`, or `words:a b c`. */
 export function kindWord(value: ValueKind): string {
   return value.kind === 'words' ? `words:${value.words.join(' ')}` : value.kind;
 }

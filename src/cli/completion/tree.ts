@@ -1,10 +1,14 @@
 /** The command tree as completions need it: data, read from the commander tree. */
 import type { Command, Option } from 'commander';
 
-/** What a value can be: one of some words, a domain, a network, a file, or anything. */
+/** Objects whose names the daemon is asked for, as arguments call them. */
+export const namedKinds = ['domain', 'network', 'pool', 'volume', 'secret'] as const;
+export type NamedKind = (typeof namedKinds)[number];
+
+/** What a value can be: one of some words, the name of an object, a file, or anything. */
 export type ValueKind =
   | { readonly kind: 'words'; readonly words: readonly string[] }
-  | { readonly kind: 'domain' | 'network' | 'file' | 'any' };
+  | { readonly kind: NamedKind | 'file' | 'any' };
 
 export interface OptionNode {
   /** All spellings: `-c`, `--connect`. */
@@ -30,7 +34,8 @@ const FILE_NAMES = /^(file|dir|path|image)$/;
 
 function kindOf(name: string, choices: readonly string[] | undefined): ValueKind {
   if (choices !== undefined) return { kind: 'words', words: choices };
-  if (name === 'domain' || name === 'network') return { kind: name };
+  const kind = namedKinds.find((one) => one === name.replace(/\.\.\.$/, ''));
+  if (kind !== undefined) return { kind };
   return { kind: FILE_NAMES.test(name) ? 'file' : 'any' };
 }
 

@@ -1,6 +1,6 @@
 /** The completion script for zsh, with descriptions. */
 import { kindWord, lookupFunctions, quote, walkOverWords } from './shell.ts';
-import { allCommands, type CommandNode, type OptionNode, pathKey } from './tree.ts';
+import { allCommands, type CommandNode, namedKinds, type OptionNode, pathKey } from './tree.ts';
 
 const answers = { at: 'reply_at', kind: 'reply_kind' };
 
@@ -24,7 +24,7 @@ _vireo_complete_kind() {
   local -a found
   case "$1" in
     words:*) found=(\${=1#words:}); compadd -a found ;;
-    domain | network) found=(\${(f)"$(\${words[1]} $globals __complete "\${1}s" 2>/dev/null)"}); compadd -a found ;;
+    ${namedKinds.join(' | ')}) found=(\${(f)"$(\${words[1]} $globals __complete "\${1}s" 2>/dev/null)"}); compadd -a found ;;
     file) _files ;;
   esac
 }

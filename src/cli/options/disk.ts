@@ -17,7 +17,7 @@ const HINT = 'write it like pool=default,size=10GiB, vol=default/web.qcow2 or pa
 export function parseDisk(text: string, cwd: string): DiskSpec {
   const what = '--disk';
   const fields = parseFields(what, text, {
-    known: ['path', 'pool', 'vol', 'size', 'format', 'bus', 'readonly'],
+    known: ['path', 'pool', 'vol', 'size', 'format', 'bus', 'readonly', 'secret'],
   });
   const places = [fields.head, ...['path', 'pool', 'vol'].map((key) => fieldOf(fields, key))];
   const given = places.filter((place) => place !== undefined && place !== '').length;
@@ -28,12 +28,14 @@ export function parseDisk(text: string, cwd: string): DiskSpec {
   const format = fieldOf(fields, 'format');
   const bus = fieldOf(fields, 'bus');
   const readonly = fieldOf(fields, 'readonly');
+  const secret = fieldOf(fields, 'secret');
   return {
     ...(path === undefined ? volumeOf(fields) : { path: resolve(cwd, path) }),
     ...(size !== undefined && { createBytes: parseDiskSize(what, text, size) }),
     ...(format !== undefined && { format: oneOf(`${what} format`, format, diskFormats) }),
     ...(bus !== undefined && { bus: oneOf(`${what} bus`, bus, diskBuses) }),
     ...(readonly !== undefined && { readonly: parseFlag(`${what} readonly`, readonly) }),
+    ...(secret !== undefined && { secret }),
   };
 }
 

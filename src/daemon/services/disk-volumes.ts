@@ -1,6 +1,7 @@
 /** Volumes as disks of domains: made with a new domain, and deleted with one that goes. */
 import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import type { SpecDisk } from '../../model/domain/profile.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
 import type { Pool } from './pool.ts';
 import type { StorageService } from './storage-service.ts';
@@ -16,7 +17,12 @@ export interface VolumeDiskRequest {
   readonly format?: VolumeFormat | undefined;
   /** Make it when it is not there. */
   readonly createBytes?: number | undefined;
+  /** What opens it, or is to open it; without it, the secret that is for its path. */
+  readonly secret?: DiskSecret | undefined;
 }
+
+/** As `<secret type='passphrase'>` names one. */
+type DiskSecret = NonNullable<SpecDisk['secret']>;
 
 export interface VolumeDisk {
   readonly pool: string;
@@ -24,6 +30,7 @@ export interface VolumeDisk {
   readonly path: string;
   readonly format: VolumeFormat;
   readonly warnings: readonly string[];
+  readonly secret: DiskSecret | undefined;
   /** Takes the volume away again, if it was made here. */
   readonly undo: () => Promise<void>;
 }
@@ -41,7 +48,8 @@ export function diskVolumes(storage: StorageService): DiskVolumes {
       const pool = storage.find(request.pool);
       const live = pool.requireLive(`use a volume of pool '${pool.name}'`);
       const { volume } = request;
-      if (volume !== undefined && live.volumes.has(volume)) return existing(storage, pool, volume);
+      if (volume !== undefined && live.volumes.has(volume))
+        return existing(storage, pool, volume, request.secret);
       if (request.createBytes === undefined) {
         if (volume !== undefined) storage.volumes.find(pool, volume); // Tells that there is none.
         throw new VirtError('request.invalid', {
@@ -52,39 +60,64 @@ export function diskVolumes(storage: StorageService): DiskVolumes {
       }
       const format = request.format ?? (filesIn(pool) ? 'qcow2' : 'raw');
       const name = volume ?? freeName(request.domain, format, pool, new Set(live.volumes.keys()));
-      return make(storage, pool, { name, format, capacityBytes: request.createBytes });
+      return make(storage, pool, {
+        name,
+        format,
+        capacityBytes: request.createBytes,
+        secret: request.secret,
+      });
     },
   };
 }
 
 const filesIn = (pool: Pool): boolean => ['dir', 'fs', 'netfs'].includes(pool.live?.definition.type ?? 'dir');
 
-function existing(storage: StorageService, pool: Pool, name: string): VolumeDisk {
-  const { path, format, problem } = storage.volumes.find(pool, name);
+function existing(
+  storage: StorageService,
+  pool: Pool,
+  name: string,
+  secret: DiskSecret | undefined,
+): VolumeDisk {
+  const volume = storage.volumes.find(pool, name);
+  const { path, format, problem } = volume;
   if (problem !== undefined)
     throw new VirtError('definition.unsupported', {
       wanted: `use volume '${pool.name}/${name}'`,
       reason: problem,
       hint: `if you trust it, say what it is with 'vireo volume set-format ${pool.name}/${name}'`,
     });
-  return { pool: pool.name, volume: name, path, format, warnings: [], undo: () => Promise.resolve() };
+  const own = storage.volumes.secretOf(volume);
+  return {
+    ...{ pool: pool.name, volume: name, path, format, warnings: [] },
+    secret: secret ?? (own === undefined ? undefined : { uuid: own }),
+    undo: () => Promise.resolve(),
+  };
 }
 
 async function make(
   storage: StorageService,
   pool: Pool,
-  { name, format, capacityBytes }: { name: string; format: VolumeFormat; capacityBytes: number },
+  wish: {
+    readonly name: string;
+    readonly format: VolumeFormat;
+    readonly capacityBytes: number;
+    readonly secret: DiskSecret | undefined;
+  },
 ): Promise<VolumeDisk> {
+  const { name, format, capacityBytes, secret } = wish;
   const { volume, warnings } = await storage.volumeCreation.create(pool, {
     name,
     capacityBytes,
     allocationBytes: 0,
-    target: { format: { type: format } },
+    target: {
+      format: { type: format },
+      ...(secret && { encryption: { format: 'luks', secrets: [{ type: 'passphrase', ...secret }] } }),
+    },
   });
   const undo = async () => {
     await storage.volumeChanges.delete({ pool, volume });
   };
-  return { pool: pool.name, volume: name, path: volume.path, format: volume.format, warnings, undo };
+  return { pool: pool.name, volume: name, path: volume.path, format: volume.format, warnings, secret, undo };
 }
 
 /** `web.qcow2`, then `web-1.qcow2`: the names that virt-install gives. */

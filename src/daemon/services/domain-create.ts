@@ -4,6 +4,7 @@ import { dirname, extname, join } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import { statIfPresent } from '../../base/files.ts';
 import { buildDomain, type DomainSpec, type SpecFacts } from '../../model/domain/profile.ts';
+import { parseVolumeSecret } from '../../model/secret/secret.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
 import { createImage, type ImageFormat } from '../../storage/images/create.ts';
 import type { DiskVolumes } from './disk-volumes.ts';
@@ -33,6 +34,8 @@ export interface DiskRequest {
   readonly bus?: 'virtio' | 'scsi' | 'sata' | 'ide' | 'usb' | undefined;
   readonly readonly: boolean;
   readonly createBytes?: number | undefined;
+  /** What opens it, if it is encrypted with LUKS: a uuid, or `volume:PATH`. */
+  readonly secret?: string | undefined;
 }
 
 export interface CreateRequest {
@@ -156,6 +159,12 @@ export class DomainCreation {
     const { path } = disk;
     if (path === undefined) return this.prepareVolume(disk, making);
     const exists = (await statIfPresent(path)) !== undefined;
+    if (!exists && disk.secret !== undefined)
+      throw new VirtError('definition.unsupported', {
+        wanted: `create the disk ${path}`,
+        reason: 'only volumes of pools are made encrypted',
+        hint: 'give a pool in place of the path',
+      });
     const format = disk.format ?? formatByName(path, disk.createBytes !== undefined && !exists);
     if (!exists) {
       if (disk.createBytes === undefined)
@@ -172,7 +181,8 @@ export class DomainCreation {
       making.made.push(() => rm(path, { force: true }));
       await createImage({ path, format, sizeBytes: disk.createBytes });
     }
-    return { path, format, readonly: disk.readonly, ...(disk.bus && { bus: disk.bus }) };
+    const secret = disk.secret === undefined ? undefined : parseVolumeSecret(disk.secret);
+    return { path, format, readonly: disk.readonly, bus: disk.bus, secret };
   }
 
   /** A volume of a pool, made when a size is given and it is not there. */
@@ -184,15 +194,17 @@ export class DomainCreation {
       volume,
       format: volumeFormat(format),
       createBytes,
+      secret: disk.secret === undefined ? undefined : parseVolumeSecret(disk.secret),
     });
     making.made.push(made.undo);
     making.warnings.push(...made.warnings);
     return {
       path: made.path,
       volume: { pool: made.pool, name: made.volume },
-      format: made.format === 'iso' ? 'raw' : made.format,
+      format: made.format === 'iso' || made.format === 'luks' ? 'raw' : made.format,
       readonly: disk.readonly,
-      ...(disk.bus && { bus: disk.bus }),
+      bus: disk.bus,
+      secret: made.secret,
     };
   }
 }

@@ -1,13 +1,19 @@
 /** Links for guests: from the interface of a domain, through the network it names, to a tap or macvtap of the host. */
 import { createHash, randomUUID } from 'node:crypto';
 import { VirtError } from '../../base/errors.ts';
+import { close } from '../../base/ffi.ts';
+import type { XmlElement } from '../../base/xml/tree.ts';
 import type { ActualInterface, GuestLink, LinkProvider } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
+import type { NetworkDef } from '../../model/network/network.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
 import type { BandwidthPlan, NetworkHost, Tap } from '../../net/plan.ts';
 import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
+import type { Hooks } from '../hooks/hooks.ts';
+import { askPortCreated, tellPortDeleted } from '../hooks/port-hooks.ts';
 import { hostEndOf } from './link-addresses.ts';
 import { type MacvtapPlace, type Place, placeOf, portOf } from './link-places.ts';
+import { networkPortElement } from './network-port-document.ts';
 import type { NetworkService } from './network-service.ts';
 
 type LinkRequest = Parameters<LinkProvider['open']>[0];
@@ -27,12 +33,17 @@ const generatedName = /^(vnet|vif|macvtap|macvlan)\d+$/;
 export class GuestLinks implements LinkProvider {
   private readonly networks: NetworkService;
   private readonly host: LinkHost;
+  private readonly hooks: Hooks | undefined;
   private readonly owner: string;
 
-  /** @param installation tells the macvtaps of this daemon from those of others on the host */
-  constructor(networks: NetworkService, host: NetworkHost, installation: string) {
+  /**
+   * @param installation tells the macvtaps of this daemon from those of others on the host
+   * @param hooks hear of ports of networks
+   */
+  constructor(networks: NetworkService, host: NetworkHost, installation: string, hooks?: Hooks) {
     this.networks = networks;
     this.host = host;
+    this.hooks = hooks;
     this.owner = `vireo:${createHash('sha256').update(installation).digest('hex').slice(0, 12)}`;
   }
 
@@ -43,13 +54,42 @@ export class GuestLinks implements LinkProvider {
     await this.networks.whenUp();
     const place = placeOf(nic, path, wanted, { live: (name) => this.networks.liveDefinition(name, wanted) });
     const { tap, lower } = await this.make(place, request, wanted);
+    const actual = actualOf(nic, place, lower);
+    await this.askHooks(request, { ...nic, ...actual }, tap);
     return {
       tapFds: tap.fds,
       vhostFds: tap.vhostFds,
       deviceName: tap.name,
       isKept: place.kind === 'existing',
-      actual: actualOf(nic, place, lower),
+      actual,
     };
+  }
+
+  /** A refused port leaves no link behind. @throws VirtError hook.refused */
+  private async askHooks(request: LinkRequest, nic: Interface, tap: Tap): Promise<void> {
+    const port = this.portOn(request, nic);
+    if (port === undefined) return;
+    try {
+      await askPortCreated(this.hooks, port.network, port.element);
+    } catch (error) {
+      for (const fd of [...tap.fds, ...tap.vhostFds]) close(fd);
+      await this.host.deleteTap(tap.name);
+      throw error;
+    }
+  }
+
+  /** The port that a running interface is, of a network that is active. */
+  private portOn(
+    domain: { readonly domainUuid: string; readonly domainName: string },
+    nic: Interface,
+  ): { readonly network: NetworkDef; readonly element: XmlElement } | undefined {
+    const { source, mac } = nic;
+    const { network: name, portid } = { network: undefined, portid: undefined, ...source };
+    const network = this.networks.list({ active: true }).find((one) => one.name === name)?.live?.definition;
+    if (network === undefined || portid === undefined) return undefined;
+    const owner = { uuid: domain.domainUuid, name: domain.domainName };
+    const port = { domain: owner, mac: mac?.address ?? '', definition: nic };
+    return { network, element: networkPortElement(portid, port) };
   }
 
   /** From one bridge to another. @throws VirtError definition.unsupported for a network without a bridge; as open */
@@ -72,8 +112,15 @@ export class GuestLinks implements LinkProvider {
     return actualOf(nic, place, undefined);
   }
 
-  async close({ deviceName, isKept }: Parameters<LinkProvider['close']>[0]): Promise<void> {
+  async close({
+    domainUuid,
+    deviceName,
+    isKept,
+    port: known,
+  }: Parameters<LinkProvider['close']>[0]): Promise<void> {
     if (isKept !== true) await this.host.deleteTap(deviceName);
+    const port = known && this.portOn({ domainUuid, ...known }, known.definition);
+    if (port !== undefined) await tellPortDeleted(this.hooks, port.network, port.element);
   }
 
   /** The MTU of the network: the guest is to know it. What is wrong with the network is told when it is connected. */

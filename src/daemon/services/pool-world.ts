@@ -3,6 +3,7 @@ import { VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import type { JobQueue } from '../../base/jobs.ts';
 import type { Logger } from '../../base/log.ts';
+import type { SecretReference } from '../../model/secret/secret.ts';
 import { type CompletePoolDef, formatPool, type PoolDef, parsePool } from '../../model/storage/pool/pool.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
 import type { PoolBackend } from '../../storage/backend.ts';
@@ -12,6 +13,7 @@ import type { PoolStatusStore } from '../state/pool-status.ts';
 import type { EventBus } from './events.ts';
 import type { Jobs } from './jobs.ts';
 import type { LivePool, Pool, PoolFacts, PoolRegistry } from './pool.ts';
+import type { SecretSource } from './volume-secrets.ts';
 
 /** A disk of a domain, as its definition has it. */
 export interface DiskUse {
@@ -25,6 +27,8 @@ export interface DiskUse {
   readonly as: string;
   /** A disk that names pool and volume instead of a path. */
   readonly volume?: { readonly pool: string; readonly name: string };
+  /** What opens the first of the paths, or the volume, where it is encrypted. */
+  readonly secret?: SecretReference | undefined;
 }
 
 /** What storage asks of the domain side. */
@@ -40,6 +44,8 @@ export interface PoolWorld {
   readonly backends: (type: PoolDef['type']) => PoolBackend;
   readonly images: ImageTools;
   readonly disks: DiskDirectory;
+  /** Absent in tests that have none: then no volume can be encrypted. */
+  readonly secrets?: SecretSource | undefined;
   readonly events: EventBus;
   readonly jobs: Jobs;
   readonly log: Logger;

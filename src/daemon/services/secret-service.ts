@@ -143,6 +143,11 @@ export class SecretService {
     });
   }
 
+  /** The secret that is for that: a volume by its path, a server by its name. */
+  uuidFor(type: SecretUsageType, usage: string): string | undefined {
+    return this.withUsage(type, usage)?.uuid;
+  }
+
   private withUsage(type: SecretUsageType, id: string): CompleteSecretDef | undefined {
     for (const { definition } of this.held.values())
       if (definition.usage?.type === type && usageIdOf(definition.usage) === id) return definition;

@@ -1,11 +1,13 @@
 /** What storage asks of domains: which files they use, what for, and in which format. */
 import { isVirtError } from '../../base/errors.ts';
 import { Turns } from '../../base/turns.ts';
-import type { BackingStore } from '../../model/domain/devices/disk.ts';
+import { type BackingStore, encryptionOf } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import type { SecretReference } from '../../model/secret/secret.ts';
 import type { Domain } from './domain.ts';
 import type { DomainService } from './domain-service.ts';
 import type { DiskDirectory, DiskUse } from './pool-world.ts';
+import { referenceOf } from './volume-secrets.ts';
 import { parseTrusted } from './world.ts';
 
 type Disk = DomainDef['devices']['disks'][number];
@@ -76,14 +78,16 @@ function useOfDisk(disk: Disk): Uses {
   const top = pathOf(disk.source);
   const lower = below.flatMap(({ source }) => pathOf(source));
   const format = plainFormat(disk.driver?.type ?? 'raw');
+  const encryption = encryptionOf(disk);
+  const secret = encryption && referenceOf(encryption);
   const own: Uses =
     top.length > 0
-      ? [{ as, paths: [...top, ...lower], format }]
+      ? [{ as, paths: [...top, ...lower], format, ...(secret && { secret }) }]
       : below.flatMap(({ source, format: { type } }) =>
           pathOf(source).map((path) => ({ as: `below ${as}`, paths: [path], format: plainFormat(type) })),
         );
   const named = [
-    useOfVolume(as, disk.source),
+    useOfVolume(as, disk.source, secret),
     ...below.map(({ source }) => useOfVolume(`below ${as}`, source)),
   ];
   const copy = disk.mirror === undefined ? [] : pathOf(disk.mirror.source);
@@ -109,9 +113,17 @@ function plainFormat(type: string): Uses[number]['format'] {
   return type === 'aio' ? 'raw' : (type as Uses[number]['format']);
 }
 
-function useOfVolume(as: string, source: Disk['source']): Uses {
+function useOfVolume(as: string, source: Disk['source'], secret?: SecretReference): Uses {
   if (source.type !== 'volume' || source.pool === undefined || source.volume === undefined) return [];
-  return [{ as, paths: [], format: 'raw', volume: { pool: source.pool, name: source.volume } }];
+  return [
+    {
+      as,
+      paths: [],
+      format: 'raw',
+      volume: { pool: source.pool, name: source.volume },
+      ...(secret && { secret }),
+    },
+  ];
 }
 
 function pathOf(source: Disk['source']): string[] {

@@ -4,10 +4,12 @@ import { formatBytes } from '../../base/units.ts';
 import { type ParseMode, throwProblems } from '../../base/xml/codec.ts';
 import { validateNewVolume } from '../../model/storage/volume/validate.ts';
 import { parseVolume, type VolumeDef } from '../../model/storage/volume/volume.ts';
-import type { NewVolume, VolumeFacts } from '../../storage/backend.ts';
+import type { NewVolume, VolumeFacts, Work } from '../../storage/backend.ts';
+import type { Passphrase } from '../../storage/passphrase.ts';
 import type { LivePool, Pool } from './pool.ts';
 import type { PoolRefresh } from './pool-refresh.ts';
 import { type PoolWorld, promisedOf } from './pool-world.ts';
+import { imageEncryption } from './volume-secrets.ts';
 import type { FoundVolume, Volumes } from './volumes.ts';
 
 export interface MadeVolume {
@@ -55,57 +57,52 @@ export class VolumeCreation {
     mode: ParseMode,
   ): Promise<MadeVolume & { readonly dropped: readonly string[] }> {
     const { definition, dropped } = parseVolume(xml, { mode });
-    return { ...(await this.clone(source, pool, definition)), dropped };
+    return { ...(await this.clone(source, pool, definition, { mayOpen: true })), dropped };
   }
 
   /**
-   * Copies a volume with all that lies below it. The new one may be larger than the old one, never smaller.
-   * @throws VirtError volume.in-use, definition.unsupported, volume.exists, file.no-space, operation.aborted
+   * Copies a volume with all that lies below it. The new one may be larger than the old one, never smaller. What is
+   * encrypted stays so, and opens by the same passphrase, unless the description says otherwise; `mayOpen` lets a
+   * description that says nothing of encryption, but another format, have the data in the open (as libvirt does).
+   * @throws VirtError volume.in-use, definition.unsupported, volume.exists, file.no-space, operation.aborted, secret.*
    */
-  async clone(source: FoundVolume, pool: Pool, definition: VolumeDef): Promise<MadeVolume> {
+  async clone(
+    source: FoundVolume,
+    pool: Pool,
+    definition: VolumeDef,
+    options: { readonly mayOpen?: boolean } = {},
+  ): Promise<MadeVolume> {
     const { volume } = source;
-    const wanted = `clone volume '${volume.name}'`;
-    if (definition.backingStore !== undefined)
-      throw new VirtError('definition.unsupported', {
-        wanted,
-        reason: 'a full copy has nothing below it',
-        hint: 'create a volume with that backing store instead, without copying',
-      });
-    const capacityBytes = Math.max(definition.capacityBytes ?? 0, volume.capacityBytes);
-    const format = definition.target.format ?? { type: volume.format };
-    const allocationBytes = definition.allocationBytes ?? 0;
-    const complete = {
-      ...definition,
-      capacityBytes,
-      allocationBytes,
-      target: { ...definition.target, format },
-    };
-    const wish = this.wishOf(complete, {});
+    const wish = this.wishOf(copyOf(volume, definition, options), { isCopy: true });
     const image = this.volumes.imageOf(volume);
     await this.volumes.refuseUsed(source, 'clone', ({ type, isActive }) => type === 'domain' && isActive);
     return this.make(pool, wish, 'clone', (path, work) =>
       this.volumes.runJob(source.pool, volume.name, 'clone from', async () => {
         await this.world.images.copy(image, path, wish, work);
-        if (capacityBytes > volume.capacityBytes)
-          await this.world.images.resize(
-            { image: { path, format: wish.format }, capacityBytes, allocate: false, shrink: false },
-            work,
-          );
+        if (wish.capacityBytes > volume.capacityBytes) await this.grow(path, wish, image.passphrase, work);
       }),
     );
   }
 
+  private grow(path: string, wish: NewVolume, old: Passphrase | undefined, work: Work): Promise<void> {
+    const { format, capacityBytes, encryption } = wish;
+    const passphrase = encryption?.passphrase ?? old;
+    const image = { path, format, ...(passphrase && { passphrase }) };
+    return this.world.images.resize({ image, capacityBytes, allocate: false, shrink: false }, work);
+  }
+
   /** A description, checked and with its sizes filled in. */
-  private wishOf(definition: VolumeDef, options: { readonly preallocateMetadata?: boolean }): NewVolume {
+  private wishOf(
+    definition: VolumeDef,
+    options: { readonly preallocateMetadata?: boolean; readonly isCopy?: boolean },
+  ): NewVolume {
     const wanted = `create volume '${definition.name}'`;
-    throwProblems(validateNewVolume(definition), wanted);
+    throwProblems(validateNewVolume(definition, options), wanted);
     const { target, backingStore } = definition;
-    if (target.encryption !== undefined)
-      throw new VirtError('definition.unsupported', {
-        wanted,
-        reason: 'target.encryption: there is no store of secrets yet to take the passphrase from',
-      });
-    const format = target.format?.type ?? 'raw';
+    const encryption = target.encryption && imageEncryption(this.world.secrets, target.encryption, wanted);
+    const said = target.format?.type ?? 'raw';
+    // libvirt's word for what is nothing but LUKS is raw, with encryption.
+    const format = encryption !== undefined && said === 'raw' ? 'luks' : said;
     const backing = backingStore && this.backingOf(backingStore, wanted);
     const capacityBytes = definition.capacityBytes ?? backing?.capacityBytes;
     if (capacityBytes === undefined)
@@ -119,7 +116,7 @@ export class VolumeCreation {
       format,
       capacityBytes,
       // libvirt's rule: what says nothing is taken whole. Formats with tables of their own take what they need.
-      allocationBytes: definition.allocationBytes ?? (format === 'raw' ? capacityBytes : 0),
+      allocationBytes: definition.allocationBytes ?? (said === 'raw' ? capacityBytes : 0),
       ...(backing && { backing: { path: backing.path, format: backing.format } }),
       ...(compat !== undefined && { compat: compat === '0.10' ? '0.10' : '1.1' }),
       ...(clusterSizeBytes !== undefined && { clusterSizeBytes }),
@@ -127,6 +124,7 @@ export class VolumeCreation {
       ...(features?.extendedL2 === true && { extendedL2: true }),
       ...(options.preallocateMetadata === true && { preallocateMetadata: true }),
       ...(nocow === true && { nocow: true }),
+      ...(encryption && { encryption }),
       ...(permissions && { permissions }),
     };
   }
@@ -159,10 +157,7 @@ export class VolumeCreation {
     pool: Pool,
     wish: NewVolume,
     kind: string,
-    fill: (
-      path: string,
-      work: { signal: AbortSignal; onProgress: (done: number, total: number) => void },
-    ) => Promise<void>,
+    fill: (path: string, work: Work) => Promise<void>,
   ): Promise<MadeVolume> {
     const wanted = `create volume '${wish.name}'`;
     const backend = this.world.backends(pool.requireLive(wanted).definition.type);
@@ -194,6 +189,57 @@ export class VolumeCreation {
       { isCancellable: true, unit: 'bytes' },
     );
   }
+}
+
+/** What the copy is to be, where its description leaves things open. */
+function copyOf(
+  volume: VolumeFacts,
+  definition: VolumeDef,
+  { mayOpen = false }: { readonly mayOpen?: boolean },
+): VolumeDef {
+  const wanted = `clone volume '${volume.name}'`;
+  const { target, backingStore } = definition;
+  if (backingStore !== undefined)
+    throw new VirtError('definition.unsupported', {
+      wanted,
+      reason: 'a full copy has nothing below it',
+      hint: 'create a volume with that backing store instead, without copying',
+    });
+  const isLocked = volume.encryption !== undefined;
+  // `<encryption>` of a document that was printed for the source, which need not know the secret.
+  const stays = isLocked && target.encryption?.secrets.length === 0;
+  const said = target.format?.type ?? volume.format;
+  const type = stays && said === 'raw' ? volume.format : said;
+  const opens = isLocked && target.encryption === undefined && type !== volume.format;
+  if (opens && !mayOpen)
+    throw new VirtError('definition.unsupported', {
+      wanted,
+      reason: `it is encrypted, and a copy of format ${type} would not be`,
+      hint: 'give a secret for the copy, or leave the format as it is',
+    });
+  const { encryption, ...rest } = withoutOptionsOf(volume, target);
+  return {
+    ...definition,
+    capacityBytes: Math.max(definition.capacityBytes ?? 0, volume.capacityBytes),
+    allocationBytes: definition.allocationBytes ?? 0,
+    target: { ...rest, format: { type }, ...(encryption && !stays && { encryption }) },
+  };
+}
+
+/** What the source has anyway is no demand: its bytes can be copied as they are. */
+function withoutOptionsOf(volume: VolumeFacts, target: VolumeDef['target']): VolumeDef['target'] {
+  const { compat, clusterSizeBytes, features, ...rest } = target;
+  if (target.format !== undefined && target.format.type !== volume.format) return target;
+  const hasFeatures =
+    (features?.lazyRefcounts ?? false) === (volume.lazyRefcounts ?? false) &&
+    (features?.extendedL2 ?? false) === (volume.extendedL2 ?? false);
+  return {
+    ...rest,
+    ...(compat !== volume.compat && compat !== undefined && { compat }),
+    ...(clusterSizeBytes !== volume.clusterSizeBytes &&
+      clusterSizeBytes !== undefined && { clusterSizeBytes }),
+    ...(features !== undefined && !hasFeatures && { features }),
+  };
 }
 
 function taken(pool: Pool, name: string): VirtError {

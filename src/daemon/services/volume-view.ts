@@ -2,11 +2,12 @@
 import { formatVolume, type VolumeDef } from '../../model/storage/volume/volume.ts';
 import type { VolumeFacts } from '../../storage/backend.ts';
 
-export function volumeXml(volume: VolumeFacts): string {
-  return formatVolume(definitionOf(volume));
+/** `secret`: the uuid of the secret that is for it, if it is encrypted. */
+export function volumeXml(volume: VolumeFacts, secret?: string): string {
+  return formatVolume(definitionOf(volume, secret));
 }
 
-export function definitionOf(volume: VolumeFacts): VolumeDef {
+function definitionOf(volume: VolumeFacts, secret: string | undefined): VolumeDef {
   const { backing, extents = [] } = volume;
   const devices = [...new Set(extents.map(({ device }) => device))].map((path) => ({
     path,
@@ -20,14 +21,14 @@ export function definitionOf(volume: VolumeFacts): VolumeDef {
     capacityBytes: volume.capacityBytes,
     allocationBytes: volume.allocationBytes,
     physicalBytes: volume.physicalBytes,
-    target: targetOf(volume),
+    target: targetOf(volume, secret),
     ...(backing && {
       backingStore: { path: backing.path, ...(backing.format && { format: { type: backing.format } }) },
     }),
   };
 }
 
-function targetOf(volume: VolumeFacts): VolumeDef['target'] {
+function targetOf(volume: VolumeFacts, secret: string | undefined): VolumeDef['target'] {
   const { permissions, timestamps, compat, clusterSizeBytes, lazyRefcounts, extendedL2 } = volume;
   const hasFeatures = lazyRefcounts === true || extendedL2 === true;
   return {
@@ -35,7 +36,12 @@ function targetOf(volume: VolumeFacts): VolumeDef['target'] {
     format: { type: volume.format },
     ...(permissions && { permissions }),
     ...(timestamps && { timestamps }),
-    ...(volume.encryption === 'luks' && { encryption: { format: 'luks', secrets: [] } }),
+    ...(volume.encryption === 'luks' && {
+      encryption: {
+        format: 'luks',
+        secrets: secret === undefined ? [] : [{ type: 'passphrase', uuid: secret }],
+      },
+    }),
     ...(compat !== undefined && { compat }),
     ...(clusterSizeBytes !== undefined && { clusterSizeBytes }),
     ...(hasFeatures && {

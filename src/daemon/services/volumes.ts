@@ -6,7 +6,9 @@ import type { VolumeFacts } from '../../storage/backend.ts';
 import type { ImageFile } from '../../storage/image-tools.ts';
 import type { LivePool, Pool } from './pool.ts';
 import type { PoolWorld } from './pool-world.ts';
+import { passphraseOf, secretFor } from './volume-secrets.ts';
 import { usersOf, userText, type VolumeUser } from './volume-users.ts';
+import { volumeXml } from './volume-view.ts';
 
 /** A volume where it is. */
 export interface FoundVolume {
@@ -73,6 +75,16 @@ export class Volumes {
     return undefined;
   }
 
+  /** The uuid of the secret that is for the path of an encrypted volume. */
+  secretOf(volume: VolumeFacts): string | undefined {
+    return secretFor(this.world, volume);
+  }
+
+  /** As libvirt's document, with the secret that is for its path. */
+  xml(volume: VolumeFacts): string {
+    return volumeXml(volume, this.secretOf(volume));
+  }
+
   /** Domains that use it in whatever way, also through images on top of it, and volumes that lie on it. */
   async users({ pool, volume }: FoundVolume): Promise<VolumeUser[]> {
     return usersOf({ pool, volume }, this.world.registry.all, await this.world.disks.disks());
@@ -97,7 +109,11 @@ export class Volumes {
    * @throws VirtError definition.unsupported
    */
   imageOf(volume: VolumeFacts, depth = 1): ImageFile {
-    const image = { path: volume.path, format: volume.format };
+    const isEncrypted = volume.encryption === 'luks';
+    const image = {
+      ...{ path: volume.path, format: volume.format },
+      ...(isEncrypted && { isEncrypted, passphrase: passphraseOf(this.world, volume) }),
+    };
     const { backing, problem } = volume;
     if (problem !== undefined)
       throw new VirtError('definition.unsupported', {

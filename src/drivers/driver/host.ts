@@ -78,6 +78,11 @@ export interface LinkProvider {
     readonly domainUuid: string;
     readonly deviceName: string;
     readonly isKept?: boolean;
+    /** Whose it was, with the interface as it ran; left out where nobody knows any more. */
+    readonly port?: {
+      readonly domainName: string;
+      readonly definition: DomainDef['devices']['interfaces'][number];
+    };
   }): Promise<void>;
   /**
    * Plugs the link of a running guest in elsewhere; what the running definition then says.

@@ -7,6 +7,7 @@ import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { close, connectUnix, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
+import { sealedMemory } from '../../base/sealed-memory.ts';
 import { allSettledOrThrow } from '../../base/settled.ts';
 import type { SecretProvider } from '../driver.ts';
 import type { FdNeed } from './argv/types.ts';
@@ -263,15 +264,8 @@ function secretInMemory(need: Need<'secret'>, secrets: SecretProvider | undefine
     const wanted = `read ${purpose}`;
     throw atPurpose(new VirtError(code, { wanted, reason, ...(hint !== undefined && { hint }) }), purpose);
   }
-  const fd = memfdCreate('vireo-secret');
   try {
-    for (let written = 0; written < value.length; )
-      written += writeSync(fd, value, written, value.length - written);
-    sealMemfd(fd);
-    return fd;
-  } catch (error) {
-    close(fd);
-    throw error;
+    return sealedMemory('vireo-secret', value);
   } finally {
     value.fill(0);
   }

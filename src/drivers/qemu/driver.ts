@@ -158,6 +158,7 @@ export class QemuDriver implements HypervisorDriver {
           domainUuid: uuid,
           deviceName,
           isKept: record.keptLinks?.includes(deviceName) ?? false,
+          ...portOf(definition, deviceName),
         }),
       );
     for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
@@ -221,4 +222,10 @@ function fromErrno(error: unknown, definition: DomainDef): unknown {
   if (isVirtError(error) || errnoOf(error) === undefined || !(error instanceof Error)) return error;
   const path = 'path' in error && typeof error.path === 'string' ? error.path : "the guest's files";
   return fileError(error, `start '${definition.name}'`, path);
+}
+
+/** The running interface that had that device of the host. */
+function portOf({ name, devices }: DomainDef, deviceName: string) {
+  const definition = devices.interfaces.find(({ target }) => target?.dev === deviceName);
+  return definition && { port: { domainName: name, definition } };
 }

@@ -69,7 +69,10 @@ async function openLink(
   const { deviceName, isKept = false } = link;
   starting.links[String(index)] = deviceName;
   if (isKept) starting.keptLinks.push(deviceName);
-  starting.undo.add(`close link ${deviceName}`, () => provider.close({ domainUuid, deviceName, isKept }));
+  const port = { domainName: definition.name, definition: { ...device, ...link.actual } };
+  starting.undo.add(`close link ${deviceName}`, () =>
+    provider.close({ domainUuid, deviceName, isKept, port }),
+  );
   const unused = new Set([...link.tapFds, ...link.vhostFds]);
   for (const need of needs) {
     const fd = (need.kind === 'tap' ? link.tapFds : link.vhostFds)[need.queue];

@@ -109,9 +109,9 @@ async function replacedStore(store: BackingStore, path: string, way: Way): Promi
   return { ...lower, source: localSource(source, place) };
 }
 
-/** What a pool knows by another name, or knows and QEMU sees as plain bytes. */
+/** What QEMU sees as plain bytes: a CD's, and those that LUKS encrypts, which the definition's <encryption> says. */
 function driverType({ format }: VolumePlace): NonNullable<Disk['driver']>['type'] {
-  return format === 'iso' ? 'raw' : format;
+  return format === 'iso' || format === 'luks' ? 'raw' : format;
 }
 
 function isMissing(error: unknown): boolean {

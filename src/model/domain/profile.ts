@@ -15,6 +15,8 @@ export interface SpecDisk {
   /** It is a volume, which the definition names instead of its path. */
   readonly volume?: { readonly pool: string; readonly name: string } | undefined;
   readonly deviceType?: 'disk' | 'cdrom' | 'floppy' | undefined;
+  /** What opens the image, if it is encrypted with LUKS. */
+  readonly secret?: { readonly uuid: string } | { readonly usage: string } | undefined;
 }
 
 /** A port of the host that leads to a port of the guest. */

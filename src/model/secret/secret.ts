@@ -1,4 +1,5 @@
 /** A secret's definition: what it is for and how it is kept, never its value (libvirt, "Secret XML format"). */
+import { VirtError } from '../../base/errors.ts';
 import {
   attr,
   child,
@@ -55,6 +56,27 @@ export type CompleteSecretDef = SecretDef & { readonly uuid: string };
 export type SecretReference =
   | { readonly uuid: string }
   | { readonly type: SecretUsageType; readonly usage: string };
+
+/** A reference as people write it: `TYPE:NAME`, or a uuid. */
+export function parseSecretReference(text: string): SecretReference {
+  const type = secretUsageTypes.find((word) => text.startsWith(`${word}:`));
+  return type === undefined ? { uuid: text } : { type, usage: text.slice(type.length + 1) };
+}
+
+/**
+ * As `<secret type='passphrase'>` of an encrypted disk or volume names one.
+ * @throws VirtError request.invalid for a secret that is for something else
+ */
+export function parseVolumeSecret(text: string): { readonly uuid: string } | { readonly usage: string } {
+  const reference = parseSecretReference(text);
+  if ('uuid' in reference) return reference;
+  if (reference.type === 'volume') return { usage: reference.usage };
+  throw new VirtError('request.invalid', {
+    wanted: 'open an encrypted volume',
+    reason: `the secret '${text}' is for something else`,
+    hint: 'name it by its uuid, or use one for a volume',
+  });
+}
 
 /** How definitions of disks and pools refer to it, by `usage='...'`: unique among the secrets of one type. */
 export function usageIdOf(usage: SecretUsage): string {

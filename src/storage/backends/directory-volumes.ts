@@ -42,7 +42,7 @@ type DirectoryVolumes = Pick<
 
 export function directoryVolumes({ images, log }: BackendParts): DirectoryVolumes {
   return {
-    volumeFormats: ['raw', 'qcow2', 'qed', 'vmdk', 'vdi', 'vpc'],
+    volumeFormats: ['raw', 'qcow2', 'qed', 'vmdk', 'vdi', 'vpc', 'luks'],
     scan: (pool, context) => scanDirectory(directoryOf(pool), context),
     look: (pool, name, context) => lookAtOne(directoryOf(pool), name, context),
     space: (pool) => directorySpace(directoryOf(pool)),

@@ -82,7 +82,7 @@ const fedora: Distribution = {
   user: 'fedora',
   mirror: 'https://dl.fedoraproject.org/pub/fedora/linux/releases',
   architectures: { x86_64: 'x86_64', aarch64: 'aarch64', ppc64le: 'ppc64le', s390x: 's390x' },
-  releases: [release('43'), release('42')],
+  releases: [release('44'), release('43')],
   otherVersions: /^\d\d$/,
   latest: { directory: '', version: /^(\d\d)\/$/ },
   place: ({ version }, arch) => ({
@@ -98,7 +98,7 @@ const alpine: Distribution = {
   user: 'alpine',
   mirror: 'https://dl-cdn.alpinelinux.org/alpine',
   architectures: { x86_64: 'x86_64', aarch64: 'aarch64' },
-  releases: [release('3.22'), release('3.21'), release('3.20')],
+  releases: [release('3.23'), release('3.22'), release('3.21')],
   otherVersions: /^3\.\d\d$/,
   latest: { directory: '', version: /^v(3\.\d\d)\/$/ },
   place: ({ version }, arch) => ({

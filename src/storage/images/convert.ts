@@ -3,7 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { VirtError } from '../../base/errors.ts';
 import type { Work } from '../backend.ts';
 import { readImageHeader } from '../image-header/read.ts';
-import { descriptorName, imageNode, qemuFormat, runQemuImg } from '../qemu-img.ts';
+import { encryptionOptions, type ImageEncryption, type Passphrase, SecretObjects } from '../passphrase.ts';
+import { descriptorName, imageNode, type Layer, qemuFormat, runQemuImg } from '../qemu-img.ts';
 import { lend } from './lend.ts';
 import { makeFile, openImage, writeFailure } from './new-file.ts';
 
@@ -15,6 +16,8 @@ export interface SourceImage {
   readonly backing?: SourceImage;
   /** Nobody else knows the file, and it is thrown away afterwards: it may be lent to the user that qemu-img runs as. */
   readonly isPrivate?: boolean;
+  /** What unlocks it, when it turns out to be encrypted with LUKS. */
+  readonly passphrase?: Passphrase;
 }
 
 export interface ConvertSpec {
@@ -28,6 +31,8 @@ export interface ConvertSpec {
   readonly compressed?: boolean;
   /** Write zeros, too, rather than leave holes (raw). */
   readonly isFull?: boolean;
+  /** How the new image is encrypted (luks, qcow2); without it, it is not. */
+  readonly encryption?: ImageEncryption | undefined;
 }
 
 const wanted = 'convert an image';
@@ -85,29 +90,40 @@ async function convert(
 ): Promise<void> {
   const { images } = layers;
   const format = qemuFormat(spec.format);
-  const { options = [] } = spec;
+  using secrets = new SecretObjects(images.length + 1);
+  const options = [...(await encrypted(spec, secrets)), ...(spec.options ?? [])];
+  const source = imageNode(await nodeLayers(layers, secrets));
   const args = [
-    ...['convert', '-p', '-O', format, ...extra],
+    ...['convert', '-p', ...secrets.args, '-O', format, ...extra],
     ...(options.length > 0 ? ['-o', options.join(',')] : []),
     ...(spec.compressed === true ? ['-c'] : []),
     ...(spec.isFull === true ? ['-S', '0'] : []),
-    ...[
-      '--',
-      imageNode(images.map((image, index) => ({ index, format: image.format }))),
-      descriptorName(images.length),
-    ],
+    ...['--', source, descriptorName(images.length)],
   ];
   const files = [...images, { handle: target, writes: true, isPrivate: (await target.stat()).isFile() }];
   await using lent = await lend(files);
   await runQemuImg({
     wanted,
     args,
-    files: files.map(({ handle }) => handle),
+    files: [...files.map(({ handle }) => handle), ...secrets.files],
     identity: lent.identity,
     memoryBytes: 2 * GIB,
     signal: work.signal,
     onFraction: (part) => work.onProgress?.(Math.floor(part * spec.capacityBytes), spec.capacityBytes),
   });
+}
+
+async function encrypted({ format, encryption }: ConvertSpec, secrets: SecretObjects): Promise<string[]> {
+  if (encryption === undefined) return [];
+  return encryptionOptions(format, encryption, await secrets.add(encryption.passphrase));
+}
+
+/** The layers as nodes, those that are encrypted with their passphrases. @throws VirtError secret.* */
+export async function nodeLayers({ images }: Layers, secrets: SecretObjects): Promise<Layer[]> {
+  const nodes: Layer[] = [];
+  for (const [index, { format, lock }] of images.entries())
+    nodes.push({ index, format, keySecret: lock && (await secrets.add(lock)) });
+  return nodes;
 }
 
 /** Images on top of each other, open, topmost first. */
@@ -120,14 +136,21 @@ interface OpenLayer {
   readonly format: string;
   readonly path: string;
   readonly isPrivate: boolean;
+  /** What unlocks it, where it is encrypted. */
+  readonly lock: Passphrase | undefined;
 }
 
 /**
  * Opens an image with what is said to lie below, and looks at what each header says: one that names another file, or a
  * layer below that was not given, is refused, since its content would be something else without.
+ * With `isLocked` encrypted ones need no passphrase: nobody will look inside.
  * @throws VirtError definition.unsupported, file.*
  */
-export async function openLayers(source: SourceImage, access: 'read' | 'write' = 'read'): Promise<Layers> {
+export async function openLayers(
+  source: SourceImage,
+  access: 'read' | 'write' = 'read',
+  { isLocked = false }: { readonly isLocked?: boolean } = {},
+): Promise<Layers> {
   const images: OpenLayer[] = [];
   const close = async () => {
     await Promise.all(images.map(({ handle }) => handle.close()));
@@ -137,8 +160,9 @@ export async function openLayers(source: SourceImage, access: 'read' | 'write' =
       if (images.length >= MAX_DEPTH) throw refused(source.path, 'too many images lie on top of each other');
       const { path, format } = image;
       const handle = await openImage(path, images.length === 0 ? access : 'read', wanted);
-      images.push({ handle, format, path, isPrivate: image.isPrivate === true });
-      await inspect(handle, image);
+      const layer = { handle, format, path, isPrivate: image.isPrivate === true, lock: undefined };
+      images.push(layer);
+      images[images.length - 1] = { ...layer, lock: await inspect(handle, image, isLocked) };
     }
   } catch (error) {
     await close();
@@ -147,16 +171,23 @@ export async function openLayers(source: SourceImage, access: 'read' | 'write' =
   return { images, [Symbol.asyncDispose]: close };
 }
 
-async function inspect(handle: FileHandle, image: SourceImage): Promise<void> {
+/** What unlocks it, if it is encrypted. */
+async function inspect(
+  handle: FileHandle,
+  image: SourceImage,
+  isLocked: boolean,
+): Promise<Passphrase | undefined> {
   const header = await readImageHeader(handle, { format: image.format, offsetBytes: 0 });
   if (header.dataFile !== undefined) throw refused(image.path, 'its data is in another file');
-  if (header.encryption !== undefined)
-    throw refused(image.path, `it is encrypted (${header.encryption}), which needs a secret`);
+  const encryption = image.format === 'luks' ? 'luks' : header.encryption;
+  if (encryption !== undefined && !isLocked && (encryption !== 'luks' || image.passphrase === undefined))
+    throw refused(image.path, `it is encrypted (${encryption}), which needs a secret`);
   if (header.backing !== undefined && image.backing === undefined)
     throw refused(
       image.path,
       `it names '${header.backing.name}' as the image below it, which was not allowed`,
     );
+  return encryption === undefined ? undefined : image.passphrase;
 }
 
 function refused(path: string, reason: string): VirtError {

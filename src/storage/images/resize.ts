@@ -2,9 +2,12 @@
 import type { FileHandle } from 'node:fs/promises';
 import { VirtError } from '../../base/errors.ts';
 import type { Work } from '../backend.ts';
+import { describeImage } from '../image-header/details.ts';
+import { bytesOf } from '../image-header/window.ts';
+import { SecretObjects } from '../passphrase.ts';
 import { identityFor, imageNode, qemuFormat, runQemuImg } from '../qemu-img.ts';
 import { allocate } from './allocate.ts';
-import { openLayers, type SourceImage } from './convert.ts';
+import { nodeLayers, openLayers, type SourceImage } from './convert.ts';
 import { openImage, writeFailure } from './new-file.ts';
 
 export interface ResizeSpec {
@@ -23,10 +26,11 @@ const wanted = 'resize an image';
  *   program.*, operation.aborted
  */
 export async function resizeImage(image: SourceImage, spec: ResizeSpec, work: Work = {}): Promise<void> {
-  if (qemuFormat(image.format) === 'raw') return resizeRaw(image.path, spec, work);
+  if (qemuFormat(image.format) === 'raw' || image.format === 'luks') return resizeRaw(image, spec, work);
   await using layers = await openLayers(image, 'write');
   const { images } = layers;
-  const node = imageNode(images.map(({ format }, index) => ({ index, format })));
+  using secrets = new SecretObjects(images.length);
+  const node = imageNode(await nodeLayers(layers, secrets));
   const flags = [
     ...(spec.shrink === true ? ['--shrink'] : []),
     ...(spec.allocate === true ? ['--preallocation=falloc'] : []),
@@ -36,8 +40,8 @@ export async function resizeImage(image: SourceImage, spec: ResizeSpec, work: Wo
   try {
     await runQemuImg({
       wanted,
-      args: ['resize', '-q', ...flags, '--', node, String(spec.capacityBytes)],
-      files: images.map(({ handle }) => handle),
+      args: ['resize', '-q', ...secrets.args, ...flags, '--', node, String(spec.capacityBytes)],
+      files: [...images.map(({ handle }) => handle), ...secrets.files],
       identity: await identityFor([{ ...top, writes: true }, ...below]),
       signal: work.signal,
     });
@@ -63,26 +67,33 @@ function wouldShrink(cause?: unknown): VirtError {
   });
 }
 
-async function resizeRaw(path: string, spec: ResizeSpec, work: Work): Promise<void> {
-  const { capacityBytes } = spec;
-  const handle = await openImage(path, 'write', wanted);
+/** Raw data by the length of its file. A LUKS header in front stays: what it locks is all that comes after it. */
+async function resizeRaw(image: SourceImage, spec: ResizeSpec, work: Work): Promise<void> {
+  const handle = await openImage(image.path, 'write', wanted);
   try {
     const stats = await handle.stat();
     if (!stats.isFile())
       throw new VirtError('definition.unsupported', {
         wanted,
-        reason: `${path}: a device has the size that it has`,
+        reason: `${image.path}: a device has the size that it has`,
       });
-    if (capacityBytes < stats.size && spec.shrink !== true) throw wouldShrink();
-    if (spec.allocate === true && capacityBytes > stats.size)
-      await grow(handle, stats.size, capacityBytes, work);
-    await handle.truncate(capacityBytes);
+    const length = spec.capacityBytes + (await headerBytes(handle, image.format, stats.size));
+    if (length < stats.size && spec.shrink !== true) throw wouldShrink();
+    if (spec.allocate === true && length > stats.size) await grow(handle, stats.size, length, work);
+    await handle.truncate(length);
     await handle.datasync();
   } catch (error) {
-    throw await writeFailure(error, { wanted, neededBytes: capacityBytes }, path);
+    throw await writeFailure(error, { wanted, neededBytes: spec.capacityBytes }, image.path);
   } finally {
     await handle.close();
   }
+}
+
+/** How much of the file comes before the data. */
+async function headerBytes(handle: FileHandle, format: string, fileBytes: number): Promise<number> {
+  if (format !== 'luks') return 0;
+  const { virtualBytes } = await describeImage(bytesOf(handle, fileBytes), format);
+  return fileBytes - virtualBytes;
 }
 
 async function grow(handle: FileHandle, from: number, to: number, work: Work): Promise<void> {

@@ -69,6 +69,23 @@ describe('vireo pool', () => {
   });
 });
 
+describe('completions', () => {
+  it('offer the volumes of all active pools, and those of pool default by their name alone, too', async () => {
+    daemon.answers = {
+      'pool.list': () => ({ pools: [pool('default'), pool('isos')], quarantined: [] }),
+      'volume.list': (params) => ({
+        volumes: [volume((params as { pool: string }).pool === 'isos' ? 'debian.iso' : 'web.qcow2')],
+      }),
+    };
+    expect(await vireo('__complete', 'volumes')).toEqual({
+      code: 0,
+      stdout: 'web.qcow2\ndefault/web.qcow2\nisos/debian.iso\n',
+      stderr: '',
+    });
+    expect(daemon.paramsOf('pool.list')).toEqual({ active: true });
+  });
+});
+
 describe('vireo volume', () => {
   it('lists volumes, with what is wrong with them', async () => {
     daemon.answers = { 'volume.list': () => ({ volumes: [volume('a'), volume('b', 'it is broken')] }) };

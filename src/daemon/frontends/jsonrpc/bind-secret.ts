@@ -1,10 +1,6 @@
 /** Secret methods onto the secret service. */
 import type { Result } from '../../../api/index.ts';
-import {
-  type CompleteSecretDef,
-  type SecretReference,
-  secretUsageTypes,
-} from '../../../model/secret/secret.ts';
+import { type CompleteSecretDef, parseSecretReference } from '../../../model/secret/secret.ts';
 import { identityOf, type SecretService } from '../../services/secret-service.ts';
 import { quarantinedOf } from './domain-shapes.ts';
 import type { Handlers } from './handlers.ts';
@@ -17,17 +13,17 @@ export function bindSecrets(secrets: SecretService): SecretHandlers {
       secrets: secrets.list(filter).map((one) => summaryOf(secrets, one)),
       quarantined: secrets.quarantined.map((file) => quarantinedOf(file)),
     }),
-    'secret.get': async ({ secret }) => summaryOf(secrets, secrets.find(referenceOf(secret))),
-    'secret.xml': async ({ secret }) => ({ xml: secrets.xml(secrets.find(referenceOf(secret))) }),
+    'secret.get': async ({ secret }) => summaryOf(secrets, secrets.find(parseSecretReference(secret))),
+    'secret.xml': async ({ secret }) => ({ xml: secrets.xml(secrets.find(parseSecretReference(secret))) }),
     'secret.define': async ({ xml, strict }) => {
       const { secret, dropped } = await secrets.define(xml, strict ? 'strict' : 'lenient');
       return { secret: summaryOf(secrets, secret), dropped: [...dropped] };
     },
-    'secret.undefine': ({ secret }) => secrets.undefine(referenceOf(secret)),
+    'secret.undefine': ({ secret }) => secrets.undefine(parseSecretReference(secret)),
     'secret.set-value': ({ secret, value }) =>
-      secrets.setValue(referenceOf(secret), Buffer.from(value, 'base64')),
+      secrets.setValue(parseSecretReference(secret), Buffer.from(value, 'base64')),
     'secret.value': async ({ secret }) => {
-      const value = secrets.value(referenceOf(secret));
+      const value = secrets.value(parseSecretReference(secret));
       try {
         return { value: value.toString('base64') };
       } finally {
@@ -35,12 +31,6 @@ export function bindSecrets(secrets: SecretService): SecretHandlers {
       }
     },
   };
-}
-
-/** `TYPE:NAME`, or a uuid. */
-function referenceOf(text: string): SecretReference {
-  const type = secretUsageTypes.find((word) => text.startsWith(`${word}:`));
-  return type === undefined ? { uuid: text } : { type, usage: text.slice(type.length + 1) };
 }
 
 function summaryOf(secrets: SecretService, secret: CompleteSecretDef): Result<'secret.get'> {

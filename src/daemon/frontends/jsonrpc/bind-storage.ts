@@ -2,10 +2,10 @@
 import type { Params } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
+import { parseVolumeSecret } from '../../../model/secret/secret.ts';
 import type { VolumeDef } from '../../../model/storage/volume/volume.ts';
 import type { Pool } from '../../services/pool.ts';
 import type { StorageService } from '../../services/storage-service.ts';
-import { volumeXml } from '../../services/volume-view.ts';
 import { bindVolumeTransfers } from './bind-volume-transfer.ts';
 import { quarantinedOf } from './domain-shapes.ts';
 import { poolOf, volumeOf } from './find-storage.ts';
@@ -157,7 +157,7 @@ function bindVolumeQueries(storage: StorageService) {
         path === undefined ? storage.volumes.findByKey(key ?? '') : storage.volumes.findByPath(path);
       return volumeSummaryOf(found.pool, found.volume);
     },
-    'volume.xml': async (ref) => ({ xml: volumeXml((await volumeOf(storage, ref)).volume) }),
+    'volume.xml': async (ref) => ({ xml: storage.volumes.xml((await volumeOf(storage, ref)).volume) }),
   } satisfies Partial<StorageHandlers>;
 }
 
@@ -177,10 +177,13 @@ function bindVolumeCreation(storage: StorageService) {
       });
       return shown(found, made);
     },
-    'volume.clone': async ({ pool, volume, name, toPool, format }) => {
+    'volume.clone': async ({ pool, volume, name, toPool, format, secret }) => {
       const source = await volumeOf(storage, { pool, volume });
       const target = toPool === undefined ? source.pool : storage.find(toPool);
-      const definition = { name, target: format === undefined ? {} : { format: { type: format } } };
+      const definition = {
+        name,
+        target: { ...(format && { format: { type: format } }), ...encryptionBy(secret) },
+      };
       const made = await storage.volumeCreation.clone(source, target, definition);
       return { volume: volumeSummaryOf(target, made.volume), warnings: [...made.warnings] };
     },
@@ -196,6 +199,12 @@ type Made = Awaited<ReturnType<StorageService['volumeCreation']['createXml']>>;
 
 function shown(pool: Pool, { volume, warnings, dropped }: Made) {
   return { volume: volumeSummaryOf(pool, volume), warnings: [...warnings], dropped: [...dropped] };
+}
+
+/** LUKS by a secret; nothing without one. */
+function encryptionBy(secret: string | undefined): Pick<VolumeDef['target'], 'encryption'> {
+  if (secret === undefined) return {};
+  return { encryption: { format: 'luks', secrets: [{ type: 'passphrase', ...parseVolumeSecret(secret) }] } };
 }
 
 /** What a few words mean, as a description. */
@@ -214,6 +223,7 @@ function descriptionOf(
     target: {
       format: { type: format },
       ...(clusterSizeBytes !== undefined && { clusterSizeBytes }),
+      ...encryptionBy(wish.secret),
       ...(hasFeatures && {
         features: { ...(lazyRefcounts && { lazyRefcounts }), ...(extendedL2 && { extendedL2 }) },
       }),

@@ -138,7 +138,14 @@ async function clearHost(deps: StartDeps, guest: QemuGuest, one: OneDevice, atte
   const deviceName = linkOf(one);
   if (deviceName !== undefined && Object.values(record.links).includes(deviceName))
     await attempt(`closing link ${deviceName}`, () =>
-      links?.close({ domainUuid, deviceName, isKept: record.keptLinks?.includes(deviceName) ?? false }),
+      links?.close({
+        domainUuid,
+        deviceName,
+        isKept: record.keptLinks?.includes(deviceName) ?? false,
+        ...(one.family === 'interfaces' && {
+          port: { domainName: definition.name, definition: one.device as Devices['interfaces'][number] },
+        }),
+      }),
     );
   if (one.family === 'hostdevs')
     await attempt('giving back a device of the host', () =>

@@ -1,7 +1,7 @@
 /** The disks and drives of a new guest, with names and boot order. */
 import { VirtError } from '../../../base/errors.ts';
 import type { Disk } from '../devices/disk.ts';
-import { storageFormat } from '../devices/source.ts';
+import { type Encryption, storageFormat } from '../devices/source.ts';
 import type { DomainSpec, SpecDisk, SpecFacts } from '../profile.ts';
 import type { Board } from './board.ts';
 
@@ -83,13 +83,15 @@ function formatOf(disk: SpecDisk): NonNullable<NonNullable<Disk['driver']>['type
   }
 }
 
-function sourceOf({ path, volume }: SpecDisk, facts: SpecFacts): Disk['source'] {
-  if (volume !== undefined)
-    return { type: 'volume', pool: volume.pool, volume: volume.name, slices: [], seclabels: [] };
+function sourceOf({ path, volume, secret }: SpecDisk, facts: SpecFacts): Disk['source'] {
+  const encryption: Encryption | undefined = secret && {
+    format: 'luks',
+    secrets: [{ type: 'passphrase', ...secret }],
+  };
+  const common = { slices: [], seclabels: [], ...(encryption && { encryption }) };
+  if (volume !== undefined) return { type: 'volume', pool: volume.pool, volume: volume.name, ...common };
   const isBlock = facts.isBlockDevice?.(path) ?? (path.startsWith('/dev/') && !path.startsWith('/dev/shm/'));
-  return isBlock
-    ? { type: 'block', dev: path, slices: [], seclabels: [] }
-    : { type: 'file', file: path, slices: [], seclabels: [] };
+  return isBlock ? { type: 'block', dev: path, ...common } : { type: 'file', file: path, ...common };
 }
 
 const prefixes: Readonly<Partial<Record<Bus, string>>> = { virtio: 'vd', ide: 'hd', fdc: 'fd' };

@@ -1,8 +1,11 @@
 /** When networks tell their hook scripts, what they tell, and what a refusal leaves behind. */
-import { expect, it } from 'vitest';
+import { openSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import { VirtError } from '../../../../src/base/errors.ts';
 import type { HookCall, Hooks } from '../../../../src/daemon/hooks/hooks.ts';
+import { GuestLinks } from '../../../../src/daemon/services/guest-links.ts';
 import { code, define, makeRig, xml } from '../../../support/network-rig.ts';
+import { nicOf } from '../../../support/nic.ts';
 
 /** Hooks that remember, and refuse one operation. */
 function recorder(refused?: string): Hooks & { readonly said: string[]; readonly inputs: string[] } {
@@ -49,4 +52,52 @@ it.each(['start', 'started'])('starts no network that is refused at %s', async (
   expect(network.isActive).toBe(false);
   expect(hooks.said.at(-1)).toBe('network lab stopped end');
   expect(rig.events.map(({ event }) => event)).not.toContain('network.started');
+});
+
+describe('ports', () => {
+  const request = {
+    domainUuid: '6d9b5e7c-1c1e-4a53-9a3e-0f6a6c1a0001',
+    domainName: 'guest',
+    interfaceIndex: 0,
+    definition: nicOf("<source network='lab'/>"),
+    queues: 1,
+  };
+
+  async function linksOn(hooks: Hooks) {
+    const rig = makeRig({ hooks });
+    await rig.networks.lifecycle.start(await define(rig, xml('lab', 150)));
+    return { rig, links: new GuestLinks(rig.networks, rig.host, '/run/test', hooks) };
+  }
+
+  it('are told of when a guest comes and goes, with network and port', async () => {
+    const hooks = recorder();
+    const { links } = await linksOn(hooks);
+    const { deviceName, actual } = await links.open(request);
+    const definition = { ...request.definition, ...actual };
+    await links.close({
+      domainUuid: request.domainUuid,
+      deviceName,
+      port: { domainName: 'guest', definition },
+    });
+    expect(hooks.said.slice(2)).toEqual(['network lab port-created begin', 'network lab port-deleted begin']);
+    const [created, deleted] = hooks.inputs.slice(2);
+    expect(created).toMatch(/^<hookData>\n {2}<network>[^]*<networkport>[^]*<name>guest<\/name>/);
+    expect(created).toContain("<plug type='network' bridge='virbr0'/>");
+    expect(deleted).toBe(created);
+  });
+
+  it('are not made where they are refused, and leave no tap', async () => {
+    const { rig, links } = await linksOn(recorder('port-created'));
+    // Real ones: they are closed.
+    rig.host.openTap = async () => ({ fds: [openSync('/dev/null', 'r')], vhostFds: [], name: 'vnet0' });
+    await expect(links.open(request)).rejects.toEqual(code('hook.refused'));
+    expect(rig.host.done.at(-1)).toMatch(/^delete/);
+  });
+
+  it('of interfaces beside networks are nobody’s', async () => {
+    const hooks = recorder();
+    const { links } = await linksOn(hooks);
+    await links.open({ ...request, definition: nicOf("<source bridge='br0'/>", 'bridge') });
+    expect(hooks.said).toHaveLength(2);
+  });
 });

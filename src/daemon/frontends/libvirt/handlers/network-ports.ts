@@ -2,8 +2,8 @@
 import { formatXml } from '../../../../base/xml/tree.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { paramType, type TypedParam, type WireNetwork } from '../../../../libvirt/protocol/objects.ts';
-import { element, textElement } from '../../../../model/capabilities/parts.ts';
 import type { Network } from '../../../services/network.ts';
+import { networkPortElement } from '../../../services/network-port-document.ts';
 import type { NetworkPort } from '../../../services/network-world.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { limitTable, limitWish } from './bandwidth-params.ts';
@@ -35,7 +35,8 @@ export function networkPortHandlers(engine: Engine) {
     },
     networkPortGetXmlDesc: ({ port, flags }, call) => {
       checkFlags(flags, 0, call);
-      return { xml: xmlOf(portOf(port)) };
+      const known = portOf(port);
+      return { xml: formatXml(networkPortElement(known.uuid, known.port)) };
     },
     networkPortGetParameters: ({ port, nparams, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -90,26 +91,6 @@ function find(engine: Engine, network: Network, uuid: string): KnownPort {
     errorNumber.noNetworkPort,
     `Network port with UUID ${uuid} does not exist`,
     errorDomain.network,
-  );
-}
-
-/** libvirt's `<networkport>` (networkport.rng). */
-function xmlOf({ uuid, port }: KnownPort): string {
-  const { domain, mac, definition } = port;
-  const { source } = definition;
-  const group = 'portgroup' in source ? source.portgroup : undefined;
-  const plug =
-    source.type === 'direct'
-      ? element('plug', { type: 'direct', dev: source.dev, mode: source.mode })
-      : element('plug', { type: 'network', bridge: 'bridge' in source ? source.bridge : undefined });
-  return formatXml(
-    element('networkport', {}, [
-      textElement('uuid', uuid),
-      element('owner', {}, [textElement('uuid', domain.uuid), textElement('name', domain.name)]),
-      ...(group === undefined ? [] : [textElement('group', group)]),
-      element('mac', { address: mac }),
-      plug,
-    ]),
   );
 }
 

@@ -1,6 +1,5 @@
 /** Volumes: lookups, facts and XML. */
 import type { VolumeType } from '../../../../model/storage/volume/volume.ts';
-import { volumeXml } from '../../../services/volume-view.ts';
 import type { FoundVolume } from '../../../services/volumes.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { orNoVolume, poolOf, volumeNamed, volumeOf, wireVolumeOf } from './storage-objects.ts';
@@ -41,7 +40,7 @@ export function storageVolumeHandlers(engine: Engine) {
     },
     storageVolGetXmlDesc: async ({ vol, flags }, call) => {
       checkFlags(flags, 0, call);
-      return { xml: volumeXml((await volumeNow(engine, vol)).volume) };
+      return { xml: storage.volumes.xml((await volumeNow(engine, vol)).volume) };
     },
   } satisfies RemoteHandlers;
 }
