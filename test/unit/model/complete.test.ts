@@ -131,6 +131,16 @@ describe('libvirt’s choices', () => {
     expect(graphics[0]).not.toHaveProperty('tlsPort');
   });
 
+  test.each([
+    ["autoport='no'", [{ type: 'none' }]],
+    ["autoport='no' listen='127.0.0.1'", [{ type: 'none' }]],
+    ["autoport='no' port='5930'", [{ type: 'address' }]],
+    ["autoport='yes'", [{ type: 'address' }]],
+  ])('let SPICE listen where it has a port: %s', (attributes, listens) => {
+    const { graphics } = complete(xml(`<graphics type='spice' ${attributes}/>`)).devices;
+    expect(graphics).toMatchObject([{ listens }]);
+  });
+
   test('NUMA distances hold both ways', () => {
     const text = xml('').replace(
       '<os>',

@@ -1,4 +1,5 @@
 /** Defaults of what people see, hear and type with: graphics, video, audio, inputs. */
+import type { Graphics } from '../devices/graphics.ts';
 import { familyOf, isX86 } from '../machine.ts';
 import { type DefaultsFacts, type Draft, hasDevice } from './facts.ts';
 
@@ -12,7 +13,20 @@ export function defaultGraphics(draft: Draft): void {
     if (graphics.listens.length === 0) graphics.listens.push({ type: 'address' });
     // With automatic ports a TLS port comes with TLS, asked for or not.
     if (graphics.type === 'spice' && graphics.autoport && graphics.tlsPort === -1) delete graphics.tlsPort;
+    if (graphics.type === 'spice') withoutPorts(graphics);
   }
+}
+
+/**
+ * SPICE without any port (`autoport='no'` alone: GNOME Boxes) listens nowhere, and is reached by a descriptor from us.
+ * libvirt writes that down as a listen of type none.
+ */
+function withoutPorts(spice: Extract<Graphics, { type: 'spice' }>): void {
+  const [listen] = spice.listens;
+  const hasPort = spice.autoport || spice.port !== undefined || spice.tlsPort !== undefined;
+  if (hasPort || listen?.type !== 'address') return;
+  spice.listens = [{ type: 'none' }];
+  spice.autoport = true;
 }
 
 function defaultVideoType(draft: Draft, facts: DefaultsFacts): VideoModel['type'] {

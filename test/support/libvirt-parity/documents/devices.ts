@@ -73,6 +73,7 @@ export const deviceParts: Readonly<Record<string, Parts>> = {
     machine: 'q35',
     devices: `<graphics type='spice' autoport='yes'><image compression='off'/></graphics><video><model type='qxl'/></video><sound model='ich9'/><channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>`,
   },
+  'graphics-spice-no-port': { devices: `<graphics type='spice' autoport='no' listen='127.0.0.1'/>` },
   'graphics-two': {
     devices: `<graphics type='vnc' autoport='yes'/><graphics type='spice'><listen type='none'/></graphics><video><model type='cirrus'/></video>`,
   },
