@@ -75,6 +75,7 @@ function watchForQuiet(parts: {
   const look = () => {
     idle.look();
     tidier.look();
+    engine.nodeDevices.setAudience(hasClients());
   };
   return {
     look,

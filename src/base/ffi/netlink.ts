@@ -85,6 +85,8 @@ function netlinkKernel(groups = 0): Buffer {
 
 const MSG_DONTWAIT = 0x40; // linux/socket.h
 
+let listenBuffer: Buffer | undefined;
+
 /** A socket that gets what the kernel tells everybody in some groups of one netlink protocol. libuv cannot wait for it. */
 export class NetlinkListener {
   private fd: number;
@@ -105,7 +107,9 @@ export class NetlinkListener {
    */
   receive(): Buffer[] {
     const datagrams: Buffer[] = [];
-    const buffer = Buffer.alloc(NETLINK_DATAGRAM_BYTES);
+    // One for all: a daemon that looks every second should make no garbage of 64 KiB each time.
+    listenBuffer ??= Buffer.alloc(NETLINK_DATAGRAM_BYTES);
+    const buffer = listenBuffer;
     for (;;) {
       const size = Number(libc().recv(this.fd, buffer, buffer.length, MSG_DONTWAIT));
       if (size >= 0) {

@@ -37,6 +37,7 @@ export class NodeDeviceService {
   private known: Map<string, string> | undefined;
   private source: UeventSource | undefined;
   private timer: NodeJS.Timeout | undefined;
+  private hasAudience = true;
 
   constructor(options: NodeDeviceServiceOptions) {
     this.options = options;
@@ -99,8 +100,37 @@ export class NodeDeviceService {
       this.options.log.warn({ reason: reasonOf(error) }, 'devices that come and go will not be noticed');
       return;
     }
+    if (this.hasAudience) this.beginLooking();
+  }
+
+  /** Whether anybody is there to be told. While nobody is, the daemon does not wake up to look. */
+  setAudience(isThere: boolean): void {
+    if (isThere === this.hasAudience) return;
+    this.hasAudience = isThere;
+    clearInterval(this.timer);
+    if (!isThere || this.source === undefined) return;
+    this.catchUp();
+    this.beginLooking();
+  }
+
+  private beginLooking(): void {
     const every = this.options.lookEveryMs ?? LOOK_EVERY_MS;
     this.timer = setInterval(() => this.look(), every).unref();
+  }
+
+  /** What happened before anybody was there is told to nobody. */
+  private catchUp(): void {
+    try {
+      if (this.known !== undefined && this.hasHeardOfDevices()) this.known = this.snapshot();
+    } catch (error) {
+      this.options.log.error({ err: error }, 'the devices of the host could not be read');
+    }
+  }
+
+  /** True when there were uevents of devices that we know, or may have been. */
+  private hasHeardOfDevices(): boolean {
+    const uevents = this.source?.take();
+    return uevents === undefined || uevents.some(({ subsystem }) => nodeDeviceSubsystems.has(subsystem));
   }
 
   stop(): void {
@@ -112,9 +142,7 @@ export class NodeDeviceService {
   /** Reads uevents, and compares the host with what it was only when there were some. */
   private look(): void {
     try {
-      const uevents = this.source?.take();
-      const isMeant =
-        uevents === undefined || uevents.some(({ subsystem }) => nodeDeviceSubsystems.has(subsystem));
+      const isMeant = this.hasHeardOfDevices();
       if (this.known === undefined) this.known = this.snapshot();
       else if (isMeant) this.compare(this.known);
     } catch (error) {

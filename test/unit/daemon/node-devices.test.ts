@@ -47,6 +47,30 @@ describe('node devices', () => {
     expect(moved).toHaveLength(3);
   });
 
+  it('are not looked for while nobody is there to be told, and what happened then is told to nobody', async () => {
+    const events = bus();
+    const seen: string[] = [];
+    events.subscribe((event) => void seen.push(event.event));
+    const uevents: (Uevent[] | undefined)[] = [];
+    const devices = makeNodeDevices(events, { files: hostFiles(tree.root), uevents });
+    devices.start();
+    onTestFinished(() => devices.stop());
+    const vdpa = join(tree.root, 'sys/bus/vdpa/devices/vdpa0');
+    const passed = () => new Promise((done) => setTimeout(done, 60));
+    await passed();
+    devices.setAudience(false);
+    unlinkSync(vdpa);
+    uevents.push([{ action: 'remove', path: '/devices/x', subsystem: 'vdpa' }]);
+    await passed();
+    expect([seen, uevents.length]).toEqual([[], 1]);
+    devices.setAudience(true);
+    await passed();
+    expect([seen, uevents.length]).toEqual([[], 0]);
+    symlinkSync('../../../devices/vdpa0', vdpa);
+    uevents.push([{ action: 'add', path: '/devices/x', subsystem: 'vdpa' }]);
+    await vi.waitFor(() => expect(seen).toEqual(['node-device.added']));
+  });
+
   it('that come, go and change are told, also when uevents were lost, and never without one', async () => {
     const events = bus();
     const seen: string[] = [];
