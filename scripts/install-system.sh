@@ -145,6 +145,9 @@ for scope in system user; do
     chmod 0644 "$DESTDIR$UNITDIR/$scope/$unit"
   done
 done
+sed -e "s,/usr/local/lib/vireo/,$libdir/,g" "$source/systemd/system/vireo-guests.service" \
+  >"$DESTDIR$UNITDIR/system/vireo-guests.service"
+chmod 0644 "$DESTDIR$UNITDIR/system/vireo-guests.service"
 if [ -n "$dropin" ]; then
   for unit in vireod.service vireod.socket; do
     mkdir -p "$DESTDIR$UNITDIR/system/$unit.d"
@@ -186,10 +189,11 @@ elif [ -d /run/systemd/system ]; then
     done
   fi
   systemctl daemon-reload
-  systemctl enable --quiet vireod.socket vireod.service
+  systemctl enable --quiet vireod.socket vireod.service vireo-guests.service
   # A daemon that runs is of the old version; a restart leaves its guests alone.
   systemctl start vireod.socket
   systemctl restart vireod.service
+  systemctl start vireo-guests.service
   [ -z "$dropin" ] || say "what libvirtd knew can come over: vireo adopt libvirt --dry-run"
   say "the daemon runs; members of group '$group' may use it: usermod -aG $group USER"
   say "session daemons start by themselves; their unit is optional: systemctl --user enable --now vireod.socket"

@@ -23,7 +23,10 @@ has_systemd() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 if has_systemd && [ -e "$UNITDIR/system/vireod.service" ]; then
   # KillMode=process: this ends the daemon, not the guests.
   systemctl disable --quiet --now vireod.socket vireod.service
+  # Not stopped: that would end the guests.
+  systemctl disable --quiet vireo-guests.service
 fi
+rm -f "$DESTDIR$UNITDIR/system/vireo-guests.service"
 for scope in system user; do
   rm -f "$DESTDIR$UNITDIR/$scope/vireod.service" "$DESTDIR$UNITDIR/$scope/vireod.socket"
 done

@@ -6,6 +6,7 @@ import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
+import { domainPowerOrderMethods } from './domain-power-order.ts';
 import { domainQueries } from './domain-queries.ts';
 import { domainSaveMethods } from './domain-saves.ts';
 import { domainStatisticsMethods } from './domain-statistics.ts';
@@ -47,6 +48,7 @@ export const methods = byName([
   ...domainInterfaceMethods,
   ...domainLifecycleMethods,
   ...domainSaveMethods,
+  ...domainPowerOrderMethods,
   ...domainTuningMethods,
   ...domainStatisticsMethods,
   ...domainAgentMethods,

@@ -59,6 +59,7 @@ import { addImage } from './commands/image.ts';
 import { addJobs } from './commands/job.ts';
 import { addNetwork } from './commands/network.ts';
 import { addPool } from './commands/pool.ts';
+import { addPowerOrder } from './commands/power-order.ts';
 import { addRun } from './commands/run.ts';
 import { addSecret } from './commands/secret.ts';
 import { addSnapshot } from './commands/snapshot.ts';
@@ -109,6 +110,7 @@ const longVerbs: readonly AddCommand[] = [
   addReset,
   addNmi,
   addSaveImage,
+  addPowerOrder,
   addDump,
   addSendKey,
   addTitle,

@@ -12,6 +12,7 @@ import { counted } from '../format/wrap.ts';
 import type { AddCommand } from './command.ts';
 import { addNodeDevices } from './host-node-devices.ts';
 import { addStatistics } from './host-statistics.ts';
+import { addShutdownGuests } from './power-order.ts';
 
 type HostInfo = Result<'host.info'>;
 type HostInterface = Result<'host.interfaces'>['interfaces'][number];
@@ -30,6 +31,7 @@ export const addHost: AddCommand = (parent, cli) => {
   addDevices(host, cli);
   addNodeDevices(host, cli);
   addStatistics(host, cli);
+  addShutdownGuests(host, cli);
   addCapabilities(host, cli);
   addDomainCapabilities(host, cli);
 };

@@ -310,8 +310,11 @@ export class DomainDefinitions {
     this.world.events.emit('domain.renamed', domain.identity, { previousName });
   }
 
-  /** Changes title, description or metadata, in the running and in the stored definition unless one is meant. */
-  private async change(
+  /**
+   * Changes what no guest sees (title, description, metadata), in the running and in the stored definition unless one is
+   * meant; `job` is what is being done, in words. @throws VirtError domain.busy, file.*
+   */
+  async change(
     domain: Domain,
     job: string,
     change: (definition: DomainDef) => DomainDef,

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors.ts';
 import type { GuestRecord, StrayGuest, StrayProcess } from '../../drivers/driver.ts';
+import { powerOrderNamespace, powerOrderOf } from '../../model/domain/power-order.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import { stateReasons } from '../../model/domain/state.ts';
 import { AutostartMarker } from '../state/autostart-marker.ts';
@@ -167,15 +168,39 @@ export class DomainRecovery {
   async autostart(marker: string): Promise<void> {
     const attempts = new AutostartMarker(marker);
     if (attempts.isDone) return;
-    for (const domain of [...this.world.registry.all]) {
-      const { autostart, autostartOnce, uuid } = domain;
-      if (!(autostart || autostartOnce) || attempts.has(uuid)) continue;
+    for (const { domain, startDelaySeconds } of this.inOrder()) {
+      const { autostartOnce, uuid } = domain;
+      if (attempts.has(uuid)) continue;
       // The mark goes first: a host that such a guest brings down must not start it again.
       if (autostartOnce) await this.forgetOnce(domain);
-      if (!domain.isActive) await this.autostartOne(domain);
+      const isStarted = !domain.isActive && (await this.autostartOne(domain));
       attempts.note(uuid);
+      if (isStarted && startDelaySeconds > 0)
+        await sleep(startDelaySeconds * 1000, undefined, { ref: false });
     }
     attempts.finish();
+  }
+
+  /** Those that start with the host, the lowest order first, else as they are listed. */
+  private inOrder(): {
+    readonly domain: Domain;
+    readonly order: number;
+    readonly startDelaySeconds: number;
+  }[] {
+    return [...this.world.registry.all]
+      .filter(({ autostart, autostartOnce }) => autostart || autostartOnce)
+      .map((domain) => ({ domain, ...this.orderOf(domain) }))
+      .sort((a, b) => a.order - b.order);
+  }
+
+  private orderOf({ name, xml }: Domain): { readonly order: number; readonly startDelaySeconds: number } {
+    try {
+      // Most say nothing of it, and parsing all of them would hold up the first.
+      if (xml?.includes(powerOrderNamespace) === true) return powerOrderOf(parseTrusted(xml));
+    } catch (error) {
+      this.world.log.warn({ domain: name, reason: reasonOf(error) }, 'the order of a guest cannot be read');
+    }
+    return { order: 0, startDelaySeconds: 0 };
   }
 
   private async forgetOnce(domain: Domain): Promise<void> {
@@ -186,11 +211,13 @@ export class DomainRecovery {
     }
   }
 
-  private async autostartOne(domain: Domain): Promise<void> {
+  private async autostartOne(domain: Domain): Promise<boolean> {
     try {
       await this.lifecycle.start(domain, { paused: false });
+      return true;
     } catch (error) {
       this.world.log.error({ err: error, domain: domain.name }, 'autostart failed');
+      return false;
     }
   }
 }

@@ -24,6 +24,7 @@ import { DomainMemory } from './domain-memory.ts';
 import { DomainParameters } from './domain-parameters.ts';
 import { DomainPlans } from './domain-plan.ts';
 import { DomainPolicies } from './domain-policies.ts';
+import { DomainPowerOrder } from './domain-power-order.ts';
 import { DomainRecovery } from './domain-recovery.ts';
 import { DomainSaves } from './domain-saves.ts';
 import { DomainSnapshots } from './domain-snapshots.ts';
@@ -102,6 +103,8 @@ export class DomainService {
   readonly saves: DomainSaves;
   /** Memory of guests in files for debuggers. */
   readonly dumps: DomainDumps;
+  /** Guests that start and end with their host, in an order. */
+  readonly powerOrder: DomainPowerOrder;
   /** How far saves and dumps are. */
   readonly transfers = new TransferNotes();
   /** Devices: plugged in, taken out, changed. */
@@ -154,6 +157,12 @@ export class DomainService {
     this.waiting = new DomainWait(this.world, {
       addresses: this.addresses,
       forwardsTo: (domain, port) => this.controls.forwardsTo(domain, port),
+    });
+    this.powerOrder = new DomainPowerOrder(this.world, {
+      definitions: this.definitions,
+      lifecycle: this.lifecycle,
+      saves: this.saves,
+      waiting: this.waiting,
     });
   }
 

@@ -17,6 +17,7 @@ import type { StorageService } from '../../services/storage-service.ts';
 import { bindAgent } from './bind-agent.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
+import { bindPowerOrder } from './bind-power-order.ts';
 import { bindSaves } from './bind-saves.ts';
 import { bindTuning } from './bind-tuning.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
@@ -24,7 +25,10 @@ import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
 import { trashedOf } from './storage-shapes.ts';
 
-type DomainMethod = Extract<keyof Handlers, `domain.${string}` | `save-image.${string}`>;
+type DomainMethod = Extract<
+  keyof Handlers,
+  `domain.${string}` | `save-image.${string}` | 'host.shutdown-guests'
+>;
 export type DomainHandlers = Pick<Handlers, DomainMethod>;
 
 export interface DomainParts {
@@ -48,6 +52,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindInterfaces(domains),
     ...bindTuning(domains),
     ...bindSaves(domains),
+    ...bindPowerOrder(domains),
     ...bindAgent(domains),
   };
 }

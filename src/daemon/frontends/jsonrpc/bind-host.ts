@@ -22,7 +22,11 @@ export interface HostSource {
   readonly statistics: Pick<HostService, 'cpuTimes' | 'cpuMap' | 'cells' | 'sysinfoXml'>;
 }
 
-type HostHandlers = Pick<Handlers, Extract<keyof Handlers, `host.${string}`>>;
+/** All but what is done to guests (bind-power-order.ts). */
+type HostHandlers = Pick<
+  Handlers,
+  Exclude<Extract<keyof Handlers, `host.${string}`>, 'host.shutdown-guests'>
+>;
 
 export function bindHost(
   host: HostSource,
