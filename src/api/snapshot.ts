@@ -155,7 +155,7 @@ export const snapshotMethods = [
     since,
     summary: 'Returns a domain to a snapshot.',
     description:
-      'What its disks hold that is in no snapshot is lost; `snapshot.plan` tells before what that is. A guest whose devices are still the same goes on in the same QEMU.',
+      'What its disks hold that is in no snapshot is lost. A guest whose devices are still the same goes on in the same QEMU. Of an external snapshot the disks get new images on top of those that hold its state.',
     access: 'modify',
     params: () =>
       z.strictObject({

@@ -134,7 +134,7 @@ function buildDomains(
     jobWaitMs,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
-    snapshots: buildSnapshots({ paths, log, volumes: storage.volumes }),
+    snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     links: new LinuxLinks(),
     addresses: {
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],

@@ -9,7 +9,9 @@ import type { DaemonConfig } from './config.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { DomainService } from './services/domain-service.ts';
 import type { EventBus } from './services/events.ts';
+import { imageUsers } from './services/image-users.ts';
 import type { Jobs } from './services/jobs.ts';
+import type { ImageUsers } from './services/snapshot-world.ts';
 import { diskDirectory } from './services/storage-guests.ts';
 import { StorageService } from './services/storage-service.ts';
 import { volumeFinder } from './services/volume-finder.ts';
@@ -23,6 +25,8 @@ export interface Storage {
   readonly service: StorageService;
   /** What starts of guests ask. */
   readonly volumes: VolumeFinder;
+  /** Who uses images, for snapshots that let go of them. */
+  readonly users: ImageUsers;
   /** Brings pools up, and defines `default` at the first start. Failures are logged. */
   bringUp(): Promise<void>;
 }
@@ -72,6 +76,7 @@ export function buildStorage(parts: {
   return {
     service,
     volumes,
+    users: imageUsers(service, disks),
     bringUp: () => service.bringUp(join(paths.runtime, 'pools-autostarted'), defineDefault),
   };
 }

@@ -221,4 +221,68 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
       expect(listTagNames(other)).toEqual(['c']);
     });
   });
+
+  describe('in new images on top', () => {
+    const name = 'outer';
+    let image: string;
+    beforeAll(async () => {
+      image = makeImage('outer.qcow2');
+      await client.call('domain.define', { xml: domainXml(name, image) });
+      await client.call('domain.start', { domain: name });
+      await next(name, 100_000);
+    });
+
+    it('keep what was on the disk, while the guest goes on in the new one, after a crash of the daemon too', async () => {
+      virsh('snapshot-create-as', name, 's1', '--disk-only');
+      const top = path('outer.s1');
+      expect(existsSync(top)).toBe(true);
+      const kept = diskHash(image);
+      await next(name);
+      await next(name);
+      expect(diskHash(image)).toBe(kept);
+      daemon = await daemon.crashAndRestart();
+      client = await daemon.connect();
+      for (const inactive of [false, true]) {
+        const { xml } = await client.call('domain.xml', { domain: name, inactive });
+        expect(xml).toContain(`<source file='${top}'`);
+      }
+      await client.call('snapshot.create', { domain: name, name: 's2', diskOnly: true });
+      expect(virsh('snapshot-list', name, '--tree').replace(/\s+/g, ' ')).toBe('s1 | +- s2');
+      await next(name);
+      await client.call('domain.destroy', { domain: name });
+      expect(diskHash(image)).toBe(kept);
+    });
+
+    it('are returned to, which libvirt 9 refuses; the other branch stays', async () => {
+      const kept = diskHash(image);
+      const second = diskHash(path('outer.s1'));
+      virsh('snapshot-revert', name, 's1');
+      const { xml } = await client.call('domain.xml', { domain: name });
+      const branch = /<source file='([^']+)'/.exec(xml)?.[1] ?? '';
+      expect(diskHash(branch)).toBe(kept);
+      // What came after the second one was in no snapshot.
+      expect(existsSync(path('outer.s2'))).toBe(false);
+      virsh('snapshot-revert', name, 's2');
+      expect(existsSync(branch)).toBe(false);
+      const now =
+        /<source file='([^']+)'/.exec((await client.call('domain.xml', { domain: name })).xml)?.[1] ?? '';
+      expect(diskHash(now)).toBe(second);
+    });
+
+    it('are merged when they are deleted; no image that something needs is lost', async () => {
+      const second = diskHash(path('outer.s1'));
+      virsh('snapshot-delete', name, 's1');
+      const tree = await client.call('snapshot.list', { domain: name });
+      expect(tree.snapshots.map((one) => one.name)).toEqual(['s2']);
+      // What lay on the first image is in it, and the second snapshot is of that.
+      expect(existsSync(path('outer.s1'))).toBe(false);
+      expect(diskHash(image)).toBe(second);
+      virsh('snapshot-delete', name, 's2');
+      expect((await client.call('domain.xml', { domain: name })).xml).toContain(`<source file='${image}'`);
+      expect(diskHash(image)).toBe(second);
+      await client.call('domain.start', { domain: name });
+      expect((await next(name, 100_000)).was).toBe(second);
+      await client.call('domain.destroy', { domain: name });
+    });
+  });
 });

@@ -16,7 +16,17 @@ export function snapshotOptions(directory: string, done: string[] = []): Snapsho
       directory: join(directory, 'snapshots'),
       log: silentLogger,
     }),
-    images: { createTag: note('tag'), applyTag: note('apply'), deleteTag: note('untag') },
+    images: {
+      ...{ createTag: note('tag'), applyTag: note('apply'), deleteTag: note('untag') },
+      isThere: () => Promise.resolve(false),
+      hasData: () => Promise.resolve(false),
+      createOverlay: (path, below) => note('overlay')(path, below.path),
+      backingOf: () => Promise.resolve(undefined),
+      mergeDown: (chain) => note('merge')(...chain.map(({ path }) => path)),
+      renameBacking: (image, below) => note('rename')(image.path, below.path),
+      removeImage: note('remove'),
+    },
+    users: { find: () => Promise.resolve(new Map()) },
     firmware: new FirmwareFiles(join(directory, 'tpm')),
     volumes: { find: () => Promise.reject(new Error('there are no pools here')) },
   };

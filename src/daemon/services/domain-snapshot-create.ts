@@ -2,18 +2,19 @@
 import { VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
+import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { type AlignedDisk, alignDisks, checkTogether, isWritten } from '../../model/snapshot/disks.ts';
 import {
-  isExternal,
   type Snapshot,
   type SnapshotDef,
   type SnapshotDisk,
   type SnapshotState,
   snapshotStates,
 } from '../../model/snapshot/snapshot.ts';
-import { storedText } from '../state/snapshots.ts';
+import { type PendingDisk, storedText } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
+import { chooseOverlays, makeFiles, putOnTop } from './domain-snapshot-external.ts';
 import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -56,9 +57,9 @@ export async function createSnapshot(
         reason: 'cannot halt after transient domain snapshot',
       });
     const plan = planSnapshot(snapshots, domain, wish, options);
-    await perform(snapshots, domain, plan, options, job);
+    const snapshot = await perform(snapshots, domain, plan, options, job);
     if (options.halt === true) await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
-    return plan.snapshot;
+    return snapshot;
   });
   snapshots.world.events.emit('domain.snapshot-created', domain.identity, { snapshot: made.name });
   return made;
@@ -157,44 +158,98 @@ async function perform(
   plan: CreatePlan,
   options: CreateOptions,
   job: RunningJob,
-): Promise<void> {
-  const { snapshot } = plan;
-  if (isExternal(snapshot))
+): Promise<Snapshot> {
+  const wanted = `snapshot domain '${domain.name}'`;
+  if (plan.snapshot.memory?.snapshot === 'external')
     throw new VirtError('request.unsupported', {
-      wanted: `snapshot domain '${domain.name}'`,
-      reason: 'external snapshots are not offered yet',
+      wanted,
+      reason: 'memory of a guest in a file of its own is not offered yet',
+      hint: 'make a disk-only snapshot, or one inside the images',
     });
   const tree = snapshots.treeOf(domain);
+  const { name } = plan.snapshot;
+  const reuse = options.reuse === true;
+  const external = await chooseOverlays(snapshots, plan.disks, { name, reuse, wanted });
+  const snapshot = withSources(plan.snapshot, external);
   const internal = plan.disks.filter((one) => one.snapshot === 'internal').map(({ disk }) => disk);
   await using undo = new Undo(snapshots.world.log);
   await snapshots.begin(domain, {
     kind: 'create',
-    name: snapshot.name,
+    name,
     internal: internal.map(({ target }) => target.dev),
-    external: [],
+    external,
     ...(options.noMetadata !== true && { xml: storedText(domain.uuid, snapshot) }),
   });
   undo.add('forget what was begun', () => snapshots.finish(domain, tree.current));
   job.progress({ step: 'saving' });
+  await keepInside(snapshots, domain, { snapshot, internal, undo });
+  await makeFiles(snapshots, external, undo);
+  if (snapshot.memory?.snapshot === 'no' && options.noMetadata !== true)
+    await keepFirmware(snapshots, domain, snapshot);
+  if (external.length > 0) await switchOver(snapshots, domain, external, options);
+  // From here on the guest writes to the new images: they stay whatever happens.
+  undo.keep();
+  const made = external.filter(({ isOurs }) => isOurs).map(({ file }) => file);
+  if (options.noMetadata !== true) await snapshots.save(domain, snapshot);
+  await snapshots.finish(domain, options.noMetadata === true ? tree.current : name, { made });
+  return snapshot;
+}
+
+/** The document says which images are the new ones. */
+function withSources(snapshot: Snapshot, external: readonly PendingDisk[]): Snapshot {
+  const disks = snapshot.disks.map((disk) => {
+    const overlay = external.find(({ target }) => target === disk.name);
+    if (overlay === undefined) return disk;
+    const source = { type: 'file' as const, file: overlay.file, slices: [], seclabels: [] };
+    return { ...disk, driver: { type: 'qcow2' as const }, source };
+  });
+  return { ...snapshot, disks };
+}
+
+async function keepInside(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  {
+    snapshot,
+    internal,
+    undo,
+  }: { readonly snapshot: Snapshot; readonly internal: readonly Disk[]; readonly undo: Undo },
+): Promise<void> {
+  const { name } = snapshot;
   if (snapshot.memory?.snapshot === 'internal') {
     const { guest } = domain.requireLive('snapshot');
     const disks = internal.map(({ target }) => target.dev);
-    await snapshots.world.driver.saveSnapshot(guest, { name: snapshot.name, disks });
-  } else
-    for (const disk of internal) {
-      const path = await snapshots.imageOf(disk);
-      await snapshots.images.createTag(path, snapshot.name);
-      undo.add(`take the tag out of ${path}`, () => snapshots.images.deleteTag(path, snapshot.name));
-    }
-  if (options.noMetadata === true) {
-    await snapshots.finish(domain, tree.current);
-    return undo.keep();
+    await snapshots.world.driver.saveSnapshot(guest, { name, disks });
+    undo.add('take the tags out', () => snapshots.world.driver.deleteSnapshot(guest, { name, disks }));
+    return;
   }
-  if (snapshot.memory?.snapshot === 'no' && snapshot.domain !== undefined) {
-    await snapshots.store.makeDirectory(domain.uuid);
-    await snapshots.firmware.save(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+  for (const disk of internal) {
+    const path = await snapshots.imageOf(disk);
+    await snapshots.images.createTag(path, name);
+    undo.add(`take the tag out of ${path}`, () => snapshots.images.deleteTag(path, name));
   }
-  await snapshots.save(domain, snapshot);
-  await snapshots.finish(domain, snapshot.name);
-  undo.keep();
+}
+
+async function keepFirmware(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
+  if (snapshot.domain === undefined) return;
+  await snapshots.store.makeDirectory(domain.uuid);
+  await snapshots.firmware.save(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+}
+
+/** One moment for all disks; with file systems that stand still, where that is wanted. */
+async function switchOver(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  external: readonly PendingDisk[],
+  { quiesce }: CreateOptions,
+): Promise<void> {
+  if (quiesce !== true || domain.live === undefined) return putOnTop(snapshots, domain, external);
+  const { agent } = domain.live.guest;
+  await agent.freeze();
+  try {
+    await putOnTop(snapshots, domain, external);
+  } finally {
+    // However long the agent takes: a guest that stays frozen is worse than an error.
+    await agent.thaw();
+  }
 }

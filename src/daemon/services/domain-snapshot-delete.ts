@@ -1,8 +1,9 @@
 /** Deleting snapshots: what is kept in images goes, children find another parent, then the document goes. */
 import type { RunningJob } from '../../base/job-registry.ts';
 import { pathOf } from '../../model/snapshot/disks.ts';
-import type { Snapshot } from '../../model/snapshot/snapshot.ts';
+import { isExternal, type Snapshot } from '../../model/snapshot/snapshot.ts';
 import type { Domain } from './domain.ts';
+import { dissolve } from './domain-snapshot-external.ts';
 import { type Revertible, taggedDisks } from './domain-snapshot-revert.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -57,11 +58,22 @@ async function deleteOne(
   { metadataOnly, job }: { readonly metadataOnly: boolean; readonly job: RunningJob },
 ): Promise<void> {
   if (!metadataOnly) {
-    await snapshots.begin(domain, { kind: 'delete', name: snapshot.name });
     job.progress({ step: snapshot.name });
-    await removeState(snapshots, domain, snapshot);
+    await removeBegun(snapshots, domain, snapshot);
   }
   await forget(snapshots, domain, snapshot);
+}
+
+/** Before images are touched the snapshot is noted as one that nobody can return to. */
+async function removeBegun(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
+  await snapshots.begin(domain, { kind: 'delete', name: snapshot.name, discard: [] });
+  if (isExternal(snapshot)) {
+    const disks = snapshot.disks.map((disk) =>
+      disk.snapshot === 'external' ? { ...disk, deleteInProgress: true as const } : disk,
+    );
+    await snapshots.save(domain, { ...snapshot, disks });
+  }
+  await removeState(snapshots, domain, snapshot);
 }
 
 /** What images keep of it goes. */
@@ -72,6 +84,7 @@ export async function removeState(
 ): Promise<void> {
   const { domain: definition } = snapshot;
   if (definition !== undefined) await removeTags(snapshots, domain, { ...snapshot, domain: definition });
+  if (isExternal(snapshot)) await dissolve(snapshots, domain, snapshot);
 }
 
 /** Tags go by QEMU where it has the image open, else by qemu-img. */

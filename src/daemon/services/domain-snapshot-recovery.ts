@@ -1,10 +1,13 @@
 /** After a crash of the daemon: what was begun with snapshots is brought to an end, or taken back. */
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import { hasMemory, type Snapshot } from '../../model/snapshot/snapshot.ts';
-import { type PendingWork, readStored } from '../state/snapshots.ts';
+import { type PendingDisk, type PendingWork, readStored } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
 import { forget, removeState } from './domain-snapshot-delete.ts';
+import { currentOf, discardImages, overlayOf, storeOverlays } from './domain-snapshot-external.ts';
 import { applyDisks, revertible } from './domain-snapshot-revert.ts';
+import { saveStatus } from './domain-status.ts';
+import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -33,8 +36,7 @@ async function recover(snapshots: SnapshotWorld, domain: Domain, pending: Pendin
   if (pending.kind === 'create') {
     // Nobody was told that it is there.
     if (!tree.has(name)) {
-      await takeBack(snapshots, domain, pending);
-      return snapshots.finish(domain, tree.current);
+      return finishCreate(snapshots, domain, pending);
     }
     return snapshots.finish(domain, name);
   }
@@ -44,7 +46,64 @@ async function recover(snapshots: SnapshotWorld, domain: Domain, pending: Pendin
     await removeState(snapshots, domain, snapshot);
     return forget(snapshots, domain, snapshot);
   }
-  return finishRevert(snapshots, domain, snapshot);
+  return finishRevert(snapshots, domain, snapshot, pending);
+}
+
+/**
+ * Nobody was told of it. Where the guest writes to the new images already they stay, and so does the snapshot; else
+ * everything is as it was.
+ */
+async function finishCreate(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  pending: Extract<PendingWork, { kind: 'create' }>,
+): Promise<void> {
+  const { external, name, xml } = pending;
+  const { current } = snapshots.treeOf(domain);
+  if (!(await isSwitched(snapshots, domain, external))) {
+    await takeBack(snapshots, domain, pending);
+    for (const { file, isOurs } of external) if (isOurs) await snapshots.images.removeImage(file);
+    return snapshots.finish(domain, current);
+  }
+  const { live } = domain;
+  if (live !== undefined) {
+    // What was noted before the daemon died is there already.
+    if (!isNamed(snapshots, domain, external, 'live'))
+      snapshots.world.driver.adoptOverlays(live.guest, external.map(overlayOf));
+    await saveStatus(snapshots.world, domain);
+  }
+  await storeOverlays(snapshots, domain, external);
+  if (xml !== undefined) await snapshots.save(domain, readStored(xml, name));
+  const made = external.filter(({ isOurs }) => isOurs).map(({ file }) => file);
+  return snapshots.finish(domain, xml === undefined ? current : name, { made });
+}
+
+/** A guest that runs tells; of one that has ended, the new image has something in it, or a definition names it. */
+async function isSwitched(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  external: readonly PendingDisk[],
+): Promise<boolean> {
+  const [first] = external;
+  if (first === undefined) return false;
+  if (isNamed(snapshots, domain, external)) return true;
+  if (domain.live !== undefined) return snapshots.world.driver.isOnNewImages(domain.live.guest);
+  for (const { file } of external) if (await snapshots.images.hasData(file)) return true;
+  return false;
+}
+
+/** Whether a definition of the domain names the first of the new images. */
+function isNamed(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  [first]: readonly PendingDisk[],
+  where: 'live' | 'anywhere' = 'anywhere',
+): boolean {
+  const live = domain.live?.guest.definition;
+  const looked = where === 'anywhere' ? currentOf(snapshots, domain) : live ? [live] : [];
+  return looked.some((one) =>
+    one.devices.disks.some((disk) => first !== undefined && imageAt(disk)?.path === first.file),
+  );
 }
 
 /** Takes the tags out of images that may have them. */
@@ -72,9 +131,22 @@ function disksOf({ xml, name }: Extract<PendingWork, { kind: 'create' }>): reado
  * A guest that runs has the old state or the new one, whole; one that does not may have had some of its disks put back:
  * then all are.
  */
-async function finishRevert(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
+async function finishRevert(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Snapshot,
+  pending: Extract<PendingWork, { kind: 'revert' }>,
+): Promise<void> {
   const tree = snapshots.treeOf(domain);
   if (domain.isActive) return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
+  const { external, discard } = pending;
+  // With new images the definition is what switches: until it does, everything is as it was.
+  const isDefined = isNamed(snapshots, domain, external) || external.length === 0;
+  if (!isDefined) {
+    for (const { file } of external) await snapshots.images.removeImage(file);
+    return snapshots.finish(domain, tree.current);
+  }
   await applyDisks(snapshots, domain, revertible(domain, snapshot));
-  return snapshots.finish(domain, snapshot.name);
+  await snapshots.finish(domain, snapshot.name, { made: external.map(({ file }) => file) });
+  return discardImages(snapshots, domain, discard);
 }

@@ -1,12 +1,23 @@
 /** Returning to snapshots: in the QEMU that runs where it fits, else in a new one, or with the guest off. */
 import { VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
+import { Undo } from '../../base/undo.ts';
 import type { InternalSnapshot, LiveGuest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { hasMemory, locationOf, type Snapshot, storedDomainOf } from '../../model/snapshot/snapshot.ts';
+import type { PendingDisk } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
+import {
+  currentOf,
+  discardImages,
+  freeOverlayPath,
+  graphOf,
+  makeFiles,
+  withOverlays,
+} from './domain-snapshot-external.ts';
 import { saveStatus } from './domain-status.ts';
+import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -34,15 +45,18 @@ export async function revertToSnapshot(
   await runJob(snapshots.world, domain, 'revert snapshot', async (job) => {
     const snapshot = revertible(domain, snapshots.find(domain, name));
     refuseTransient(domain, snapshot, options);
-    await snapshots.begin(domain, { kind: 'revert', name, external: [], discard: [] });
+    const branch = await planBranch(snapshots, domain, snapshot);
+    await snapshots.begin(domain, { kind: 'revert', name, ...branch });
     try {
       if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options, job);
-      else await toDisks(snapshots, domain, snapshot, options, job);
+      else await toDisks(snapshots, domain, withBranch(snapshot, branch), { ...options, branch, job });
     } catch (error) {
       await snapshots.finish(domain, snapshots.treeOf(domain).current);
       throw error;
     }
-    await snapshots.finish(domain, name);
+    const made = branch.external.map(({ file }) => file);
+    await snapshots.finish(domain, name, { made });
+    await discardImages(snapshots, domain, branch.discard);
   });
   snapshots.world.events.emit('domain.snapshot-reverted', domain.identity, { snapshot: name });
 }
@@ -63,6 +77,65 @@ export function revertible(domain: Domain, snapshot: Snapshot): Revertible {
       hint: `finish it with 'vireo snapshot delete ${domain.name} ${name}'`,
     });
   return { ...snapshot, domain: definition };
+}
+
+/** New images on top of those that hold the snapshot's state, and those that nobody needs after a return to it. */
+export interface Branch {
+  readonly external: PendingDisk[];
+  readonly discard: string[];
+}
+
+/** What a return makes and what it lets go of; nothing is done yet. @throws VirtError file.not-found, definition.unsupported */
+export async function planBranch(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+): Promise<Branch> {
+  const external: PendingDisk[] = [];
+  for (const disk of snapshot.domain.devices.disks) {
+    if (locationOf(snapshot, disk.target.dev) !== 'external') continue;
+    const below = imageAt(disk);
+    if (below === undefined || !(await snapshots.images.isThere(below.path)))
+      throw new VirtError('file.not-found', {
+        wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
+        reason: `${below?.path ?? disk.target.dev}: the image that holds its state is not there`,
+      });
+    const file = await freeOverlayPath(snapshots, below, snapshot.name, (path) =>
+      external.some((one) => one.file === path),
+    );
+    const at = { below: below.path, belowFormat: below.format };
+    external.push({ target: disk.target.dev, file, format: 'qcow2', isOurs: true, ...at });
+  }
+  return { external, discard: external.length === 0 ? [] : await unneeded(snapshots, domain) };
+}
+
+/** Images that were made for snapshots, that only the present state needs, and that is given up. */
+async function unneeded(snapshots: SnapshotWorld, domain: Domain): Promise<string[]> {
+  const graph = await graphOf(snapshots, domain);
+  const users = await snapshots.otherUsers(domain, graph);
+  const ours = snapshots.oursOf(domain);
+  const kept = new Set(
+    snapshots
+      .treeOf(domain)
+      .all.flatMap(
+        ({ domain: definition }) => definition?.devices.disks.flatMap((disk) => imageAt(disk) ?? []) ?? [],
+      )
+      .flatMap(({ path }) => graph.chainOf(path).map((one) => one.path)),
+  );
+  const tops = currentOf(snapshots, domain).flatMap(({ devices }) =>
+    devices.disks.flatMap((disk) => imageAt(disk)?.path ?? []),
+  );
+  return [...new Set(tops)].filter((path) => ours.has(path) && !kept.has(path) && !users.has(path));
+}
+
+/** The snapshot's definitions on the new images. */
+function withBranch(snapshot: Revertible, { external }: Branch): Revertible {
+  const { inactiveDomain } = snapshot;
+  return {
+    ...snapshot,
+    domain: withOverlays(snapshot.domain, external),
+    ...(inactiveDomain && { inactiveDomain: withOverlays(inactiveDomain, external) }),
+  };
 }
 
 function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOptions): void {
@@ -150,16 +223,18 @@ async function toDisks(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
-  { state, resetNvram }: RevertOptions,
-  job: RunningJob,
+  { state, resetNvram, branch, job }: RevertOptions & { readonly branch: Branch; readonly job: RunningJob },
 ): Promise<void> {
   await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
   await domain.finishing;
   job.progress({ step: 'returning the disks' });
   await applyDisks(snapshots, domain, snapshot);
+  await using undo = new Undo(snapshots.world.log);
+  await makeFiles(snapshots, branch.external, undo);
   if (resetNvram !== true)
     await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
   await defineAsOf(snapshots, domain, snapshot);
+  undo.keep();
   domain.state = { state: 'shutoff', reason: 'from snapshot' };
   if (state === undefined) return;
   job.progress({ step: 'starting' });

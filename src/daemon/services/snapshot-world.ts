@@ -9,6 +9,7 @@ import type { PendingWork, SnapshotStore } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
+import type { BackingName, ImageAt, ImageGraph } from './snapshot-chains.ts';
 import type { FirmwareCopies } from './snapshot-firmware.ts';
 import { SnapshotTree } from './snapshot-tree.ts';
 import { type DomainWorld, parseTrusted } from './world.ts';
@@ -18,6 +19,22 @@ export interface SnapshotImages {
   createTag(path: string, name: string): Promise<void>;
   applyTag(path: string, name: string): Promise<void>;
   deleteTag(path: string, name: string): Promise<void>;
+  isThere(path: string): Promise<boolean>;
+  /** Whether anything was written to a new image. */
+  hasData(path: string): Promise<boolean>;
+  createOverlay(path: string, below: ImageAt): Promise<void>;
+  /** What an image's header says lies below it. */
+  backingOf(image: ImageAt): Promise<BackingName | undefined>;
+  /** Writes the first of a chain into the second. */
+  mergeDown(chain: readonly ImageAt[]): Promise<void>;
+  renameBacking(image: ImageAt, below: ImageAt): Promise<void>;
+  removeImage(path: string): Promise<void>;
+}
+
+/** Who else uses images: other domains, and volumes that no domain has. */
+export interface ImageUsers {
+  /** By path, in words; what is missing nobody uses. `known`: images that the domain's own snapshots tell of. */
+  find(domainUuid: string, known: (path: string) => boolean): Promise<ReadonlyMap<string, string>>;
 }
 
 export interface SnapshotOptions {
@@ -26,11 +43,14 @@ export interface SnapshotOptions {
   readonly firmware: FirmwareCopies;
   /** Where volumes are that disks name by their pools. */
   readonly volumes: Pick<VolumeFinder, 'find'>;
+  readonly users: ImageUsers;
 }
 
 /** A domain's snapshots in memory, and what is begun. */
 interface Kept {
   readonly tree: SnapshotTree;
+  /** Images that were made for snapshots here. */
+  images: readonly string[];
   pending: PendingWork | undefined;
 }
 
@@ -41,6 +61,7 @@ export class SnapshotWorld {
   readonly store: SnapshotStore;
   readonly images: SnapshotImages;
   readonly firmware: FirmwareCopies;
+  private readonly users: ImageUsers;
   private readonly volumes: Pick<VolumeFinder, 'find'>;
   /** UUIDs of domains that have something stored; what is there is read when somebody asks. */
   private readonly stored: Set<string>;
@@ -52,7 +73,7 @@ export class SnapshotWorld {
       readonly definitions: DomainDefinitions;
       readonly lifecycle: DomainLifecycle;
     },
-    { store, images, firmware, volumes }: SnapshotOptions,
+    { store, images, firmware, volumes, users }: SnapshotOptions,
   ) {
     this.world = engine.world;
     this.definitions = engine.definitions;
@@ -61,6 +82,7 @@ export class SnapshotWorld {
     this.images = images;
     this.firmware = firmware;
     this.volumes = volumes;
+    this.users = users;
     this.stored = new Set(store.domains());
   }
 
@@ -81,9 +103,11 @@ export class SnapshotWorld {
   private of(uuid: string): Kept {
     const known = this.kept.get(uuid);
     if (known !== undefined) return known;
-    if (!this.stored.has(uuid)) return { tree: new SnapshotTree([], undefined), pending: undefined };
+    if (!this.stored.has(uuid))
+      return { tree: new SnapshotTree([], undefined), images: [], pending: undefined };
     const { snapshots, state } = this.store.load(uuid);
-    const kept = { tree: new SnapshotTree(snapshots, state.current), pending: state.pending };
+    const { current, pending, images } = state;
+    const kept = { tree: new SnapshotTree(snapshots, current), images, pending };
     this.kept.set(uuid, kept);
     return kept;
   }
@@ -99,14 +123,24 @@ export class SnapshotWorld {
   /** Notes what is about to be done, before anything is. */
   async begin({ uuid }: Pick<Domain, 'uuid'>, pending: PendingWork): Promise<void> {
     const kept = this.claim(uuid);
-    await this.store.saveState(uuid, { current: kept.tree.current, pending });
+    const { tree, images } = kept;
+    await this.store.saveState(uuid, { current: tree.current, pending, images });
     kept.pending = pending;
   }
 
-  /** Notes which one is the current, and that nothing is under way any more. */
-  async finish({ uuid }: Pick<Domain, 'uuid'>, current: string | undefined): Promise<void> {
+  /**
+   * Notes which one is the current, and that nothing is under way any more. `made` and `gone`: images that came and
+   * went with it.
+   */
+  async finish(
+    { uuid }: Pick<Domain, 'uuid'>,
+    current: string | undefined,
+    { made = [], gone = [] }: { readonly made?: readonly string[]; readonly gone?: readonly string[] } = {},
+  ): Promise<void> {
     const kept = this.claim(uuid);
-    await this.store.saveState(uuid, { current });
+    const images = [...new Set([...kept.images, ...made])].filter((path) => !gone.includes(path));
+    await this.store.saveState(uuid, { current, images });
+    kept.images = images;
     kept.tree.current = current;
     kept.pending = undefined;
   }
@@ -145,6 +179,19 @@ export class SnapshotWorld {
       wanted: `find the image of disk '${disk.target.dev}'`,
       reason: `a source of type '${source.type}' is no file of this host`,
     });
+  }
+
+  /** Images that were made for the snapshots of a domain, here or by the libvirtd that they came from. */
+  oursOf(domain: Domain): ReadonlySet<string> {
+    const told = this.treeOf(domain).all.flatMap(({ disks }) =>
+      disks.flatMap(({ source }) => (source?.type === 'file' ? (source.file ?? []) : [])),
+    );
+    return new Set([...this.of(domain.uuid).images, ...told]);
+  }
+
+  /** Who besides this domain uses images, by path. */
+  otherUsers({ uuid }: Pick<Domain, 'uuid'>, graph: ImageGraph): Promise<ReadonlyMap<string, string>> {
+    return this.users.find(uuid, (path) => graph.has(path));
   }
 
   /** @throws VirtError snapshot.not-found */

@@ -4,6 +4,7 @@ import { Turns } from '../../base/turns.ts';
 import { type BackingStore, encryptionOf } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { SecretReference } from '../../model/secret/secret.ts';
+import type { Snapshot } from '../../model/snapshot/snapshot.ts';
 import type { Domain } from './domain.ts';
 import type { DomainService } from './domain-service.ts';
 import type { DiskDirectory, DiskUse } from './pool-world.ts';
@@ -33,7 +34,11 @@ export function diskDirectory(domains: () => DomainService): DiskDirectory {
         const { uuid, name } = domain;
         const isActive = domain.isActive;
         const live = domain.live?.guest.definition;
-        const uses = [...(live === undefined ? [] : usesOf(live)), ...storedUses(domain)];
+        const uses = [
+          ...(live === undefined ? [] : usesOf(live)),
+          ...storedUses(domain),
+          ...domains().snapshots.treeOf(domain).all.flatMap(usesOfSnapshot),
+        ];
         for (const use of uses) found.push({ domain: { uuid, name }, isActive, ...use });
         await turns.share();
       }
@@ -50,6 +55,23 @@ function usesOfXml(xml: string): Uses {
     if (isVirtError(error)) return [];
     throw error;
   }
+}
+
+/** What a snapshot keeps outside of images that the domain has now. */
+function usesOfSnapshot({ name, domain, disks, memory }: Snapshot): Uses {
+  const kept = domain?.devices.disks.filter(({ target }) =>
+    disks.some((one) => one.name === target.dev && one.snapshot !== 'no'),
+  );
+  const file: Uses =
+    memory?.file === undefined
+      ? []
+      : [{ as: `memory of snapshot '${name}'`, paths: [memory.file], format: 'raw' }];
+  return [
+    ...(kept ?? []).flatMap((disk) =>
+      useOfDisk(disk).map((use) => ({ ...use, as: `snapshot '${name}' of ${use.as}` })),
+    ),
+    ...file,
+  ];
 }
 
 /** Every file that a domain names: disks with their layers, firmware and its variables, what it boots directly. */

@@ -48,7 +48,12 @@ const pendingWork = z.discriminatedUnion('kind', [
     /** Images that nobody needs afterwards. */
     discard: z.array(z.string()),
   }),
-  z.object({ kind: z.literal('delete'), name: z.string() }),
+  z.object({
+    kind: z.literal('delete'),
+    name: z.string(),
+    /** Images that nobody needs afterwards. */
+    discard: z.array(z.string()).default([]),
+  }),
 ]);
 export type PendingWork = z.output<typeof pendingWork>;
 
@@ -56,12 +61,15 @@ const stateSchema = z.looseObject({
   format: z.literal(1),
   current: z.string().optional(),
   pending: pendingWork.optional(),
+  /** Images that were made for snapshots here: only these may be removed with one. */
+  images: z.array(z.string()).default([]),
 });
 
 /** What is known besides the documents. */
 export interface SnapshotState {
   readonly current?: string | undefined;
   readonly pending?: PendingWork | undefined;
+  readonly images: readonly string[];
 }
 
 export interface StoredSnapshots {
@@ -110,7 +118,7 @@ export class SnapshotStore {
       return stateSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') this.putAside(path, reasonOf(error));
-      return {};
+      return { images: [] };
     }
   }
 
@@ -132,11 +140,12 @@ export class SnapshotStore {
 
   async saveState(uuid: string, state: SnapshotState): Promise<void> {
     await this.makeDirectory(uuid);
-    const { current, pending } = state;
+    const { current, pending, images } = state;
     const text = JSON.stringify({
       format: 1,
       ...(current !== undefined && { current }),
       ...(pending && { pending }),
+      ...(images.length > 0 && { images: [...images] }),
     } satisfies z.input<typeof stateSchema>);
     await writeDurable(join(this.of(uuid), stateFile), `${text}\n`);
   }

@@ -10,6 +10,14 @@ export interface InternalSnapshot {
   readonly disks: readonly string[];
 }
 
+/** A new image on top of a disk's: it is there, empty, and its header names the one below. */
+export interface NewOverlay {
+  /** `vda` */
+  readonly target: string;
+  readonly file: string;
+  readonly format: 'qcow2';
+}
+
 export interface GuestSnapshots {
   /**
    * Writes disks and memory of a guest into its images; the guest stands still meanwhile, and goes on as it was. On
@@ -24,6 +32,16 @@ export interface GuestSnapshots {
   loadSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
   /** Takes a tag away from the images of a running guest; images without it are passed over. @throws VirtError as above */
   deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
+  /**
+   * Has a guest write to new images from one moment on, the same for all; the running definition then has them. On failure
+   * nothing has changed.
+   * @throws VirtError domain.no-device, file.*, qmp.*
+   */
+  addOverlays(guest: LiveGuest, overlays: readonly NewOverlay[]): Promise<void>;
+  /** A running guest writes to these images already: its definition has them from now on. */
+  adoptOverlays(guest: LiveGuest, overlays: readonly NewOverlay[]): void;
+  /** True when a guest writes to new images that its definition does not know of. @throws VirtError qmp.* */
+  isOnNewImages(guest: LiveGuest): Promise<boolean>;
   /**
    * True when a guest that runs with `running` could be put back to a state that was saved under `saved` without a new
    * QEMU: all that a guest can see, and all that QEMU has in memory, is the same.

@@ -10,6 +10,7 @@ import type {
   HypervisorDriver,
   InternalSnapshot,
   LiveGuest,
+  NewOverlay,
   StartOptions,
   StrayGuest,
 } from '../driver.ts';
@@ -26,6 +27,7 @@ import type { QemuDriverOptions } from './options.ts';
 import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
 import { deleteSnapshot, loadSnapshot, saveSnapshot } from './snapshots/internal.ts';
+import { addOverlays, adoptOverlays, isSwitched } from './snapshots/overlays.ts';
 import { isSameMachine } from './snapshots/same-machine.ts';
 import { startGuest } from './start.ts';
 import { qemuLogPath, removeSocket, type StartDeps } from './starting.ts';
@@ -124,6 +126,18 @@ export class QemuDriver implements HypervisorDriver {
 
   deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {
     return deleteSnapshot(ours(guest), snapshot);
+  }
+
+  addOverlays(guest: LiveGuest, overlays: readonly NewOverlay[]): Promise<void> {
+    return addOverlays(this.deps, ours(guest), overlays);
+  }
+
+  adoptOverlays(guest: LiveGuest, overlays: readonly NewOverlay[]): void {
+    adoptOverlays(ours(guest), overlays);
+  }
+
+  isOnNewImages(guest: LiveGuest): Promise<boolean> {
+    return isSwitched(ours(guest));
   }
 
   isSameMachine(running: DomainDef, saved: DomainDef): boolean {

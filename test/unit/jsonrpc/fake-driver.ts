@@ -265,6 +265,10 @@ export class FakeDriver implements HypervisorDriver {
     this.plugged.push(`update ${old.element}`);
     Object.assign(guest.definition, { devices: replaceDevice(guest.definition.devices, old, device) });
   };
+  addOverlays: HypervisorDriver['addOverlays'] = async (_guest, overlays) =>
+    void this.plugged.push(`overlay ${overlays.map(({ file }) => file).join(' ')}`);
+  adoptOverlays: HypervisorDriver['adoptOverlays'] = () => undefined;
+  isOnNewImages: HypervisorDriver['isOnNewImages'] = () => Promise.resolve(false);
   isSameMachine: HypervisorDriver['isSameMachine'] = () => true;
   saveSnapshot: HypervisorDriver['saveSnapshot'] = async (_guest, { name }) =>
     void this.plugged.push(`save ${name}`);

@@ -1,0 +1,36 @@
+/** A disk with a new image on top of its own. Pure. */
+import type { BackingStore, Disk } from '../domain/devices/disk.ts';
+
+/** A new image on top of a disk's. */
+export interface OverlayFile {
+  readonly file: string;
+  readonly format: 'qcow2';
+}
+
+/**
+ * The disk as it is with the new image: the old one is what lies below. `index` is the number of the new image in a
+ * running guest; without it the definition is one that is stored, which names what is below only where it did before.
+ */
+export function withOverlay(disk: Disk, { file, format }: OverlayFile, index?: number): Disk {
+  const { source: _old, backingStore, driver, ...rest } = disk;
+  const below = index === undefined && backingStore === undefined ? undefined : belowOf(disk);
+  return {
+    ...rest,
+    driver: { ...driver, type: format },
+    source: { type: 'file', file, ...(index !== undefined && { index }), slices: [], seclabels: [] },
+    ...(below && { backingStore: below }),
+  };
+}
+
+/** A disk's image as one that lies below another. */
+function belowOf({ source, driver, backingStore }: Disk): BackingStore {
+  const { index, ...image } = source as typeof source & { readonly index?: number };
+  const type = driver?.type === 'aio' ? 'raw' : (driver?.type ?? 'raw');
+  const { metadataCacheBytes } = driver ?? {};
+  return {
+    ...(index !== undefined && { index }),
+    format: { type, ...(metadataCacheBytes !== undefined && { metadataCacheBytes }) },
+    source: image,
+    ...(backingStore !== undefined && { backingStore }),
+  };
+}
