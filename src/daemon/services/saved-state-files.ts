@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { nanoid } from 'nanoid';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { type DescriptorFilter, startFilter } from '../../base/exec.ts';
@@ -129,7 +130,9 @@ async function createFile(path: string, { begin, magic, through }: NewFile): Pro
   const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${nanoid(8)}${temporarySuffix}`);
   let handle: FileHandle | undefined;
   let filter: RunningFilter | undefined;
+  let flusher: Flusher | undefined;
   const discard = async (): Promise<void> => {
+    await flusher?.stop();
     filter?.kill();
     await filter?.ended.catch(() => undefined);
     filter?.close();
@@ -142,6 +145,8 @@ async function createFile(path: string, { begin, magic, through }: NewFile): Pro
     const output = handle;
     if (through !== undefined) filter = await intoFilter(through, output.fd);
     const running = filter;
+    flusher = new Flusher(output);
+    const flushing = flusher;
     return {
       temporary,
       fd: filter?.fd ?? handle.fd,
@@ -149,12 +154,41 @@ async function createFile(path: string, { begin, magic, through }: NewFile): Pro
       finish: async () => {
         running?.close(); // the last to write closes: the program sees the end
         await running?.ended;
+        await flushing.stop();
         await settle(output, temporary, path, magic);
       },
     };
   } catch (error) {
     await discard();
     throw fileError(error, 'save to a file', path);
+  }
+}
+
+/** How long the disk rests between two looks for what is to be written. */
+const FLUSH_PAUSE_MS = 20;
+
+/**
+ * Brings to the disk what has been written so far, again and again: so the disk works while QEMU writes, and little is
+ * left to wait for at the end. Its failures are found then.
+ */
+class Flusher {
+  private readonly done: Promise<void>;
+  private isStopped = false;
+
+  constructor(handle: FileHandle) {
+    this.done = this.flush(handle);
+  }
+
+  private async flush(handle: FileHandle): Promise<void> {
+    while (!this.isStopped) {
+      await sleep(FLUSH_PAUSE_MS);
+      if (!this.isStopped) await handle.datasync().catch(() => undefined); // the last one tells
+    }
+  }
+
+  stop(): Promise<void> {
+    this.isStopped = true;
+    return this.done;
   }
 }
 
