@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import { daemonMethods } from './daemon.ts';
 import { domainAgentMethods } from './domain-agent.ts';
+import { domainBlockJobMethods } from './domain-block-jobs.ts';
 import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
@@ -50,6 +51,7 @@ export const methods = byName([
   ...domainSaveMethods,
   ...domainPowerOrderMethods,
   ...domainTuningMethods,
+  ...domainBlockJobMethods,
   ...domainStatisticsMethods,
   ...domainAgentMethods,
   ...snapshotMethods,

@@ -41,6 +41,7 @@ export const errorTable = {
   'domain.state': row(1027, 55, 409, 'The domain is in a state that does not allow the operation.'),
   'domain.no-device': row(1028, 99, 404, 'The domain has no such device.'),
   'domain.no-metadata': row(1029, 80, 404, 'The domain has no metadata of that kind.'),
+  'domain.no-block-job': row(1031, 8, 404, 'The disk has no such block job.'),
   'domain.quarantined': row(1030, 55, 409, 'The stored definition cannot be read and was put aside.'),
   'agent.unresponsive': row(1035, 86, 504, 'The guest agent does not answer.'),
   'agent.missing': row(1036, 74, 409, 'The domain has no guest agent channel.'),

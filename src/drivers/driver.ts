@@ -1,10 +1,12 @@
 /** What the daemon asks of a hypervisor driver, and what a driver asks of the host through the daemon. */
 import type { DomainDef } from '../model/domain/domain.ts';
+import type { BlockJobStarting } from './driver/block-jobs.ts';
 import type { LiveGuest } from './driver/live-guest.ts';
 import type { DevicePlugging } from './driver/plugging.ts';
 import type { GuestRecovery } from './driver/recovery.ts';
 import type { GuestSnapshots } from './driver/snapshotting.ts';
 
+export type * from './driver/block-jobs.ts';
 export type * from './driver/cpu-models.ts';
 export type * from './driver/guest-events.ts';
 export type * from './driver/guest-record.ts';
@@ -40,7 +42,7 @@ export interface IncomingState {
 }
 
 /** One hypervisor. */
-export interface HypervisorDriver extends DevicePlugging, GuestRecovery, GuestSnapshots {
+export interface HypervisorDriver extends BlockJobStarting, DevicePlugging, GuestRecovery, GuestSnapshots {
   /**
    * Makes a parsed definition complete: emulator, machine type, MACs, controllers, addresses, targets; refuses what is
    * contradictory. The result, formatted and completed again, is the same.

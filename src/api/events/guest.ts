@@ -74,6 +74,24 @@ export const guestEvents = [
     payload: () => z.object(domain),
   }),
   event({
+    name: 'domain.block-job',
+    since,
+    summary: 'A job on the images of a disk is ready, or has ended; what it changed is stored.',
+    payload: z.object({
+      ...domain,
+      disk: z.string().describe('Target of the disk.'),
+      path: z
+        .string()
+        .nullable()
+        .describe('The image that the guest writes to now; null for what is no path.'),
+      job: z.enum(['pull', 'commit', 'active-commit', 'copy']),
+      status: z
+        .enum(['ready', 'completed', 'failed', 'cancelled'])
+        .describe('`ready`: both images are the same, and stay so until the job is ended.'),
+      error: z.string().nullable(),
+    }),
+  }),
+  event({
     name: 'domain.block-threshold',
     since,
     summary: 'An image was written beyond the byte that `domain.set-block-threshold` had named; told once.',

@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { withDomain } from '../domains.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
+import { addDiskJobs } from './domain-disk-jobs.ts';
 
 const DOMAIN_HELP = 'Name, uuid or id.';
 
@@ -122,11 +123,12 @@ export const addThreads: AddCommand = (parent, cli) => {
 export const addDisk: AddCommand = (parent, cli) => {
   const disk = parent
     .command('disk')
-    .summary('size and limits of disks')
-    .description('Resizes, limits and measures disks.');
+    .summary('size and limits of disks, jobs on their images')
+    .description('Resizes, limits and measures disks; pulls, merges and copies their images.');
   addResize(disk, cli);
   addLimit(disk, cli);
   addInfo(disk, cli);
+  addDiskJobs(disk, cli);
 };
 
 const DISK_HELP = 'Target (vda), alias, or path of the image.';

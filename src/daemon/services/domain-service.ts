@@ -8,9 +8,11 @@ import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
+import { BlockJobWatch } from './block-job-watch.ts';
 import { DefinitionFiles } from './definition-files.ts';
 import { type Domain, type DomainRef, DomainRegistry } from './domain.ts';
 import { DomainAgent } from './domain-agent.ts';
+import { DomainBlockJobs } from './domain-block-jobs.ts';
 import { DomainBlocks } from './domain-blocks.ts';
 import { DomainControls } from './domain-controls.ts';
 import { DomainCpus } from './domain-cpus.ts';
@@ -97,6 +99,8 @@ export class DomainService {
   readonly statistics: DomainStatisticsService;
   /** Disks: size, limits, counters, errors. */
   readonly blocks: DomainBlocks;
+  /** Jobs on the images of running guests. */
+  readonly blockJobs: DomainBlockJobs;
   /** What the guest agent does. */
   readonly agent: DomainAgent;
   /** Saved states, in files and kept by the daemon. */
@@ -123,6 +127,7 @@ export class DomainService {
       ...options,
       registry: new DomainRegistry(),
       strangers: new Map(),
+      followers: [],
       monitorEvents: this.monitorEvents,
       managedSaves: new ManagedSaves(options.savedStates.directory),
       saveFormat: options.savedStates.format,
@@ -135,6 +140,9 @@ export class DomainService {
     this.parameters = new DomainParameters(this.world, this.definitions, options.groups);
     this.statistics = new DomainStatisticsService(this.definitions);
     this.blocks = new DomainBlocks(this.world, this.definitions);
+    const blockJobWatch = new BlockJobWatch(this.world, this.definitions);
+    this.world.followers.push(blockJobWatch.follow);
+    this.blockJobs = new DomainBlockJobs(this.world, blockJobWatch);
     this.agent = new DomainAgent(this.world);
     this.lifecycle = new DomainLifecycle(this.world, this.definitions);
     this.plans = new DomainPlans(this.world, this.definitions);

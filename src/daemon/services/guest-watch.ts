@@ -28,6 +28,7 @@ export class GuestWatch {
     domain.lastExit = undefined;
     guest.onEvent((event) => this.onGuestEvent(domain, live, event));
     guest.onMonitorEvent((event) => this.world.monitorEvents.tell(domain, event));
+    for (const follow of this.world.followers) follow(domain, guest);
     this.background(domain, 'receive filters', () => followReceiveFilters(this.world, domain, guest));
     guest.exited
       .then(

@@ -2,7 +2,7 @@
 import { VirtError } from '../../base/errors.ts';
 import type { JobUnit, RunningJob } from '../../base/job-registry.ts';
 import type { Logger } from '../../base/log.ts';
-import type { HypervisorDriver } from '../../drivers/driver.ts';
+import type { HypervisorDriver, LiveGuest } from '../../drivers/driver.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import type { SaveFormat } from '../../model/saved-state/image.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
@@ -32,6 +32,8 @@ export interface DomainWorld {
   readonly links: GuestLinkControl;
   /** What goes on, for clients to see and to call off. */
   readonly jobs: Jobs;
+  /** Who wants to know of each guest that has been started, or found again. */
+  readonly followers: ((domain: Domain, guest: LiveGuest) => void)[];
   /** The administrator's scripts; none when left out. */
   readonly hooks?: Hooks;
   /** What the guests' monitors say by themselves. */

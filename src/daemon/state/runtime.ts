@@ -1,6 +1,7 @@
 /** Runtime status: what a new daemon must know of guests that run. On /run, so a reboot of the host clears it. */
 import * as z from 'zod';
 import type { Logger } from '../../base/log.ts';
+import { blockJobKinds } from '../../drivers/driver/block-jobs.ts';
 import { StatusFiles } from './status-files.ts';
 
 const port = z.int().min(1).max(65_535);
@@ -38,6 +39,23 @@ const recordSchema = z.looseObject({
   saving: z.object({ temporary: z.string(), path: z.string(), wasRunning: z.boolean() }).optional(),
   vsockCid: z.int().optional(),
   rtcAdjustmentSeconds: z.int().optional(),
+  /** drivers/driver/block-jobs.ts, BlockJobRecord. */
+  blockJobs: z
+    .array(
+      z.looseObject({
+        id: z.string(),
+        kind: z.enum(blockJobKinds),
+        disk: z.string(),
+        top: z.int().optional(),
+        base: z.int().nullable().optional(),
+        isDeleting: z.boolean().optional(),
+        grants: z.array(z.object({ set: z.int(), fd: z.int() })).optional(),
+        isReady: z.boolean().optional(),
+        isFinishing: z.boolean().optional(),
+        ending: z.enum(['pivot', 'cancel']).optional(),
+      }),
+    )
+    .optional(),
 });
 
 const statusSchema = z.looseObject({

@@ -1,5 +1,7 @@
 /** What a running guest does by itself, and how it ends. */
+
 import type { DomainState } from '../../model/domain/state.ts';
+import type { BlockJobNews } from './block-jobs.ts';
 
 /** Something a running guest did by itself. `seconds` is QEMU's own time stamp. */
 export type GuestEvent = { readonly seconds: number } & (
@@ -48,6 +50,8 @@ export type GuestEvent = { readonly seconds: number } & (
     }
   /** The guest took or gave back memory of a device (virtio-mem). */
   | { readonly kind: 'memory-device-size'; readonly alias: string; readonly bytes: number }
+  /** A job on an image is ready, or has ended. */
+  | ({ readonly kind: 'block-job' } & BlockJobNews)
   /** Any other QMP event, by its name. */
   | { readonly kind: 'other'; readonly name: string; readonly data: unknown }
 );

@@ -1,4 +1,5 @@
 /** What is remembered of a running guest, and what a daemon finds of guests that nothing is remembered of. */
+import type { BlockJobRecord } from './block-jobs.ts';
 
 /**
  * What must be remembered of a running guest to find it again after a restart of the daemon: plain JSON, kept in the
@@ -41,6 +42,8 @@ export interface GuestRecord {
   readonly saving?: SavingRecord;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
+  /** Jobs on its images that have not been cleared away. */
+  readonly blockJobs?: readonly BlockJobRecord[];
 }
 
 /** A save under way: what a daemon needs that finds it cut off. */

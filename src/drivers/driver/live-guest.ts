@@ -5,6 +5,7 @@ import type { DomainState } from '../../model/domain/state.ts';
 import type { GuestAgent } from '../guest-agent.ts';
 import type { LiveMemory } from '../live-memory.ts';
 import type { LiveTuning } from '../live-tuning.ts';
+import type { LiveBlockJobs } from './block-jobs.ts';
 import type { GuestEvent, GuestExit } from './guest-events.ts';
 import type { GuestRecord, SavingRecord } from './guest-record.ts';
 
@@ -141,6 +142,8 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   readonly memory: LiveMemory;
   /** What is asked of its agent. */
   readonly agent: GuestAgent;
+  /** Jobs on its images. */
+  readonly blockJobs: LiveBlockJobs;
 
   /**
    * Runs one QMP command as it is (for experts and for tests): the reply's `return`. `fd` goes with it, for a command that

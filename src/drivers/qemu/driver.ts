@@ -5,6 +5,7 @@ import { errnoOf, fileError, isVirtError, reasonOf, VirtError } from '../../base
 import { isSameProcess } from '../../base/spawn.ts';
 import type { Device, OneDevice } from '../../model/domain/device-list.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import type { BlockJobRecord, BlockJobRequest } from '../driver/block-jobs.ts';
 import type {
   GuestRecord,
   HypervisorDriver,
@@ -14,6 +15,7 @@ import type {
   StartOptions,
   StrayGuest,
 } from '../driver.ts';
+import { startBlockJob } from './block-jobs/start.ts';
 import { PortPool } from './graphics-ports.ts';
 import { QemuGuest } from './guest.ts';
 import { endHelper } from './helpers.ts';
@@ -142,6 +144,14 @@ export class QemuDriver implements HypervisorDriver {
 
   isSameMachine(running: DomainDef, saved: DomainDef): boolean {
     return isSameMachine(running, saved);
+  }
+
+  startBlockJob(
+    guest: LiveGuest,
+    request: BlockJobRequest,
+    options: { readonly save: () => Promise<void> },
+  ): Promise<BlockJobRecord> {
+    return startBlockJob(this.deps, ours(guest), request, options);
   }
 
   reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {

@@ -21,6 +21,7 @@ import type {
 import { GuestAgent } from '../guest-agent.ts';
 import type { ShutdownMode } from './agent.ts';
 import { AgentChannel } from './agent-channel.ts';
+import { QemuBlockJobs } from './block-jobs/jobs.ts';
 import { ConsoleTable } from './console.ts';
 import { findConsole } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
@@ -66,6 +67,7 @@ export class QemuGuest implements LiveGuest {
   readonly tuning: QemuTuning;
   readonly memory = new QemuMemory(() => this.qmp());
   readonly agent: GuestAgent;
+  readonly blockJobs: QemuBlockJobs;
   private readonly process: GuestProcess;
   private readonly log: Logger;
   private readonly consoles = new ConsoleTable();
@@ -106,6 +108,7 @@ export class QemuGuest implements LiveGuest {
       definition: () => this.live,
       directory: parts.record.directory,
     });
+    this.blockJobs = new QemuBlockJobs(this, parts.log);
     this.keeper = new LogKeeper(parts.logLimits, parts.log);
     for (const path of [parts.record.logPath, ...parts.record.logs]) this.keeper.add(path);
     this.exited = this.process.ended.then((status) => this.onEnd(status));
@@ -349,6 +352,7 @@ export class QemuGuest implements LiveGuest {
   private take(event: MonitorEvent): void {
     const outcome = applyEvent(event, this.running, this.channel.alias);
     this.running = outcome.memory;
+    this.blockJobs.take(event);
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
     for (const told of outcome.events) this.tell(told);

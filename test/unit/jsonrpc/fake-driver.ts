@@ -9,6 +9,7 @@ import type {
   GuestExit,
   GuestRecord,
   HypervisorDriver,
+  LiveBlockJobs,
   LiveGuest,
   MonitorEvent,
   ReceiveFilter,
@@ -79,6 +80,17 @@ export class FakeGuest implements LiveGuest {
     peekMemory: (_kind, _address, length) => Promise.resolve(Buffer.alloc(length, 7)),
     startDirtyRate: (seconds) => this.note(`dirty rate ${seconds}`),
     wakeUp: () => this.note('wake up'),
+  };
+  /** Jobs on its images; `emit` tells what becomes of them. */
+  readonly blockJobs: LiveBlockJobs = {
+    records: [],
+    list: () => Promise.resolve([]),
+    setSpeed: (id, speed) => this.note(`speed ${id} ${speed}`),
+    cancel: (id) => this.note(`cancel ${id}`),
+    pivot: (id) => this.note(`pivot ${id}`),
+    goOn: (id) => this.note(`go on ${id}`),
+    giveUp: (id) => this.note(`give up ${id}`),
+    clear: (id) => this.note(`clear ${id}`),
   };
   /** What the guest prints on its console. */
   readonly console = new PassThrough();
@@ -276,6 +288,11 @@ export class FakeDriver implements HypervisorDriver {
     void this.plugged.push(`load ${name}`);
   deleteSnapshot: HypervisorDriver['deleteSnapshot'] = async (_guest, { name }) =>
     void this.plugged.push(`delete ${name}`);
+  startBlockJob: HypervisorDriver['startBlockJob'] = async (_guest, request, { save }) => {
+    await save();
+    this.plugged.push(`block ${request.kind} ${request.disk}`);
+    return { id: `${request.kind}-${request.disk}`, kind: request.kind, disk: request.disk };
+  };
   reattach = () => Promise.resolve(undefined);
   consoleLogTail = () => Promise.resolve(undefined);
   logTail = (definition: DomainDef, maxBytes: number) => Promise.resolve(`${definition.name} ${maxBytes}`);

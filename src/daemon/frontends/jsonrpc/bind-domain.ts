@@ -15,6 +15,7 @@ import { startNetworks } from '../../services/network-demand.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import { bindAgent } from './bind-agent.ts';
+import { bindBlockJobs } from './bind-block-jobs.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
@@ -53,6 +54,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindTuning(domains),
     ...bindSaves(domains),
     ...bindPowerOrder(domains),
+    ...bindBlockJobs(domains),
     ...bindAgent(domains),
   };
 }

@@ -40,6 +40,8 @@ interface Layer {
   readonly source: DiskSource;
   readonly format: string;
   readonly readonly: boolean;
+  /** Another image lies on it. */
+  readonly isBelow: boolean;
   readonly path: string;
   readonly metadataCacheBytes: number | undefined;
   readonly auth: DiskAuth | undefined;
@@ -67,6 +69,7 @@ function layersOf(disk: Disk, path: string, names: NodeNames): Layer[] {
       source: disk.source,
       format: disk.driver?.type ?? 'raw',
       readonly: isReadonly(disk),
+      isBelow: false,
       path: `${path}.source`,
       metadataCacheBytes: disk.driver?.metadataCacheBytes,
       auth: authOf(disk),
@@ -82,6 +85,7 @@ function layersOf(disk: Disk, path: string, names: NodeNames): Layer[] {
       source: next.source,
       format: next.format.type,
       readonly: true,
+      isBelow: true,
       path: `${at}.source`,
       metadataCacheBytes: next.format.metadataCacheBytes,
       auth: next.source.type === 'network' ? next.source.auth : undefined,
@@ -164,11 +168,20 @@ function buildStorage(b: Build, disk: Disk, layer: Layer): string {
   b.json('-blockdev', {
     ...protocol,
     'node-name': name,
-    'read-only': layer.readonly,
+    ...access(layer, protocol.driver),
     discard: 'unmap',
     cache: cacheOf(disk),
   });
   return name;
+}
+
+/**
+ * The file of an image below another is read-only as long as nobody writes to that image: a commit does, and then QEMU
+ * looks among the descriptors it has for one that allows it (drivers/qemu/block-jobs/nodes.ts).
+ */
+function access(layer: Layer, driver: string): JsonObject {
+  const isLocal = driver === 'file' || driver === 'host_device';
+  return layer.isBelow && isLocal ? { 'auto-read-only': true } : { 'read-only': layer.readonly };
 }
 
 /** The lowest node: where the bytes are. */

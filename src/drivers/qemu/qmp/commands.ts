@@ -110,6 +110,32 @@ const optionInfo = z.looseObject({
   parameters: z.array(z.looseObject({ name: z.string() })),
 });
 
+/** qapi/block-core.json, BlockJobInfo; qapi/job.json, JobInfo. */
+const blockJob = z.looseObject({
+  device: z.string(),
+  type: z.string(),
+  len: z.number(),
+  offset: z.number(),
+  speed: z.number(),
+  status: z.string(),
+  ready: z.boolean(),
+  'io-status': z.string().optional(),
+});
+const jobInfo = z.looseObject({
+  id: z.string(),
+  status: z.string(),
+  error: z.string().optional(),
+});
+interface JobStart {
+  readonly 'job-id': string;
+  readonly device: string;
+  /** Bytes a second; 0 is no limit. */
+  readonly speed?: number;
+  /** False: it waits before it switches images. */
+  readonly 'auto-finalize': boolean;
+  readonly 'auto-dismiss': boolean;
+}
+
 const fdset = z.looseObject({
   'fdset-id': z.number(),
   fds: z.array(z.looseObject({ fd: z.number(), opaque: z.string().optional() })),
@@ -237,10 +263,34 @@ export const commands = {
   'blockdev-remove-medium': command<{ readonly id: string }>()(nothing),
   'blockdev-insert-medium': command<{ readonly id: string; readonly 'node-name': string }>()(nothing),
 
-  // Jobs (qapi/job.json).
-  'query-jobs': command()(
-    z.array(z.looseObject({ id: z.string(), status: z.string(), error: z.string().optional() })),
+  // Jobs on images.
+  'query-jobs': command()(z.array(jobInfo)),
+  'query-block-jobs': command()(z.array(blockJob)),
+  'block-stream': command<JobStart & { readonly 'base-node'?: string; readonly 'backing-file'?: string }>()(
+    nothing,
   ),
+  'block-commit': command<
+    JobStart & {
+      readonly 'top-node': string;
+      readonly 'base-node': string;
+      readonly 'backing-file'?: string;
+    }
+  >()(nothing),
+  'blockdev-mirror': command<
+    JobStart & {
+      readonly target: string;
+      readonly sync: 'full' | 'top' | 'none' | 'incremental';
+      readonly granularity?: number;
+      readonly 'buf-size'?: number;
+      readonly 'copy-mode'?: 'background' | 'write-blocking';
+    }
+  >()(nothing),
+  'block-job-set-speed': command<{ readonly device: string; readonly speed: number }>()(nothing),
+  /** Of a mirror that is ready without `force`: it ends with a whole copy, and nothing switches. */
+  'block-job-cancel': command<{ readonly device: string; readonly force?: boolean }>()(nothing),
+  'job-complete': command<{ readonly id: string }>()(nothing),
+  'job-cancel': command<{ readonly id: string }>()(nothing),
+  'job-finalize': command<{ readonly id: string }>()(nothing),
   'job-dismiss': command<{ readonly id: string }>()(nothing),
 
   // Measuring and tuning.

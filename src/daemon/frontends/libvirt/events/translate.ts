@@ -117,6 +117,8 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return sleeping(event);
     case 'domain.woke-up':
       return [withReason('pmWakeup', event.domain)];
+    case 'domain.block-job':
+      return blockJob(event);
     case 'domain.block-threshold': {
       const { device: dev, path, thresholdBytes: threshold, excessBytes: excess } = event;
       return [flat('blockThreshold', event.domain, { dev, path, threshold, excess })];
@@ -134,6 +136,17 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
     default:
       return translateNetwork(event);
   }
+}
+
+/** virDomainBlockJobType, virConnectDomainEventBlockJobStatus. */
+export const blockJobTypes = { pull: 1, copy: 2, commit: 3, 'active-commit': 4 } as const;
+const blockJobStatuses = { completed: 0, failed: 1, cancelled: 2, ready: 3 } as const;
+
+/** The older event names the image, the newer one the disk; what is no file or device has only the newer. */
+function blockJob({ domain, disk, path, job, status }: EventOf<'domain.block-job'>): OutgoingEvent[] {
+  const numbers = { type: blockJobTypes[job], status: blockJobStatuses[status] };
+  const byDisk = flat('blockJob2', domain, { dst: disk, ...numbers });
+  return path === null ? [byDisk] : [wrapped('blockJob', domain, { path, ...numbers }), byDisk];
 }
 
 /** virDomainEventGraphicsPhase, virDomainEventGraphicsAddressType. */

@@ -5,6 +5,7 @@ import { absentHandlers } from './absent.ts';
 import { connectHandlers } from './connect.ts';
 import { cpuHandlers } from './cpu.ts';
 import { domainAddressHandlers } from './domain-addresses.ts';
+import { domainBlockJobHandlers } from './domain-block-jobs.ts';
 import { domainBlockHandlers } from './domain-blocks.ts';
 import { domainControlHandlers } from './domain-controls.ts';
 import { domainCpuHandlers } from './domain-cpus.ts';
@@ -61,6 +62,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainMemoryHandlers(engine),
     ...domainCpuHandlers(engine),
     ...domainBlockHandlers(engine),
+    ...domainBlockJobHandlers(engine),
     ...domainParameterHandlers(engine),
     ...domainPolicyHandlers(engine),
     ...domainGuestHandlers(engine),
