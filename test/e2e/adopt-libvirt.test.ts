@@ -1,5 +1,5 @@
 /** Taking over a host of libvirtd: from what a libvirtd 9.0 wrote (test/e2e/adopt-libvirt), with what tests add to it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
   cpSync,
   mkdirSync,
@@ -54,7 +54,7 @@ async function adopt(dryRun = false): Promise<Map<string, { outcome: string; det
 const outcomes = (report: Awaited<ReturnType<typeof adopt>>) =>
   Object.fromEntries([...report].map(([name, { outcome }]) => [name, outcome]));
 
-describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => {
+describeWith(['root', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'taking over from libvirtd', () => {
   beforeEach(async () => {
     root = mkdtempSync(join(tmpdir(), 'va-'));
     cpSync(recorded, root, { recursive: true, verbatimSymlinks: true });
@@ -104,7 +104,7 @@ describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => 
       'domain saved': 'adopted',
       'managed-save saved': 'refused',
       'domain web': 'adopted',
-      'snapshot web/clean': 'kept',
+      'snapshot web/clean': 'adopted',
     });
     expect(planned).toEqual(outcomes(report));
     expect(report.get('managed-save saved')?.detail).toContain('as after a power cut');
@@ -158,6 +158,54 @@ describeWith(['root', 'qemu-system-x86_64'], 'taking over from libvirtd', () => 
       (await client.call('domain.list', { saved: true })).domains.map(({ name }) => name);
     expect(await savedDomains()).toEqual(['saved']);
     expect((await adopt()).get('managed-save saved')?.outcome).toBe('present');
+  });
+
+  it('takes snapshots over with their domain: virsh shows the tree, and the state in the image comes back', async () => {
+    const image = at('web.qcow2');
+    const tool = (program: string, ...args: string[]) =>
+      execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe' });
+    const writeDisk = (pattern: number) =>
+      tool('qemu-io', '-f', 'qcow2', '-c', `write -P ${pattern} 0 64k`, image);
+    tool('qemu-img', 'create', '-q', '-f', 'qcow2', image, '16M');
+    writeDisk(1);
+    tool('qemu-img', 'snapshot', '-c', 'clean', image);
+    writeDisk(2);
+    tool('qemu-img', 'snapshot', '-c', 'after', image);
+    writeDisk(3);
+    const here = (xml: string) => xml.replaceAll('/var/lib/libvirt/images/web.qcow2', image);
+    write('etc/libvirt/qemu/web.xml', here(readFileSync(at('etc/libvirt/qemu/web.xml'), 'utf8')));
+    const clean = here(readFileSync(at('var/lib/libvirt/qemu/snapshot/web/clean.xml'), 'utf8'));
+    const child = (name: string, parent: string) =>
+      clean.replace('<name>clean</name>', `<name>${name}</name><parent><name>${parent}</name></parent>`);
+    write(
+      'var/lib/libvirt/qemu/snapshot/web/clean.xml',
+      clean.replace('<active>1</active>', '<active>0</active>'),
+    );
+    // By name it comes before its parent.
+    write('var/lib/libvirt/qemu/snapshot/web/after.xml', child('after', 'clean'));
+    write('var/lib/libvirt/qemu/snapshot/web/lost.xml', child('lost', 'gone'));
+    write('var/lib/libvirt/qemu/snapshot/nobody/one.xml', child('one', 'clean'));
+    const planned = outcomes(await adopt(true));
+    const report = await adopt();
+    expect(outcomes(report)).toEqual(planned);
+    expect(report.get('snapshot web/clean')?.outcome).toBe('adopted');
+    expect(report.get('snapshot web/after')?.outcome).toBe('adopted');
+    expect(report.get('snapshot web/lost')?.detail).toBe("its parent 'gone' did not come over");
+    expect(report.get('snapshot nobody/one')?.detail).toBe('its domain did not come over');
+
+    const virsh = (...args: string[]) =>
+      tool('virsh', '-c', `qemu:///system?socket=${at('run/libvirt/libvirt-sock')}`, ...args).trim();
+    expect(virsh('snapshot-list', 'web', '--tree')).toBe('clean\n  |\n  +- after');
+    expect(virsh('snapshot-current', 'web', '--name')).toBe('after');
+    virsh('snapshot-revert', 'web', 'clean');
+    expect(tool('qemu-io', '-f', 'qcow2', '-c', 'read -P 1 0 64k', image)).not.toContain('failed');
+    virsh('snapshot-delete', 'web', 'after');
+    expect(tool('qemu-img', 'snapshot', '-l', image)).not.toContain('after');
+    const again = await adopt();
+    expect(again.get('snapshot web/clean')?.outcome).toBe('present');
+    // What was deleted here does not come again.
+    expect(again.get('snapshot web/after')?.outcome).toBe('refused');
+    expect(virsh('snapshot-list', 'web', '--name')).toBe('clean');
   });
 
   it('takes a secret over with the value it had, or not at all', async () => {

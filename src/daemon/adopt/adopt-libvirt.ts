@@ -8,6 +8,7 @@ import { adoptMetadata } from './metadata.ts';
 import { adoptNetworks } from './networks.ts';
 import { type OtherObjects, otherDefinitions, reportOthers } from './others.ts';
 import type { AdoptionReport } from './report.ts';
+import { adoptSnapshots } from './snapshots.ts';
 
 export interface AdoptionOptions {
   readonly domains: DomainAdoption;
@@ -17,7 +18,7 @@ export interface AdoptionOptions {
   readonly others: OtherObjects;
   /** The places of this daemon's libvirt, or of the one below another root. */
   readonly places: (from: string | undefined) => LibvirtPlaces;
-  /** Where metadata of snapshots and checkpoints is put aside. */
+  /** Where metadata of checkpoints is put aside. */
   readonly keep: string;
   readonly log: Logger;
 }
@@ -39,10 +40,15 @@ export class LibvirtAdoption {
     const places = this.options.places(request.from);
     const { dryRun } = request;
     // Networks first: guests are on them. Domains last that other parts belong to.
-    const objects = [
+    const before = [
       ...(await adoptNetworks(places, networks, dryRun)),
       ...(await reportOthers(places, others, dryRun)),
-      ...(await adoptDomains(places, domains, dryRun)),
+    ];
+    const taken = await adoptDomains(places, domains, dryRun);
+    const objects = [
+      ...before,
+      ...taken,
+      ...(await adoptSnapshots(places, domains, taken, dryRun)),
       ...(await adoptMetadata(places, keep, dryRun)),
     ];
     if (!dryRun) {

@@ -22,7 +22,7 @@ import type { AdoptedObject } from './report.ts';
 
 /** What taking over domains needs of the daemon. */
 export interface DomainAdoption {
-  readonly service: Pick<DomainService, 'definitions' | 'saves' | 'find'>;
+  readonly service: Pick<DomainService, 'definitions' | 'saves' | 'snapshots' | 'find'>;
   readonly isKnown: (uuid: string) => boolean;
   /** Pid by uuid of the QEMU processes of this host. */
   readonly running: () => ReadonlyMap<string, number>;
@@ -109,22 +109,33 @@ async function copyVariables(
   definition: DomainDef,
   undo: Undo,
 ): Promise<DomainDef> {
-  const { nvram } = definition.os;
-  const { path } = nvram ?? {};
-  const theirs = path === undefined ? undefined : variablesFile(places, path);
-  if (nvram === undefined || theirs === undefined || definition.uuid === undefined) return definition;
-  const ours = join(adoption.nvram, `${definition.uuid}_VARS.fd`);
+  const moved = withOwnVariables(places, adoption, definition);
+  const theirs = variablesFile(places, definition.os.nvram?.path);
+  const ours = moved.os.nvram?.path;
+  if (moved === definition || theirs === undefined || ours === undefined) return definition;
   if (await statIfPresent(theirs)) {
     await ensureDirectory(adoption.nvram, 0o700);
     undo.add(`remove ${ours}`, () => rm(ours, { force: true }));
     await writeDurable(ours, await readPlain(places, theirs));
   }
-  return { ...definition, os: { ...definition.os, nvram: { ...nvram, path: ours } } };
+  return moved;
+}
+
+/** The definition with our copy of variables that are in libvirt's own directory; itself when they are not. */
+export function withOwnVariables(
+  places: LibvirtPlaces,
+  { nvram: directory }: Pick<DomainAdoption, 'nvram'>,
+  definition: DomainDef,
+): DomainDef {
+  const { os, uuid } = definition;
+  if (os.nvram === undefined || uuid === undefined) return definition;
+  if (variablesFile(places, os.nvram.path) === undefined) return definition;
+  return { ...definition, os: { ...os, nvram: { ...os.nvram, path: join(directory, `${uuid}_VARS.fd`) } } };
 }
 
 /** Where that file lies below the places, when it is one of libvirt's own. */
-function variablesFile(places: LibvirtPlaces, path: string): string | undefined {
-  const [, name] = /\/qemu\/nvram\/([^/]+)$/.exec(path) ?? [];
+function variablesFile(places: LibvirtPlaces, path: string | undefined): string | undefined {
+  const [, name] = /\/qemu\/nvram\/([^/]+)$/.exec(path ?? '') ?? [];
   return name === undefined ? undefined : join(places.nvram, name);
 }
 

@@ -1,4 +1,4 @@
-/** Metadata of snapshots and checkpoints: put aside as it is, since only libvirtd's files know of it. */
+/** Metadata of checkpoints: put aside as it is, since only libvirtd's files know of it. */
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { reasonOf } from '../../base/errors.ts';
@@ -6,8 +6,8 @@ import { ensureDirectory, writeDurable } from '../../base/files.ts';
 import { isFile, type LibvirtPlaces, names, readPlain } from './libvirt-files.ts';
 import type { AdoptedObject } from './report.ts';
 
-/** Kinds by their directory below libvirt's state. */
-const kinds = { snapshot: 'snapshot', checkpoint: 'checkpoint' } as const;
+/** The directory below libvirt's state. */
+const kind = 'checkpoint';
 
 /** Each file goes to KEEP/KIND/DOMAIN/NAME.xml. */
 export async function adoptMetadata(
@@ -16,24 +16,19 @@ export async function adoptMetadata(
   dryRun: boolean,
 ): Promise<AdoptedObject[]> {
   const report: AdoptedObject[] = [];
-  for (const kind of Object.values(kinds)) {
-    const directory = join(places.state, kind);
-    for (const domain of names(directory))
-      for (const file of names(join(directory, domain)).filter((name) => name.endsWith('.xml'))) {
-        const from = join(directory, domain, file);
-        const name = `${domain}/${basename(file, '.xml')}`;
-        try {
-          report.push({
-            kind,
-            name,
-            uuid: null,
-            ...(await keepOne(places, from, join(keep, kind, domain), file, dryRun)),
-          });
-        } catch (error) {
-          report.push({ kind, name, uuid: null, outcome: 'refused', detail: reasonOf(error) });
-        }
+  const directory = join(places.state, kind);
+  for (const domain of names(directory))
+    for (const file of names(join(directory, domain)).filter((name) => name.endsWith('.xml'))) {
+      const from = join(directory, domain, file);
+      const name = `${domain}/${basename(file, '.xml')}`;
+      let kept: Pick<AdoptedObject, 'outcome' | 'detail'>;
+      try {
+        kept = await keepOne(places, from, join(keep, kind, domain), file, dryRun);
+      } catch (error) {
+        kept = { outcome: 'refused', detail: reasonOf(error) };
       }
-  }
+      report.push({ kind, name, uuid: null, ...kept });
+    }
   return report;
 }
 
