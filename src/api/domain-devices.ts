@@ -77,6 +77,7 @@ export const domainDeviceMethods = [
     errors: [
       ...volumeErrors,
       ...changeErrors,
+      'forward.conflict',
       'link.failed',
       'network.inactive',
       'network.not-found',

@@ -136,6 +136,7 @@ function buildDomains(
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     links: new LinuxLinks(),
+    ...(networking && { forwardedPorts: () => networking.service.forwards.active() }),
     addresses: {
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],
       neighbours: listNeighbours,

@@ -113,6 +113,23 @@ describeWith(needs, 'addresses of guests', () => {
     );
   }, 60_000);
 
+  it('are told to be free when the guest gives them back', async () => {
+    const [leased] = await addressesOf('alpha', 'lease');
+    const stream = await client.subscribe({ events: ['network.lease-added', 'network.lease-removed'] });
+    const ask = 'udhcpc -n -i eth0 -s /etc/udhcpc.sh -x hostname:alpha';
+    // A client that runs on and sends DHCPRELEASE when it ends; then the address is asked for anew.
+    const release = `${ask} -R -p /tmp/dhcp.pid && sleep 1 && kill $(cat /tmp/dhcp.pid)`;
+    vireo('exec', 'alpha', '--', 'sh', '-c', `${release} && sleep 2 && ${ask} -q`);
+    const told = [];
+    for await (const event of stream) {
+      expect(event).toMatchObject({ network: { name: 'default' }, lease: { mac, hostName: 'alpha' } });
+      told.push(event.event);
+      if (told.length === 2) break;
+    }
+    expect(told).toEqual(['network.lease-removed', 'network.lease-added']);
+    expect((await addressesOf('alpha', 'lease'))[0]?.address).toBe(leased?.address);
+  }, 60_000);
+
   it('are found again by a daemon that has seen nothing of it, and asked for anew', async () => {
     const [leased] = await addressesOf('alpha', 'lease');
     daemon = await daemon.crashAndRestart();

@@ -7,6 +7,7 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { refuseForwardedPorts } from './user-forwards.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** A port forward with the interface it belongs to. */
@@ -131,6 +132,7 @@ export class DomainControls {
       if (taken) throw conflict(domain, forward);
       const alias = aliasOf(definition, index);
       refusePasst(domain, definition, index);
+      if (domain.live !== undefined) refuseForwardedPorts(this.world, domain, [forward]);
       await domain.live?.guest.addPortForward(alias, forward);
       await this.changeForwards(domain, index, (list) => [...list, toXmlForward(forward)]);
       return { ...forward, interface: alias };
@@ -196,11 +198,19 @@ function defaultConsole(guest: LiveGuest): string | undefined {
 /** The forwards of a definition; a range of ports counts as that many forwards. */
 export function portForwardsOf(definition: DomainDef): DomainPortForward[] {
   return definition.devices.interfaces.flatMap((nic, index) =>
-    nic.portForwards.flatMap((entry) => fromXmlForward(entry, aliasOf(definition, index))),
+    forwardsOfCard(nic, aliasOf(definition, index)),
   );
 }
 
+/** The same of one interface, by its alias. */
+export function forwardsOfCard(nic: Pick<Interface, 'portForwards'>, alias: string): DomainPortForward[] {
+  return nic.portForwards.flatMap((entry) => fromXmlForward(entry, alias));
+}
+
 function fromXmlForward(entry: InterfacePortForward, alias: string): DomainPortForward[] {
+  const excluded = entry.ranges.filter((range) => range.exclude === true);
+  const isExcluded = (port: number) =>
+    excluded.some(({ start, end = start }) => port >= start && port <= end);
   return entry.ranges.flatMap((range) => {
     if (range.exclude === true) return [];
     const count = (range.end ?? range.start) - range.start + 1;
@@ -211,7 +221,7 @@ function fromXmlForward(entry: InterfacePortForward, alias: string): DomainPortF
       hostPort: range.start + offset,
       guestAddress: USER_GUEST_ADDRESS,
       guestPort: (range.to ?? range.start) + offset,
-    }));
+    })).filter(({ hostPort }) => !isExcluded(hostPort));
   });
 }
 

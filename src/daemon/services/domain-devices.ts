@@ -20,10 +20,12 @@ import { buildInterface } from '../../model/domain/profile/devices.ts';
 import { buildNextDisk } from '../../model/domain/profile/disks.ts';
 import type { SpecDisk, SpecNetwork } from '../../model/domain/profile.ts';
 import type { Domain } from './domain.ts';
+import { forwardsOfCard } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { followReceiveFilter } from './receive-filters.ts';
 import { chooseTargets, type Targets } from './targets.ts';
+import { refuseForwardedPorts } from './user-forwards.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** How a device is given: its XML, or what was made of a short description. */
@@ -101,6 +103,8 @@ export class DomainDevices {
 
   private async attachLive(domain: Domain, given: OneDevice): Promise<string> {
     const { guest } = domain.requireLive('attach a device to');
+    if (given.family === 'interfaces')
+      refuseForwardedPorts(this.world, domain, forwardsOfCard(given.device as Interface, 'new'));
     const save = () => saveStatus(this.world, domain);
     try {
       const alias = await this.world.driver.attachDevice(guest, given, { save });

@@ -6,11 +6,13 @@ import type { LiveGuest } from '../../drivers/driver.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
 import { Domain, type LiveDomain } from './domain.ts';
+import { portForwardsOf } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
 import { GuestWatch } from './guest-watch.ts';
 import { definitionFor } from './saved-definition.ts';
 import { openForLoading } from './saved-state-files.ts';
+import { refuseForwardedPorts } from './user-forwards.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 export interface StartRequest {
@@ -209,6 +211,7 @@ export class DomainLifecycle {
   ): Promise<void> {
     const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
+    refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
     const id = this.takeId();
     let isAdopted = false;
     const abort = new AbortController();

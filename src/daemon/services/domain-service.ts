@@ -39,6 +39,7 @@ import type { JobObject, Jobs } from './jobs.ts';
 import { ManagedSaves } from './managed-saves.ts';
 import { MonitorEvents } from './monitor-events.ts';
 import type { SnapshotOptions } from './snapshot-world.ts';
+import type { ForwardedPort } from './user-forwards.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
 export interface DomainServiceOptions {
@@ -57,6 +58,8 @@ export interface DomainServiceOptions {
   readonly savedStates: { readonly directory: string; readonly format: SaveFormat };
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
+  readonly forwardedPorts?: () => readonly ForwardedPort[];
   readonly snapshots: SnapshotOptions;
   /** Control groups of guests; undefined where they are not used. */
   readonly groups?: GuestGroups;

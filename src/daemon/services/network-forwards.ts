@@ -10,6 +10,7 @@ import {
 import type { Network } from './network.ts';
 import type { NetworkDefinitions } from './network-definitions.ts';
 import {
+  activeDefinitions,
   allDefinitions,
   listenerInTheWay,
   refuseForwardsOfOthers,
@@ -17,6 +18,7 @@ import {
 } from './network-forward-conflicts.ts';
 import type { NetworkPlans, ResolvedForward } from './network-plans.ts';
 import type { NetworkWorld } from './network-world.ts';
+import type { ForwardedPort } from './user-forwards.ts';
 
 /** The host's end of a forward names it. */
 export type HostEnd = Pick<NetworkPortForward, 'protocol' | 'hostAddress' | 'hostPort'>;
@@ -35,6 +37,15 @@ export class NetworkForwards {
   /** All forwards of the network; of an active one with the addresses of the guests. */
   async list(network: Network): Promise<ResolvedForward[]> {
     return this.plans.resolve(network, this.definitions.definition(network));
+  }
+
+  /** The ports of the host that lead into active networks at this moment. */
+  active(): ForwardedPort[] {
+    return this.world.registry.all.flatMap((network) =>
+      activeDefinitions(network)
+        .flatMap((definition) => portForwardsOf(definition))
+        .map((forward) => ({ network: network.name, forward })),
+    );
   }
 
   /**

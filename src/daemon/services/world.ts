@@ -15,6 +15,7 @@ import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
 import type { ManagedSaves } from './managed-saves.ts';
 import type { MonitorEvents } from './monitor-events.ts';
+import type { ForwardedPort } from './user-forwards.ts';
 
 /** What is done to links of guests that run. */
 export type GuestLinkControl = Pick<LinkHost, 'statistics' | 'setBandwidth' | 'setReceiveFilter'>;
@@ -30,6 +31,8 @@ export interface DomainWorld {
   readonly events: EventBus;
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
+  readonly forwardedPorts?: () => readonly ForwardedPort[];
   /** What goes on, for clients to see and to call off. */
   readonly jobs: Jobs;
   /** Who wants to know of each guest that has been started, or found again. */
