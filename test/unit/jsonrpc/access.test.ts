@@ -64,6 +64,9 @@ const queries = [
   'secret.get',
   'secret.list',
   'secret.xml',
+  'snapshot.get',
+  'snapshot.list',
+  'snapshot.xml',
   'volume.find',
   'volume.get',
   'volume.list',
@@ -74,6 +77,10 @@ const queries = [
 /** Valid params of every method that needs any. */
 const valid: Readonly<Record<string, object>> = {
   'daemon.set-log-level': { level: 'info' },
+  'domain.plan': { xml: '<domain/>' },
+  'snapshot.create': { domain: 'a' },
+  'snapshot.list': { domain: 'a' },
+  'snapshot.define': { domain: 'a', xml: '<domainsnapshot/>' },
   'domain.define': { xml: '<domain/>' },
   'domain.create': { name: 'a', memoryBytes: 1024 * 1024 },
   'domain.create-xml': { xml: '<domain/>' },
@@ -171,6 +178,7 @@ const valid: Readonly<Record<string, object>> = {
 function paramsOf(name: string): object {
   const [noun = '', verb] = name.split('.');
   if (noun === 'volume') return valid[name] ?? { pool: 'a', volume: 'b' };
+  if (noun === 'snapshot') return valid[name] ?? { domain: 'a', snapshot: 'b' };
   const needsOne = ['domain', 'network', 'pool', 'secret'].includes(noun) && verb !== 'list';
   return valid[name] ?? (needsOne ? { [noun]: 'a' } : {});
 }

@@ -13,19 +13,19 @@ import type { Handlers } from './handlers.ts';
 type SnapshotHandlers = Pick<Handlers, Extract<keyof Handlers, `snapshot.${string}`>>;
 
 export function bindSnapshots(domains: DomainService): SnapshotHandlers {
-  const { snapshots } = domains;
   const find = (ref: DomainRef): Domain =>
     typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
-  const shown = (domain: Domain, snapshot: Snapshot) => snapshotOf(snapshot, snapshots.treeOf(domain));
+  const shown = (domain: Domain, snapshot: Snapshot) =>
+    snapshotOf(snapshot, domains.snapshots.treeOf(domain));
   return {
     'snapshot.create': async ({ domain: ref, ...wish }) => {
       const domain = find(ref);
       const { diskOnly, quiesce, live, halt, reuse, metadata } = wish;
       const options = { diskOnly, quiesce, live, halt, reuse, noMetadata: !metadata };
-      return shown(domain, await snapshots.create(domain, wishOf(wish), options));
+      return shown(domain, await domains.snapshots.create(domain, wishOf(wish), options));
     },
     'snapshot.list': async ({ domain: ref }) => {
-      const tree = snapshots.treeOf(find(ref));
+      const tree = domains.snapshots.treeOf(find(ref));
       return {
         snapshots: tree.topological.map((one) => snapshotOf(one, tree)),
         current: tree.current ?? null,
@@ -33,21 +33,24 @@ export function bindSnapshots(domains: DomainService): SnapshotHandlers {
     },
     'snapshot.get': async ({ domain: ref, snapshot }) => {
       const domain = find(ref);
-      return shown(domain, snapshots.find(domain, snapshot));
+      return shown(domain, domains.snapshots.find(domain, snapshot));
     },
     'snapshot.xml': async ({ domain, snapshot }) => ({
-      xml: snapshots.xml(find(domain), snapshot, { secure: false }),
+      xml: domains.snapshots.xml(find(domain), snapshot, { secure: false }),
     }),
     'snapshot.define': async ({ domain: ref, xml, current }) => {
       const domain = find(ref);
-      return shown(domain, await snapshots.define(domain, xml, { mode: 'strict', makeCurrent: current }));
+      return shown(
+        domain,
+        await domains.snapshots.define(domain, xml, { mode: 'strict', makeCurrent: current }),
+      );
     },
     'snapshot.revert': async ({ domain, snapshot, state, resetNvram }) => {
-      await snapshots.revert(find(domain), snapshot, { ...(state && { state }), resetNvram });
+      await domains.snapshots.revert(find(domain), snapshot, { ...(state && { state }), resetNvram });
       return {};
     },
     'snapshot.delete': async ({ domain, snapshot, scope, metadataOnly }) => ({
-      deleted: await snapshots.delete(find(domain), snapshot, { scope, metadataOnly }),
+      deleted: await domains.snapshots.delete(find(domain), snapshot, { scope, metadataOnly }),
     }),
   };
 }
