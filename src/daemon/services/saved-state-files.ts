@@ -88,9 +88,14 @@ export interface StateWriter {
 
 /**
  * Begins a file with a state. One that has the name already is replaced only at the end.
- * @throws VirtError file.*, program.missing
+ * @throws VirtError file.*, program.missing, request.unsupported, request.invalid
  */
-export function createState(path: string, head: SavedHead, options: WriteOptions): Promise<StateWriter> {
+export async function createState(
+  path: string,
+  head: SavedHead,
+  options: WriteOptions,
+): Promise<StateWriter> {
+  refuseSparse(head.format, `save to ${path}`);
   const packer = packers[head.format];
   if (packer !== undefined && options.bypassCache)
     throw new VirtError('request.invalid', {
@@ -107,10 +112,11 @@ export function createState(path: string, head: SavedHead, options: WriteOptions
 }
 
 /** Begins a file that is nothing but what QEMU writes: a dump. Errors as createState. */
-export function createPlain(
+export async function createPlain(
   path: string,
   { format = 'raw', bypassCache }: WriteOptions & { readonly format?: SaveFormat },
 ): Promise<StateWriter> {
+  refuseSparse(format, `write ${path}`);
   const packer = packers[format];
   return createFile(path, {
     ...(packer && { through: { program: packer.program, args: packer.pack } }),
@@ -319,16 +325,21 @@ export async function openForLoading(path: string, options: WriteOptions): Promi
   }
 }
 
+function refuseSparse(format: SaveFormat, wanted: string): void {
+  if (format !== 'sparse') return;
+  throw new VirtError('request.unsupported', {
+    wanted,
+    reason: "QEMU's sparse form (mapped-ram) is not supported",
+    hint: 'use another format: raw, or zstd for a small file',
+  });
+}
+
 async function reading(
   { format, headBytes }: PlacedHead,
   fd: number,
   { bypassCache }: WriteOptions,
 ): Promise<RunningFilter | undefined> {
-  if (format === 'sparse')
-    throw new VirtError('request.unsupported', {
-      wanted: 'load a saved state',
-      reason: "it is in QEMU's sparse form (mapped-ram), which is not supported",
-    });
+  refuseSparse(format, 'load a saved state');
   const packer = packers[format];
   if (packer !== undefined) return fromFilter(packer.program, packer.unpack, fd);
   if (!bypassCache) return undefined;
