@@ -46,6 +46,8 @@ export class VireoClient implements AsyncDisposable {
   private readonly pending = new Map<number, PendingCall>();
   private readonly streams = new Map<string, EventStream>();
   private nextId = 1;
+  /** The daemon has answered a request: from then on it takes large ones. */
+  private isIntroduced = false;
   private broken: VirtError | undefined;
   /** Settles when the connection has ended, for whatever reason. */
   readonly closed: Promise<void>;
@@ -132,6 +134,10 @@ export class VireoClient implements AsyncDisposable {
     if (options.signal?.aborted) throw aborted(options.signal);
     const id = this.nextId;
     this.nextId += 1;
+    const line = `${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`;
+    // Of a connection that it does not know yet, the daemon reads small messages only.
+    if (!this.isIntroduced && Buffer.byteLength(line) > messageLimits.firstRequestBytes)
+      await this.request('daemon.ping', undefined, options, () => {});
     const guard = new Deadline(method, options);
     try {
       return await new Promise<Answer>((resolve, reject) => {
@@ -143,7 +149,7 @@ export class VireoClient implements AsyncDisposable {
           },
           fail: reject,
         });
-        this.socket.write(`${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`);
+        this.socket.write(line);
       });
     } finally {
       guard.stop();
@@ -171,7 +177,10 @@ export class VireoClient implements AsyncDisposable {
   private handle(message: unknown): void {
     const fields = asObject(message);
     if (fields['method'] === 'event') this.handleEvent(fields['params']);
-    else if (typeof fields['id'] === 'number') this.pending.get(fields['id'])?.settle(readAnswer(fields));
+    else if (typeof fields['id'] === 'number') {
+      this.isIntroduced = true;
+      this.pending.get(fields['id'])?.settle(readAnswer(fields));
+    }
     // Without an id it is an error about the connection itself, such as too many clients.
     else this.break(answerError(fields) ?? gone(this.connectOptions.socketPath, 'a message of unknown kind'));
   }

@@ -176,7 +176,7 @@ export const domainLifecycleMethods = [
           .min(1)
           .max(16)
           .describe(
-            "Keys: names of QEMU's QKeyCode (`ctrl`, `alt`, `delete`) or, with codeset `linux`, names or numbers of Linux input codes (`KEY_A`, 30).",
+            "Keys: names of QEMU's QKeyCode (`ctrl`, `alt`, `delete`), Linux names (`KEY_A`) or, with codeset `linux`, numbers of Linux input codes too (30).",
           ),
         codeset: z.enum(['qcode', 'linux']).default('qcode'),
         holdMs: z

@@ -152,6 +152,11 @@ export const domainDetails = z
         reason: z.string().describe('Why the last run ended: `shutdown`, `destroyed` or `crashed`.'),
         at: timestamp,
         log: z.string().describe("After a crash the end of QEMU's own log, else empty."),
+        how: z
+          .string()
+          .describe(
+            "After a crash QEMU's signal (`SIGSEGV`) or exit status (`status 1`); empty where unknown.",
+          ),
       })
       .nullable()
       .describe('How the last run ended, as far as this daemon saw it; null while it runs.'),

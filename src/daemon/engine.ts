@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { listenForUevents } from '../base/uevents.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
 import type { QemuDriver } from '../drivers/qemu/driver.ts';
+import { defaultLogLimits, rotateAll } from '../drivers/qemu/log-file.ts';
 import type { EmulatorSource } from '../drivers/qemu/options.ts';
 import type { HostFacts } from '../kvm/host-facts.ts';
 import { hostFiles } from '../kvm/host-files.ts';
@@ -166,11 +167,12 @@ export async function openEngine({
   storage.service.open();
 }
 
-/** Starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
+/** Caps logs that grew unwatched, and starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
 export async function bringUp(
   { networking, storage, domains }: DaemonEngine,
-  { paths }: Ground,
+  { paths, log }: Ground,
 ): Promise<void> {
+  await rotateAll(paths.guestLogs, defaultLogLimits, log);
   await Promise.all([networking?.bringUp(), storage.bringUp()]);
   await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
 }

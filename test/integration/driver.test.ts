@@ -191,6 +191,9 @@ describeWith([qemu], 'a guest', () => {
     expect(await reset).toMatchObject({ byGuest: false });
     await guest.injectNmi();
     await guest.sendKeys(['ctrl', 'alt', 'delete'], 50);
+    await expect(guest.sendKeys(['ctrl', 'nokey'], 0)).rejects.toThrow(
+      expect.objectContaining({ code: 'request.invalid', reason: "'nokey' is no key that this QEMU knows" }),
+    );
     await expect(guest.sendKeys(['no key'], 0)).rejects.toThrow(
       expect.objectContaining({ code: 'request.invalid' }),
     );

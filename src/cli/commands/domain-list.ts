@@ -142,7 +142,8 @@ function domainFacts(out: Output, details: Details): string {
 function lastRun({ lastExit }: Details): string | undefined {
   if (lastExit === null) return undefined;
   const said = lastExit.log.trim().split('\n').at(-1);
-  return `${lastExit.reason}, ${lastExit.at}${said ? `: ${said}` : ''}`;
+  const how = lastExit.how === '' ? '' : ` (${lastExit.how})`;
+  return `${lastExit.reason}${how}, ${lastExit.at}${said ? `: ${said}` : ''}`;
 }
 
 function deviceTables(out: Output, details: Details): string[] {

@@ -32,6 +32,8 @@ export interface LastExit {
   readonly atMs: number;
   /** The end of QEMU's own log. */
   readonly log?: string;
+  /** After a crash: the signal or exit status of QEMU, where it is known. */
+  readonly how?: string;
 }
 
 /** A domain: stored, running, or both. Definitions are kept as text and parsed when somebody needs them. */

@@ -175,12 +175,11 @@ export class GuestWatch {
     domain.lastExit = {
       reason,
       atMs: Date.now(),
-      ...(live.stopReason === undefined && { log: exit.stderrTail }),
+      ...(live.stopReason === undefined && { log: exit.stderrTail, how: howItEnded(exit) }),
     };
     if (live.stopReason === undefined) {
-      const how = exit.signal ?? (exit.exitCode === undefined ? 'unknown' : `status ${exit.exitCode}`);
       this.world.log.warn(
-        { domain: domain.name, how, stderr: exit.stderrTail.slice(-1000) },
+        { domain: domain.name, how: howItEnded(exit), stderr: exit.stderrTail.slice(-1000) },
         'QEMU ended by itself',
       );
       this.world.events.emit('domain.crashed', identity, { reason: 'crashed', detail: exit.stderrTail });
@@ -197,4 +196,9 @@ export class GuestWatch {
     await tellDomainHooks(this.world.hooks, 'release', live.guest.definition);
     this.world.events.emit('domain.stopped', identity, { reason });
   }
+}
+
+/** For people: `SIGSEGV`, `status 1`; `unknown` of a process that was not this daemon's child. */
+function howItEnded({ signal, exitCode }: GuestExit): string {
+  return signal ?? (exitCode === undefined ? 'unknown' : `status ${exitCode}`);
 }

@@ -4,8 +4,8 @@
  * descriptor stays valid, and O_APPEND puts its next line at the new end.
  */
 import { constants, type FSWatcher, fstatSync, watch } from 'node:fs';
-import { copyFile, type FileHandle, open, rename, truncate } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { copyFile, type FileHandle, open, readdir, rename, truncate } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { errnoOf, fileError, oneLine, reasonOf, VirtError } from '../../base/errors.ts';
 import { ensureDirectory, statIfPresent } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
@@ -74,26 +74,58 @@ export async function readTail(path: string, maxBytes: number): Promise<string> 
   }
 }
 
-/** What QEMU has said since our last header line. */
+/** What QEMU has said since our last header line, without what it says of every terminal that it opens. */
 export function sinceStart(tail: string): string {
   const lines = tail.trimEnd().split('\n');
   const header = lines.findLastIndex((line) => / starting: /.test(line));
   return lines
     .slice(header + 1)
+    .filter((line) => !/\bchar device redirected to \/dev\/pts\/\d+ \(label [\w.-]+\)$/.test(line))
     .join('\n')
     .trim();
 }
 
+/** Logs that are being rotated: twice at once would move the older ones twice. */
+const inRotation = new Set<string>();
+
 /** Copies a log that is over its limit aside and empties it. True when it did. */
 export async function rotateIfOver(path: string, limits: LogLimits): Promise<boolean> {
-  const stat = await statIfPresent(path);
-  if (stat === undefined || !stat.isFile() || stat.size <= limits.maxBytes) return false;
+  if (inRotation.has(path)) return false;
+  inRotation.add(path);
+  try {
+    const stat = await statIfPresent(path);
+    if (stat === undefined || !stat.isFile() || stat.size <= limits.maxBytes) return false;
+    await rotate(path, limits);
+    return true;
+  } finally {
+    inRotation.delete(path);
+  }
+}
+
+/**
+ * Rotates each log of a directory that is over its limit: of guests that wrote while no daemon looked after them, and
+ * have ended since. A log that cannot be rotated is told of, and the others are. No directory, no logs.
+ */
+export async function rotateAll(directory: string, limits: LogLimits, log: Logger): Promise<void> {
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT')
+      log.warn({ directory, reason: reasonOf(error) }, 'logs cannot be rotated');
+    return [];
+  });
+  for (const name of names.filter((one) => one.endsWith('.log'))) {
+    const path = join(directory, name);
+    await rotateIfOver(path, limits).catch((error: unknown) =>
+      log.warn({ path, reason: reasonOf(error) }, 'a log could not be rotated'),
+    );
+  }
+}
+
+async function rotate(path: string, limits: LogLimits): Promise<void> {
   for (let index = limits.backups - 1; index > 0; index--)
     await renameIfPresent(`${path}.${index - 1}`, `${path}.${index}`);
   // Only the newest part is worth keeping, when the guest was faster than we.
   if (limits.backups > 0) await copyEnd(path, `${path}.0`, limits.maxBytes);
   await truncate(path, 0);
-  return true;
 }
 
 async function renameIfPresent(from: string, to: string): Promise<void> {

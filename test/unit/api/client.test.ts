@@ -47,6 +47,19 @@ describe('the client', () => {
     await client.close();
   });
 
+  it('sends a large definition at once, though the daemon takes small first messages only', async () => {
+    const handlers = fakeHandlers({
+      'domain.define': ({ xml }) =>
+        Promise.reject(new VirtError('xml.invalid', { wanted: 'count', reason: `${xml.length} characters` })),
+    });
+    const client = await (await startServer({ handlers })).client();
+    const xml = 'é'.repeat(100_000);
+    const calls = [1, 2].map(() => client.call('domain.define', { xml }));
+    for (const outcome of await Promise.allSettled(calls))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { reason: '100000 characters' } });
+    await client.close();
+  });
+
   it('brings errors back as they were thrown', async () => {
     const thrown = new VirtError('domain.busy', {
       wanted: "start domain 'web'",

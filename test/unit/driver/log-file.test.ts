@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -8,7 +8,9 @@ import {
   openLog,
   quoteForShell,
   readTail,
+  rotateAll,
   rotateIfOver,
+  sinceStart,
   writeHeader,
 } from '../../../src/drivers/qemu/log-file.ts';
 
@@ -86,6 +88,40 @@ describe('logs', () => {
     const kept = await readFile(`${path}.0`, 'utf8');
     expect(kept.length).toBeLessThanOrEqual(limits.maxBytes);
     expect(kept).toMatch(/last\n$/);
+  });
+
+  it('are rotated once by two at the same time', async () => {
+    const path = inDirectory('web.log');
+    await writeFile(path, 'x'.repeat(101));
+    const done = await Promise.all([rotateIfOver(path, limits), rotateIfOver(path, limits)]);
+    expect(done).toEqual([true, false]);
+    await expect(stat(`${path}.1`)).rejects.toThrow('ENOENT');
+  });
+
+  it('of a whole directory are rotated, but not what is no log; and a missing directory has none', async () => {
+    for (const name of ['one.log', 'two.log', 'two.log.0', 'notes'])
+      await writeFile(inDirectory(name), name.repeat(20));
+    await writeFile(inDirectory('small.log'), 'small');
+    await mkdir(inDirectory('directory.log'));
+    await rotateAll(directory, limits, silentLogger);
+    expect((await readdir(directory)).sort()).toEqual([
+      'directory.log',
+      'notes',
+      'one.log',
+      'one.log.0',
+      'small.log',
+      'two.log',
+      'two.log.0',
+      'two.log.1',
+    ]);
+    expect((await stat(inDirectory('two.log'))).size).toBe(0);
+    await expect(rotateAll(inDirectory('none'), limits, silentLogger)).resolves.toBeUndefined();
+  });
+
+  it('tell what QEMU said since its start, but not that it opened terminals', () => {
+    const header = '2026-01-01T00:00:00.000Z: starting: qemu';
+    const said = 'char device redirected to /dev/pts/0 (label charserial0)\n2026-01-01T00:00:01Z qemu: oh';
+    expect(sinceStart(`before\n${header}\n${said}\n`)).toBe('2026-01-01T00:00:01Z qemu: oh');
   });
 
   it('are rotated by the keeper as they grow, without anybody asking', async () => {

@@ -111,6 +111,7 @@ describe('the methods', () => {
       codeset: 'linux',
     });
     await client.call('domain.send-key', { domain: 'a', keys: ['ctrl', 1], holdMs: 5 });
+    await client.call('domain.send-key', { domain: 'a', keys: ['KEY_SYSRQ', 'b'], holdMs: 7 });
     await client.call('domain.inject-nmi', { domain: 'a' });
     await client.call('domain.reset', { domain: 'a' });
     expect(guest.done).toEqual([
@@ -118,6 +119,7 @@ describe('the methods', () => {
       'resume',
       'keys ctrl+alt+delete 100',
       'keys ctrl+1 5',
+      'keys sysrq+b 7',
       'nmi',
       'reset',
     ]);

@@ -230,7 +230,7 @@ export class Connection {
   private refuseStream(error: unknown): void {
     if (!(error instanceof LineTooLong)) throw error;
     this.log.warn({ maxBytes: error.maxBytes }, 'message too large');
-    const { object } = invalidRequest(error.message, null, 'request.too-large');
+    const { object } = invalidRequest(tooLong(error), null, 'request.too-large');
     this.socket.off('data', this.onData);
     this.phase = 'stream';
     this.outbox.send(`${formatError(null, object)}\n`);
@@ -365,4 +365,10 @@ export class Connection {
 function destroyStream(stream: Duplex, log: Logger): void {
   stream.on('error', (error) => log.debug({ err: error }, 'abandoned stream failed'));
   stream.destroy();
+}
+
+function tooLong({ maxBytes, message }: LineTooLong): string {
+  return maxBytes === messageLimits.firstRequestBytes
+    ? `a connection's first message has at most ${maxBytes} bytes; after a small one, such as daemon.ping, they may be larger`
+    : message;
 }

@@ -56,7 +56,8 @@ export function detailsOf(domains: DomainService, domain: Domain): DomainDetails
 
 function lastExitOf({ lastExit }: Domain): DomainDetails['lastExit'] {
   if (lastExit === undefined) return null;
-  return { reason: lastExit.reason, at: new Date(lastExit.atMs).toISOString(), log: lastExit.log ?? '' };
+  const { reason, atMs, log = '', how = '' } = lastExit;
+  return { reason, at: new Date(atMs).toISOString(), log, how: how === 'unknown' ? '' : how };
 }
 
 function hardwareOf(definition: DomainDef) {

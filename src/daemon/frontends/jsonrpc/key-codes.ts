@@ -181,8 +181,12 @@ function fromLinux(key: string | number): string | undefined {
   return /^\d+$/.test(key) ? byCode.get(Number(key)) : byName.get(key.toUpperCase().replace(/^KEY_/, ''));
 }
 
-/** A digit may come as a number: the key with that sign. Newer QEMU has more keys than this table; it decides. */
+/**
+ * A digit may come as a number: the key with that sign. None of QEMU's names begins with `KEY_`: that is a Linux name,
+ * and said clearly. Newer QEMU has more keys than this table; it decides.
+ */
 function fromQcode(key: string | number): string | undefined {
+  if (/^KEY_/i.test(String(key))) return fromLinux(key);
   const name = String(key).toLowerCase();
   return /^[a-z0-9_]{1,32}$/.test(name) ? name : undefined;
 }
