@@ -66,6 +66,8 @@ export interface StartedUpload {
 export interface StartedDownload {
   readonly jobId: string;
   readonly stream: Duplex;
+  /** Takes back a buffer of the stream that nobody looks at any more, to read into it again. */
+  readonly giveBack: (bytes: Buffer) => void;
   readonly length: number;
   readonly totalBytes: number;
   readonly warnings: readonly string[];
@@ -305,7 +307,8 @@ export class VolumeTransfers {
           signal: job.signal,
           onProgress: (done) => job.progress({ done }),
         });
-        resolve({ jobId: job.id, stream: download.stream, length, totalBytes, warnings });
+        const giveBack = (bytes: Buffer) => download.giveBack(bytes);
+        resolve({ jobId: job.id, stream: download.stream, giveBack, length, totalBytes, warnings });
         await download.sent;
       } catch (error) {
         throw fileError(error, wanted, volume.path);

@@ -7,8 +7,10 @@ import { reasonOf, VirtError } from '../../base/errors.ts';
 import { type Segment, segmentsOf } from '../../base/file-segments.ts';
 import { endFrame, errorFrame, frameHeader } from '../../base/sparse-frames.ts';
 
-/** How much is read at a time. */
-const CHUNK_BYTES = 512 * 1024;
+/** How much is read at a time: whole pages, as many as a packet of libvirt's protocol holds. */
+const CHUNK_BYTES = 252 * 1024;
+/** Bytes that wait for the client at most. */
+const WAITING_BYTES = 4 * CHUNK_BYTES;
 
 export interface DownloadOptions {
   readonly handle: FileHandle;
@@ -31,13 +33,15 @@ export class Download {
   private readonly gone = new AbortController();
   private readonly signal: AbortSignal;
   private wake: (() => void) | undefined;
+  /** Buffers that were given back. */
+  private readonly slabs: Buffer[] = [];
 
   constructor(options: DownloadOptions) {
     this.options = options;
     this.checksum = options.hasChecksum ? new Checksum() : undefined;
     this.signal = AbortSignal.any([options.signal, this.gone.signal]);
     this.stream = new Duplex({
-      readableHighWaterMark: 2 * CHUNK_BYTES,
+      readableHighWaterMark: WAITING_BYTES,
       read: () => this.wake?.(),
       write: (_chunk, _encoding, callback) => callback(), // A client has nothing to say here.
       destroy: (error, callback) => {
@@ -47,6 +51,14 @@ export class Download {
     });
     this.sent = this.send();
     this.sent.catch(() => undefined); // Whoever wants to know asks `sent`.
+  }
+
+  /**
+   * Takes back a buffer that came out of the stream and that nobody looks at any more. Fresh ones for all of a large
+   * volume are mostly work for the garbage collector.
+   */
+  giveBack(bytes: Buffer): void {
+    if (bytes.buffer.byteLength === CHUNK_BYTES) this.slabs.push(Buffer.from(bytes.buffer));
   }
 
   private async send(): Promise<void> {
@@ -79,21 +91,31 @@ export class Download {
       onProgress(end - this.options.start);
       return;
     }
-    for (let at = start; at < end; ) {
-      const chunk = await this.readAt(at, Math.min(CHUNK_BYTES, end - at));
+    await this.sendData(start, end);
+  }
+
+  /** Reads the next piece while the one before it is sent. */
+  private async sendData(start: number, end: number): Promise<void> {
+    const { isFramed, onProgress } = this.options;
+    let at = start;
+    let reading = this.readAt(at, end);
+    while (at < end) {
+      const chunk = await reading;
+      at += chunk.length;
+      if (at < end) reading = this.readAt(at, end);
+      reading.catch(() => undefined); // Told when its turn comes.
       // A frame for each read: a failure can only be told between two.
       const header = isFramed ? [frameHeader('data', chunk.length)] : [];
-      const pushed = this.push(...header, chunk);
       this.checksum?.update(chunk);
-      await pushed;
-      at += chunk.length;
+      await this.push(...header, chunk);
       onProgress(at - this.options.start);
     }
   }
 
-  private async readAt(at: number, length: number): Promise<Buffer> {
+  private async readAt(at: number, end: number): Promise<Buffer> {
     this.signal.throwIfAborted();
-    const buffer = Buffer.allocUnsafeSlow(length);
+    const buffer = this.slabs.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    const length = Math.min(CHUNK_BYTES, end - at);
     const { bytesRead } = await this.options.handle.read(buffer, 0, length, at);
     if (bytesRead === 0)
       throw new VirtError('stream.failed', {

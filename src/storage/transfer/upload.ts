@@ -5,6 +5,7 @@
 
 import type { FileHandle } from 'node:fs/promises';
 import { Duplex } from 'node:stream';
+import { withoutBytes } from '../../base/buffers.ts';
 import { Checksum } from '../../base/checksum.ts';
 import { VirtError } from '../../base/errors.ts';
 import { fallocate } from '../../base/ffi/ranges.ts';
@@ -212,17 +213,8 @@ async function writeAll(handle: FileHandle, buffers: readonly Buffer[], position
   while (left.length > 0) {
     const { bytesWritten } = await handle.writev(left, at);
     at += bytesWritten;
-    left = without(left, bytesWritten);
+    left = withoutBytes(left, bytesWritten);
   }
-}
-
-function without(buffers: readonly Buffer[], bytes: number): Buffer[] {
-  let left = bytes;
-  let index = 0;
-  for (let first = buffers[index]; first !== undefined && left >= first.length; first = buffers[++index])
-    left -= first.length;
-  const [first, ...others] = buffers.slice(index);
-  return first === undefined ? [] : [first.subarray(left), ...others];
 }
 
 const ZEROS = Buffer.alloc(1024 * 1024);

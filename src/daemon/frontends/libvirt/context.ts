@@ -60,10 +60,12 @@ export interface StreamPlan {
   readonly onFinish: 'destroy' | 'end';
   /** False for a stream that the client only reads. */
   readonly takesData: boolean;
-  /** True for a stream that the client may write holes into. */
   /** It calls back for a buffer when nobody will look at that again. */
   readonly returnsBuffers?: boolean;
+  /** True for a stream that the client may write holes into. */
   readonly takesHoles?: boolean;
+  /** Called for each buffer of the duplex that has left, or never will. */
+  readonly onSent?: (bytes: Buffer) => void;
 }
 
 /** The caller's connection, as handlers see it. */

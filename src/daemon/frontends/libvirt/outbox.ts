@@ -1,6 +1,7 @@
 /** What goes out to a client, in order: messages, and the descriptors that follow some of them. */
-import { writeSync } from 'node:fs';
+import { writeSync, writevSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { withoutBytes } from '../../../base/buffers.ts';
 import { errnoOf } from '../../../base/errors.ts';
 import { LENGTH_BYTES, MAX_MESSAGE_BYTES, type MessageHeader } from '../../../libvirt/protocol/message.ts';
 import type { Xdr } from '../../../libvirt/xdr/scalars.ts';
@@ -10,9 +11,9 @@ import { XdrWriter } from '../../../libvirt/xdr/xdr.ts';
 export type DescriptorSender = (socketFd: number, fd: number) => boolean;
 
 interface Item {
-  readonly bytes: Buffer;
+  readonly pieces: readonly Buffer[];
   readonly fds: readonly number[];
-  /** Called once, when the descriptors were sent or never will be. */
+  /** Called once, when all of it was sent or never will be. */
   readonly done?: (() => void) | undefined;
 }
 
@@ -86,12 +87,17 @@ export class Outbox {
   }
 
   send(bytes: Buffer): void {
-    this.put({ bytes, fds: [] });
+    this.put({ pieces: [bytes], fds: [] });
+  }
+
+  /** One message in several pieces, without a copy. `done` is called when they may be written to again. */
+  sendPieces(pieces: readonly Buffer[], done?: () => void): void {
+    this.put({ pieces, fds: [], done });
   }
 
   /** Each descriptor follows the message with a byte of its own; `done` is called when they may be closed. */
   sendWithFds(bytes: Buffer, fds: readonly number[], done: () => void): void {
-    this.put({ bytes, fds, done });
+    this.put({ pieces: [bytes], fds, done });
   }
 
   /** Holds messages back until `release`: what answers one read leaves in one write. */
@@ -110,7 +116,7 @@ export class Outbox {
     if (batch === undefined || batch.length === 0) return;
     this.batch = [];
     this.batchBytes = 0;
-    this.write(batch.length === 1 ? (batch[0] as Buffer) : Buffer.concat(batch));
+    this.write(batch.length === 1 ? batch : [Buffer.concat(batch)]);
   }
 
   private put(item: Item): void {
@@ -120,33 +126,47 @@ export class Outbox {
     }
     if (this.behind !== undefined) {
       this.behind.push(item);
-      this.behindBytes += item.bytes.length;
+      this.behindBytes += bytesOf(item);
     } else if (item.fds.length > 0) {
       this.flush();
       this.pass(item);
-    } else if (this.batch === undefined) this.write(item.bytes);
-    else {
-      this.batch.push(item.bytes);
-      this.batchBytes += item.bytes.length;
-      if (this.batchBytes >= BATCH_BYTES) this.flush();
+    } else if (this.batch === undefined) this.write(item.pieces, item.done);
+    else this.putIntoBatch(item, this.batch);
+  }
+
+  private putIntoBatch(item: Item, batch: Buffer[]): void {
+    const { pieces, done } = item;
+    if (done !== undefined) {
+      // Its sender waits for the buffers.
+      this.flush();
+      return this.write(pieces, done);
     }
+    batch.push(...pieces);
+    this.batchBytes += bytesOf(item);
+    if (this.batchBytes >= BATCH_BYTES) this.flush();
   }
 
   /**
    * Writes to the descriptor itself while nothing waits in Node's queue: a write through the queue costs several times
    * the system call. What the kernel does not take goes there.
    */
-  private write(bytes: Buffer): void {
+  private write(pieces: readonly Buffer[], done?: () => void): void {
     // The number of a closed descriptor may be another client's by now.
-    if (this.socket.destroyed) return;
-    const sent = this.socket.writableLength === 0 ? this.writeNow(bytes) : 0;
-    if (sent < bytes.length) this.socket.write(sent === 0 ? bytes : bytes.subarray(sent));
+    if (this.socket.destroyed) return done?.();
+    const left = this.socket.writableLength === 0 ? withoutBytes(pieces, this.writeNow(pieces)) : pieces;
+    if (left.length === 0) return done?.();
+    this.socket.cork();
+    for (const [index, piece] of left.entries())
+      this.socket.write(piece, index === left.length - 1 ? done : undefined);
+    this.socket.uncork();
   }
 
   /** Bytes that the kernel took. */
-  private writeNow(bytes: Buffer): number {
+  private writeNow(pieces: readonly Buffer[]): number {
+    const [first, ...others] = pieces;
     try {
-      return writeSync(this.socketFd, bytes);
+      if (first === undefined) return 0;
+      return others.length === 0 ? writeSync(this.socketFd, first) : writevSync(this.socketFd, pieces);
     } catch (error) {
       // EAGAIN: no room. Of all others (EPIPE) the queue's write finds out as well, and ends the connection.
       if (errnoOf(error) === undefined) throw error;
@@ -157,7 +177,7 @@ export class Outbox {
   /** Everything before it must have left the process: the descriptors go past Node's queue. */
   private pass(item: Item): void {
     this.behind = [];
-    this.socket.write(item.bytes, (error) => {
+    this.socket.write(Buffer.concat(item.pieces), (error) => {
       if (error) this.finish(item);
       else this.passNext(item, 0, 0);
     });
@@ -185,3 +205,5 @@ export class Outbox {
     for (const next of waiting) this.put(next);
   }
 }
+
+const bytesOf = ({ pieces }: Item): number => pieces.reduce((sum, { length }) => sum + length, 0);

@@ -65,8 +65,7 @@ export class Speaker {
   /** A ping or a pong. */
   keepalive(procedure: number): void {
     const { program, version } = keepalive;
-    for (const bytes of encodeRaw({ ...unasked, program, version, procedure }, empty))
-      this.outbox.send(bytes);
+    this.outbox.sendPieces(encodeRaw({ ...unasked, program, version, procedure }, empty));
   }
 }
 

@@ -150,8 +150,13 @@ export class ServerStream {
   }
 
   private sendData(chunk: Buffer): void {
-    for (let at = 0; at < chunk.length; at += STREAM_PACKET_BYTES)
-      this.sendPacket(messageStatus.continue, chunk.subarray(at, at + STREAM_PACKET_BYTES));
+    const { onSent } = this.options.plan;
+    const sent = onSent && (() => onSent(chunk));
+    for (let at = 0; at < chunk.length; at += STREAM_PACKET_BYTES) {
+      const isLast = at + STREAM_PACKET_BYTES >= chunk.length;
+      const packet = chunk.subarray(at, at + STREAM_PACKET_BYTES);
+      this.sendPacket(messageStatus.continue, packet, isLast ? sent : undefined);
+    }
   }
 
   private sendHole({ holeBytes }: Hole): void {
@@ -185,8 +190,8 @@ export class ServerStream {
     this.options.onGone();
   }
 
-  private sendPacket(status: number, data: Buffer): void {
-    for (const bytes of encodeRaw(this.headerOf(status), data)) this.options.outbox.send(bytes);
+  private sendPacket(status: number, data: Buffer, done?: () => void): void {
+    this.options.outbox.sendPieces(encodeRaw(this.headerOf(status), data), done);
   }
 
   private headerOf(status: number): MessageHeader {

@@ -1,16 +1,14 @@
 /**
- * Uploads and downloads of volumes as streams of libvirt: bytes and holes on the client's side, frames
- * (base/sparse-frames.ts) on the engine's, which tell of holes, the end and failures.
+ * Uploads of volumes as streams of libvirt: bytes and holes on the client's side, frames (base/sparse-frames.ts) on the
+ * engine's, which tell of holes, the end and failures.
  */
 import { Duplex } from 'node:stream';
-import { endFrame, FrameReader, frameHeader } from '../../../base/sparse-frames.ts';
+import { endFrame, frameHeader } from '../../../base/sparse-frames.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.ts';
 import type { Hole } from './context.ts';
 
 /** Packets of a client that wait for the disk at most; each has up to 256 KiB. */
 const MAX_WAITING_PACKETS = 8;
-/** Holes that a client can't take are sent as so many zeros at a time. */
-const ZEROS = Buffer.alloc(256 * 1024);
 
 export interface EngineUpload {
   /** Takes frames. */
@@ -95,36 +93,10 @@ async function outcomeOf({ finished }: EngineUpload): Promise<Error | undefined>
   }
 }
 
-/** What the engine sends as frames, as buffers and holes; without `sparse` as bytes alone. */
-export function downloadStream(frames: Duplex, options: { readonly sparse: boolean }): Duplex {
-  return Duplex.from(piecesOf(frames, options.sparse));
-}
-
-async function* piecesOf(frames: Duplex, sparse: boolean): AsyncGenerator<Buffer | Hole> {
-  const reader = new FrameReader();
-  for await (const chunk of frames as AsyncIterable<Buffer>)
-    for (const piece of reader.read(chunk)) {
-      if (piece.kind === 'data') yield piece.bytes;
-      else if (piece.kind === 'error') throw brokeOff(piece.text);
-      else if (piece.kind === 'hole' && sparse) yield { holeBytes: piece.length };
-      else if (piece.kind === 'hole') yield* zeros(piece.length);
-    }
-  if (!reader.hasEnded) throw brokeOff('the volume could not be read to its end');
-}
-
-function* zeros(bytes: number): Generator<Buffer> {
-  for (let left = bytes; left > 0; left -= ZEROS.length)
-    yield ZEROS.subarray(0, Math.min(left, ZEROS.length));
-}
-
 function tooMuch(bytes: number): LibvirtError {
   return new LibvirtError(
     errorNumber.operationFailed,
     `more came than the ${bytes} bytes that were announced`,
     errorDomain.streams,
   );
-}
-
-function brokeOff(reason: string): LibvirtError {
-  return new LibvirtError(errorNumber.operationFailed, reason, errorDomain.streams);
 }

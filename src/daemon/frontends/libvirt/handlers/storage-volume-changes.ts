@@ -6,7 +6,8 @@ import type { ResizeWish } from '../../../services/volume-change.ts';
 import { runsOrLiesOn } from '../../../services/volume-users.ts';
 import type { FoundVolume } from '../../../services/volumes.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
-import { downloadStream, uploadStream } from '../volume-streams.ts';
+import { downloadStream } from '../download-stream.ts';
+import { uploadStream } from '../volume-streams.ts';
 import { poolOf, requireActive, volumeOf, wireVolumeOf } from './storage-objects.ts';
 import { bytesOf, checkFlags, invalid } from './support.ts';
 
@@ -145,13 +146,13 @@ function volumeTransfers(engine: Engine) {
     storageVolDownload: async ({ vol, offset, length, flags }, call) => {
       checkFlags(flags, SPARSE_STREAM, call);
       const range = rangeOf(offset, length);
-      const { stream } = await engine.storage.volumeTransfers.download(await volumeOf(engine, vol), {
+      const download = await engine.storage.volumeTransfers.download(await volumeOf(engine, vol), {
         ...range,
         sparse: true,
         checksum: false,
       });
-      const duplex = downloadStream(stream, { sparse: (flags & SPARSE_STREAM) !== 0 });
-      call.openStream({ duplex, onFinish: 'destroy', takesData: false });
+      const client = downloadStream(download, { sparse: (flags & SPARSE_STREAM) !== 0 });
+      call.openStream({ ...client, onFinish: 'destroy', takesData: false });
     },
   } satisfies RemoteHandlers;
 }
