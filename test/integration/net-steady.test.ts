@@ -206,3 +206,26 @@ describeWith(needs, 'a host', () => {
     60_000,
   );
 });
+
+describeWith([...needs, 'tc'], 'a network with limits of bandwidth', () => {
+  it('is brought in order by the next daemon, reloaded, and keeps its limits', async () => {
+    const limited = (averageKBps: number): NetworkPlan => ({
+      ...natPlan,
+      bandwidth: { inbound: { averageKBps } },
+    });
+    const rates = async () => {
+      const classes = await lab.run('host', 'tc', 'class', 'show', 'dev', natPlan.bridge.name);
+      return [...classes.matchAll(/^class htb 1:1 root .* rate (\S+)/gm)].map(([, rate]) => rate);
+    };
+    const first = await lab.agent();
+    await first.ask('start', limited(1000));
+    expect(await rates()).toEqual(['8Mbit']);
+    await first.crash();
+    const next = await lab.agent();
+    await next.ask('reconcile', limited(1000));
+    expect(await rates()).toEqual(['8Mbit']);
+    await next.ask('reload', limited(2000));
+    expect(await rates()).toEqual(['16Mbit']);
+    await next.ask('stop', natPlan);
+  }, 60_000);
+});

@@ -26,12 +26,30 @@ export function macvtapBandwidthLines(device: string, { inbound, outbound }: Ban
   return [...shapingLines(device, outbound), ...policingLines(device, inbound)];
 }
 
+/** What of ours a device has already. */
+export interface LimitsThere {
+  readonly isShaped: boolean;
+  readonly isPoliced: boolean;
+}
+
+/**
+ * The same lines for a device that has limits: `replace` changes the classes of htb but not htb itself (sch_htb has no
+ * change), and no matchall filter (cls_matchall says EEXIST). Queued packets stay; a policer has no queue to lose.
+ */
+export function linesAgain(device: string, lines: readonly string[], there: LimitsThere): string[] {
+  return lines.flatMap((line) => {
+    if (there.isShaped && line === shaper(device)) return [];
+    if (there.isPoliced && line.startsWith(`filter replace dev ${device} ingress `))
+      return [`filter del dev ${device} ingress prio 1`, line];
+    return [line];
+  });
+}
+
+const shaper = (device: string): string => `qdisc replace dev ${device} root handle 1: htb default 1`;
+
 function shapingLines(device: string, limit: BandwidthLimit | undefined): string[] {
   if (limit === undefined) return [];
-  return [
-    `qdisc replace dev ${device} root handle 1: htb default 1`,
-    `class replace dev ${device} parent 1: classid 1:1 htb ${rate(limit)}`,
-  ];
+  return [shaper(device), `class replace dev ${device} parent 1: classid 1:1 htb ${rate(limit)}`];
 }
 
 function policingLines(device: string, limit: BandwidthLimit | undefined): string[] {
@@ -59,14 +77,37 @@ export async function applyTrafficControl(lines: readonly string[]): Promise<voi
   await runTool('tc', ['-batch', '-'], { timeoutMs: 10_000, input: `${lines.join('\n')}\n` });
 }
 
+async function limitsThere(device: string): Promise<LimitsThere> {
+  // 1, 2: the device or the place for filters is not there.
+  const options = { timeoutMs: 10_000, okExitCodes: [0, 1, 2] };
+  const qdiscs = await runTool('tc', ['qdisc', 'show', 'dev', device], options);
+  const filters = await runTool('tc', ['filter', 'show', 'dev', device, 'ingress'], options);
+  return {
+    isShaped: /^qdisc htb 1: root /m.test(qdiscs.stdout),
+    isPoliced: /^filter .*\bpref 1 matchall\b/m.test(filters.stdout),
+  };
+}
+
+/** Nobody pays for a look at what is there but those who have something. @throws VirtError program.missing, program.failed */
+async function applyOver(device: string, lines: readonly string[]): Promise<void> {
+  try {
+    await applyTrafficControl(lines);
+  } catch (error) {
+    if (!isVirtError(error, 'program.failed')) throw error;
+    const again = linesAgain(device, lines, await limitsThere(device));
+    if (again.join() === lines.join()) throw error;
+    await applyTrafficControl(again);
+  }
+}
+
 /**
- * Limits a guest's link.
+ * Limits a guest's link or a bridge, in place of the limits that it has.
  * @throws VirtError link.failed when the kernel lacks what limits need, program.missing without tc
  */
 export async function limitLink(device: string, plan: BandwidthPlan, isMacvtap: boolean): Promise<void> {
   const lines = isMacvtap ? macvtapBandwidthLines(device, plan) : bandwidthLines(device, plan);
   try {
-    await applyTrafficControl(lines);
+    await applyOver(device, lines);
   } catch (error) {
     if (!isVirtError(error, 'program.failed')) throw error;
     throw new VirtError('link.failed', {

@@ -1,7 +1,7 @@
 /** Bandwidth limits as lines for tc; groups that a device receives. */
 import { expect, it } from 'vitest';
 import { groupsOf } from '../../../src/net/links/receive-filter.ts';
-import { bandwidthLines, macvtapBandwidthLines } from '../../../src/net/links/traffic-control.ts';
+import { bandwidthLines, linesAgain, macvtapBandwidthLines } from '../../../src/net/links/traffic-control.ts';
 
 it('shapes what goes to guests and polices what comes from them', () => {
   const lines = bandwidthLines('virbr0', {
@@ -13,6 +13,18 @@ it('shapes what goes to guests and polices what comes from them', () => {
     'class replace dev virbr0 parent 1: classid 1:1 htb rate 1000kbps ceil 5000kbps burst 1024kb',
     'qdisc replace dev virbr0 clsact',
     'filter replace dev virbr0 ingress protocol all prio 1 handle 1 matchall action police rate 128kbps burst 128kb mtu 64kb drop',
+  ]);
+});
+
+it('leaves the shaper that is there, and takes the policer away before the new one', () => {
+  const lines = bandwidthLines('virbr0', { inbound: { averageKBps: 10 }, outbound: { averageKBps: 20 } });
+  const [root, shape, place, police] = lines;
+  expect(linesAgain('virbr0', lines, { isShaped: false, isPoliced: false })).toEqual(lines);
+  expect(linesAgain('virbr0', lines, { isShaped: true, isPoliced: false })).toEqual([shape, place, police]);
+  const remove = 'filter del dev virbr0 ingress prio 1';
+  expect(linesAgain('virbr0', lines, { isShaped: false, isPoliced: true })).toEqual([
+    ...[root, shape, place],
+    ...[remove, police],
   ]);
 });
 
