@@ -25,8 +25,15 @@ export interface XmlOptions {
 
 export interface DefineOptions {
   readonly mode: ParseMode;
+  /**
+   * A document without uuid redefines the domain of its name, as on our own API; libvirt refuses that. When left out:
+   * if the mode is strict, as it is for all that is made here.
+   */
+  readonly byName?: boolean;
   readonly signal?: AbortSignal;
 }
+
+type WhatReplaces = Pick<DefineOptions, 'mode' | 'byName'>;
 
 /** What became of a definition that came in. */
 export interface Defined {
@@ -66,7 +73,6 @@ export class DomainDefinitions {
 
   /**
    * Stores a definition, new or in place of the one with its uuid. A running guest is not touched.
-   * On our own API (strict) a document without uuid redefines the domain of that name; libvirt refuses that.
    * @throws VirtError xml.*, definition.unsupported, domain.exists, network.session, file.*
    */
   async define(xml: string, options: DefineOptions): Promise<Defined & { dropped: readonly string[] }> {
@@ -92,15 +98,15 @@ export class DomainDefinitions {
    * Completes and checks a definition without storing it.
    * @throws VirtError definition.unsupported, network.session, kvm.unusable, qemu.*
    */
-  async prepare(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
+  async prepare(definition: DomainDef, options: WhatReplaces): Promise<DomainDef> {
     const complete = await this.complete(definition, options);
     await this.world.driver.check(complete);
     return complete;
   }
 
   /** The complete definition, before it is checked against the emulator. */
-  private async complete(definition: DomainDef, options: Pick<DefineOptions, 'mode'>): Promise<DomainDef> {
-    const known = this.replacedBy(definition, options.mode);
+  private async complete(definition: DomainDef, options: WhatReplaces): Promise<DomainDef> {
+    const known = this.replacedBy(definition, options);
     const turns = new Turns();
     const previous = known?.xml === undefined ? undefined : this.definition(known, { inactive: true });
     await turns.share();
@@ -110,9 +116,9 @@ export class DomainDefinitions {
   }
 
   /** The domain that this definition would replace. */
-  replacedBy(definition: DomainDef, mode: ParseMode): Domain | undefined {
+  replacedBy(definition: DomainDef, { mode, byName = mode === 'strict' }: WhatReplaces): Domain | undefined {
     if (definition.uuid !== undefined) return this.world.registry.withUuid(definition.uuid);
-    return mode === 'strict' ? this.world.registry.withName(definition.name) : undefined;
+    return byName ? this.world.registry.withName(definition.name) : undefined;
   }
 
   /** Takes name and uuid in the registry before the first wait, so that two clients can't both get them. */

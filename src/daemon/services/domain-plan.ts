@@ -56,10 +56,10 @@ export class DomainPlans {
    */
   async plan(xml: string, mode: ParseMode): Promise<Plan> {
     const { definition, dropped } = parseDomain(xml, { mode });
-    const domain = this.definitions.replacedBy(definition, mode);
+    const domain = this.definitions.replacedBy(definition, { mode, byName: true });
     const named = { name: definition.name, dropped, ...(domain !== undefined && { domain }) };
     try {
-      const complete = await this.definitions.prepare(definition, { mode });
+      const complete = await this.definitions.prepare(definition, { mode, byName: true });
       this.definitions.requireFree(complete);
       if (domain === undefined) return { ...named, changes: [] };
       const before = this.definitions.definition(domain, { inactive: true });

@@ -72,6 +72,11 @@ describe('the methods', () => {
     await expect(client.call('domain.define', { xml: odd })).rejects.toMatchObject({ code: 'xml.invalid' });
     const { dropped } = await client.call('domain.define', { xml: odd, strict: false });
     expect(dropped.join()).toContain('teleporter');
+    // Lenient or not, a document without uuid means the domain of its name.
+    const { uuid } = await client.call('domain.get', { domain: 'a' });
+    const again = await client.call('domain.define', { xml: odd, strict: false });
+    expect(again.domain.uuid).toBe(uuid);
+    expect((await client.call('domain.plan', { xml: odd, strict: false })).dropped).toEqual(dropped);
   });
 
   it('store nothing that the emulator refuses, and keep what was stored before', async () => {

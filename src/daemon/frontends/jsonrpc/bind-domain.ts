@@ -158,7 +158,7 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
     // A client that leaves does not stop what it asked for: it may not have seen the answer, and asks again.
     'domain.define': async ({ xml, strict, startAfter }) => {
       const mode = parseMode(strict);
-      const { domain, definition, dropped } = await domains.definitions.define(xml, { mode });
+      const { domain, definition, dropped } = await domains.definitions.define(xml, { mode, byName: true });
       const warnings = networks === undefined ? [] : connectionWarnings(definition, networks);
       if (startAfter) await domains.lifecycle.start(domain, { paused: false });
       return { domain: summaryOf(domains, domain), dropped: [...dropped], warnings };
