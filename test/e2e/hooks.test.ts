@@ -89,6 +89,33 @@ describeWith(['root', 'qemu-system-x86_64'], 'hooks', () => {
     await eventually('it was tidied up after', () => lines().at(-1) === 'web release end -');
   });
 
+  it('get the definition of a saved state, and what they write takes its place', async () => {
+    const title = async () => (await client.call('domain.xml', { domain: 'web' })).xml;
+    await client.call('domain.start', { domain: 'web' });
+    await client.call('domain.managed-save', { domain: 'web' });
+    const changing = (change: string) =>
+      hook('qemu', `[ "$2" != restore ] || printf '%s' "$xml" | sed '${change}'`);
+    // What the guest would notice is refused, and the state stays.
+    changing('s/32768</65536</g');
+    await expect(client.call('domain.start', { domain: 'web' })).rejects.toMatchObject({
+      code: 'definition.unsupported',
+    });
+    hook('qemu', '[ "$2" != restore ] || exit 1');
+    await expect(client.call('domain.start', { domain: 'web' })).rejects.toMatchObject({
+      code: 'hook.refused',
+    });
+    changing('s,</uuid>,</uuid><title>moved here</title>,');
+    await client.call('domain.start', { domain: 'web' });
+    expect(lines()).toContain('web restore begin -');
+    expect(await title()).toContain('<title>moved here</title>');
+    const path = join(root, 'web.state');
+    await client.call('domain.save', { domain: 'web', path });
+    changing('s,moved here,from a file,');
+    await client.call('domain.restore', { path });
+    expect(await title()).toContain('<title>from a file</title>');
+    expect(readFileSync(join(root, 'xml-restore'), 'utf8')).toMatch(/^<domain type='qemu'/);
+  });
+
   it('that somebody else may write do not run', async () => {
     hook('qemu', 'exit 1');
     chmodSync(join(root, 'etc/libvirt/hooks/qemu'), 0o777);

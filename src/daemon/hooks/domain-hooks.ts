@@ -12,6 +12,8 @@ const moments = {
   started: 'begin',
   /** The daemon found a running guest again; refused, the guest is ended, as libvirt does. */
   reconnect: 'begin',
+  /** A saved state is to be gone on from; what the script writes takes the place of its definition. */
+  restore: 'begin',
   /** QEMU has ended; the host is not tidied up yet. */
   stopped: 'end',
   /** All that the guest had on the host was given back. */
@@ -34,7 +36,7 @@ function callOf(moment: DomainMoment, definition: DomainDef, signal?: AbortSigna
 /** @throws VirtError hook.refused */
 export async function askDomainHooks(
   hooks: Hooks | undefined,
-  moment: Exclude<DomainMoment, 'stopped' | 'release'>,
+  moment: Exclude<DomainMoment, 'stopped' | 'release' | 'restore'>,
   definition: DomainDef,
   signal?: AbortSignal,
 ): Promise<void> {
@@ -47,4 +49,18 @@ export async function tellDomainHooks(
   definition: DomainDef,
 ): Promise<void> {
   await hooks?.tell(callOf(moment, definition));
+}
+
+/**
+ * Gives the scripts the definition with which a saved state is to be gone on from, passwords with it, since what they write
+ * takes its place. Undefined where they have written nothing.
+ * @throws VirtError hook.refused
+ */
+export async function filterRestored(
+  hooks: Hooks | undefined,
+  definition: DomainDef,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  const input = () => formatDomain(definition, { inactive: true, secure: true });
+  return hooks?.filter({ ...callOf('restore', definition, signal), input });
 }

@@ -25,6 +25,12 @@ export interface Hooks {
    * @throws VirtError hook.refused: a script ended with a status other than 0, or not in time; operation.aborted
    */
   ask(call: HookCall): Promise<void>;
+  /**
+   * Runs the scripts of a moment at which they may write another document on their stdout: each gets what the one before
+   * has written, and one that writes nothing leaves it as it is. Undefined where none has written any.
+   * @throws VirtError hook.refused, operation.aborted
+   */
+  filter(call: HookCall): Promise<string | undefined>;
   /** Runs the scripts of a moment that has passed; failures are logged. */
   tell(call: HookCall): Promise<void>;
 }
@@ -35,6 +41,9 @@ export interface HookRunnerOptions {
   readonly timeoutMs: number;
   readonly log: Logger;
 }
+
+/** A document is at most as large as a definition (REMOTE_STRING_MAX in remote_protocol.x). */
+const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
 
 /** Variables besides PATH and LC_ALL that libvirt's scripts find too. */
 function environment(): Record<string, string> {
@@ -62,6 +71,15 @@ export class HookRunner implements Hooks {
     for (const script of scripts) await this.runOne(script, call, input);
   }
 
+  async filter(call: HookCall): Promise<string | undefined> {
+    let document: string | undefined;
+    for (const script of this.scriptsOf(call.kind)) {
+      const written = await this.runOne(script, call, document ?? call.input?.() ?? '');
+      if (written.trim() !== '') document = written;
+    }
+    return document;
+  }
+
   async tell(call: HookCall): Promise<void> {
     const scripts = this.scriptsOf(call.kind);
     if (scripts.length === 0) return;
@@ -87,17 +105,19 @@ export class HookRunner implements Hooks {
     return scripts;
   }
 
-  /** @throws VirtError hook.refused */
-  private async runOne(script: string, call: HookCall, input: string): Promise<void> {
+  /** What the script has written. @throws VirtError hook.refused */
+  private async runOne(script: string, call: HookCall, input: string): Promise<string> {
     const { object, operation, subOperation, extra = '-' } = call;
     try {
-      const { stderr } = await run(script, [object, operation, subOperation, extra], {
+      const { stdout, stderr } = await run(script, [object, operation, subOperation, extra], {
         timeoutMs: this.options.timeoutMs,
         input,
+        maxOutputBytes: MAX_OUTPUT_BYTES,
         ...(call.signal && { signal: call.signal }),
         env: environment(),
       });
       if (stderr !== '') this.options.log.debug({ script, operation, stderr }, 'a hook has said something');
+      return stdout;
     } catch (error) {
       if (!isVirtError(error) || error.code === 'operation.aborted') throw error;
       throw new VirtError('hook.refused', {

@@ -10,7 +10,7 @@ import { portForwardsOf } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
 import { GuestWatch } from './guest-watch.ts';
-import { definitionFor } from './saved-definition.ts';
+import { filteredDefinition } from './saved-definition.ts';
 import { openForLoading } from './saved-state-files.ts';
 import { refuseForwardedPorts } from './user-forwards.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
@@ -110,7 +110,8 @@ export class DomainLifecycle {
       });
       try {
         const stored = domain.xml === undefined ? undefined : storedDefinition(domain, domain.xml);
-        const definition = await driver.complete(definitionFor(state.head, undefined), stored);
+        const filtered = await filteredDefinition(this.world.hooks, state.head, undefined, job.signal);
+        const definition = await driver.complete(filtered, stored);
         const saved = {
           fd: state.fd,
           wasRunning: state.head.wasRunning,

@@ -16,7 +16,7 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
-import { definitionFor, refuseOtherGuest } from './saved-definition.ts';
+import { definitionFor, filteredDefinition, refuseOtherGuest } from './saved-definition.ts';
 import {
   copyState,
   createState,
@@ -185,7 +185,7 @@ export class DomainSaves {
     checkPath(path);
     const state = await openForLoading(path, { bypassCache: request.bypassCache ?? false });
     try {
-      const definition = definitionFor(state.head, request.xml);
+      const definition = await filteredDefinition(this.world.hooks, state.head, request.xml);
       return await this.lifecycle.createFrom(definition, {
         fd: state.fd,
         wasRunning: wantsRun(request.state, state.head.wasRunning),

@@ -6,6 +6,8 @@ import { type DomainDef, parseDomain } from '../../model/domain/domain.ts';
 import { guestDifference } from '../../model/domain/guest-view.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { SavedHead } from '../../model/saved-state/image.ts';
+import { filterRestored } from '../hooks/domain-hooks.ts';
+import type { Hooks } from '../hooks/hooks.ts';
 
 /** The definition of a state, or the given one where a guest cannot tell them apart. */
 export function definitionFor(head: SavedHead, given: string | undefined): DomainDef {
@@ -14,6 +16,21 @@ export function definitionFor(head: SavedHead, given: string | undefined): Domai
   const { definition } = parseDomain(given, { mode: 'lenient' });
   refuseOtherGuest(saved.name, saved, definition);
   return definition;
+}
+
+/**
+ * The same with what the administrator's scripts make of it, who move files to other places (libvirt's hooks.html, "restore").
+ * @throws VirtError hook.refused, xml.*, definition.unsupported naming what the guest would see
+ */
+export async function filteredDefinition(
+  hooks: Hooks | undefined,
+  head: SavedHead,
+  given: string | undefined,
+  signal?: AbortSignal,
+): Promise<DomainDef> {
+  const definition = definitionFor(head, given);
+  const written = await filterRestored(hooks, definition, signal);
+  return written === undefined ? definition : definitionFor(head, written);
 }
 
 /** libvirt writes where it had put the guest's control group, when nobody had asked for any place. */

@@ -134,3 +134,25 @@ describe('running hooks', () => {
     expect(lines.filter((line) => line.includes('a hook is not run'))).toHaveLength(1);
   });
 });
+
+describe('scripts that filter', () => {
+  it('get each what the one before has written, and change nothing by writing nothing', async () => {
+    script('qemu', 'sed s/old/new/');
+    script('qemu.d/10-quiet', 'cat >/dev/null');
+    script('qemu.d/20-more', 'sed s/new/newest/');
+    const { hooks } = runner();
+    expect(await hooks.filter({ ...moment, operation: 'restore', input: () => '<old/>' })).toBe('<newest/>');
+  });
+
+  it('leave the document as it is when none has written any', async () => {
+    script('qemu', 'cat >/dev/null; echo');
+    expect(await runner().hooks.filter({ ...moment, input: () => '<old/>' })).toBeUndefined();
+  });
+
+  it('refuse by their status', async () => {
+    script('qemu', 'cat >/dev/null; echo "<new/>"; exit 3');
+    await expect(runner().hooks.filter({ ...moment, input: () => '<old/>' })).rejects.toMatchObject({
+      code: 'hook.refused',
+    });
+  });
+});

@@ -16,7 +16,13 @@ function recorder(refused?: string): Hooks & { readonly said: string[]; readonly
     inputs.push(input?.() ?? '');
     if (operation === refused) throw new VirtError('hook.refused', { reason: 'no' });
   };
-  return { said, inputs, ask: async (call) => note(call), tell: async (call) => note(call) };
+  return {
+    said,
+    inputs,
+    ask: async (call) => note(call),
+    filter: () => Promise.reject(new Error('networks have no such moment')),
+    tell: async (call) => note(call),
+  };
 }
 
 it('tells of start, change and stop, each with the document inside hookData', async () => {
