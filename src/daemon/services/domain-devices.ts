@@ -19,6 +19,7 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import { buildInterface } from '../../model/domain/profile/devices.ts';
 import { buildNextDisk } from '../../model/domain/profile/disks.ts';
 import type { SpecDisk, SpecNetwork } from '../../model/domain/profile.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { forwardsOfCard } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
@@ -126,6 +127,8 @@ export class DomainDevices {
     return runJob(this.world, domain, 'detach device', async () => {
       const chosen = chooseTargets(domain, 'detach a device from', targets);
       const live = chosen.live ? find(this.definitions.definition(domain), name) : undefined;
+      if (live?.family === 'disks')
+        refuseBlockJobs(domain, 'detach a disk from', (live.device as Disk).target.dev);
       const stored = chosen.stored ? await this.storedWithout(domain, name, live) : undefined;
       const outcome =
         live === undefined

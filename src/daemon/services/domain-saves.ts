@@ -11,6 +11,7 @@ import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { SavedHead, SaveFormat } from '../../model/saved-state/image.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
@@ -105,6 +106,7 @@ export class DomainSaves {
       'save',
       async (job) => {
         const live = domain.requireLive('save');
+        refuseBlockJobs(domain, 'save');
         const wasRunning = domain.state.state === 'running';
         const head: SavedHead = {
           xml: this.savedXml(domain, live, request.xml),

@@ -13,6 +13,7 @@ import {
   snapshotStates,
 } from '../../model/snapshot/snapshot.ts';
 import { type PendingDisk, storedText } from '../state/snapshots.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { chooseOverlays, makeFiles, putOnTop } from './domain-snapshot-external.ts';
 import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
@@ -77,7 +78,13 @@ export function planSnapshot(
   const name = wish.name ?? freeName((one) => tree.has(one));
   if (options.noMetadata !== true && tree.has(name))
     throw new VirtError('snapshot.exists', { wanted, reason: `domain snapshot ${name} already exists` });
+  refuseBlockJobs(domain, 'snapshot');
   const memory = memoryOf(domain, wish, options, wanted);
+  if (options.live === true && memory !== 'external')
+    throw new VirtError('request.unsupported', {
+      wanted,
+      reason: 'live snapshot creation is supported only with external checkpoints',
+    });
   const definition = keptForm(snapshots.definitions.definition(domain));
   const fallback = options.diskOnly === true || memory === 'external' ? 'external' : 'internal';
   const disks = alignDisks(definition, wish.disks, { fallback, wanted }).map(withoutReadOnly);

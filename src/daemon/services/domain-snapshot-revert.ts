@@ -7,6 +7,7 @@ import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { hasMemory, locationOf, type Snapshot, storedDomainOf } from '../../model/snapshot/snapshot.ts';
 import type { PendingDisk } from '../state/snapshots.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import {
   currentOf,
@@ -43,6 +44,7 @@ export async function revertToSnapshot(
   options: RevertOptions,
 ): Promise<void> {
   await runJob(snapshots.world, domain, 'revert snapshot', async (job) => {
+    refuseBlockJobs(domain, 'revert');
     const snapshot = revertible(domain, snapshots.find(domain, name));
     refuseTransient(domain, snapshot, options);
     const branch = await planBranch(snapshots, domain, snapshot);
@@ -231,8 +233,8 @@ async function toDisks(
   await applyDisks(snapshots, domain, snapshot);
   await using undo = new Undo(snapshots.world.log);
   await makeFiles(snapshots, branch.external, undo);
-  if (resetNvram !== true)
-    await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+  await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
+  if (resetNvram === true) await snapshots.firmware.reset(snapshot.domain);
   await defineAsOf(snapshots, domain, snapshot);
   undo.keep();
   domain.state = { state: 'shutoff', reason: 'from snapshot' };

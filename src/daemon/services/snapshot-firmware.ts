@@ -3,7 +3,13 @@ import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, fileError } from '../../base/errors.ts';
-import { ensureDirectory, statIfPresent, syncDirectory, temporarySuffix } from '../../base/files.ts';
+import {
+  ensureDirectory,
+  removeDurable,
+  statIfPresent,
+  syncDirectory,
+  temporarySuffix,
+} from '../../base/files.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 
 /** Where the copies of one snapshot are. */
@@ -18,6 +24,8 @@ export interface FirmwareCopies {
   save(definition: DomainDef, to: CopyPaths): Promise<void>;
   /** Puts back what was copied; what was not stays as it is. @throws VirtError file.* */
   restore(definition: DomainDef, from: CopyPaths): Promise<void>;
+  /** Removes UEFI's variables: the next start makes them from their template. @throws VirtError file.* */
+  reset(definition: DomainDef): Promise<void>;
 }
 
 export class FirmwareFiles implements FirmwareCopies {
@@ -49,6 +57,11 @@ export class FirmwareFiles implements FirmwareCopies {
     if (state === undefined || (await statIfPresent(tpm)) === undefined) return;
     await ensureDirectory(state, 0o700);
     await copyTree(tpm, state);
+  }
+
+  async reset(definition: DomainDef): Promise<void> {
+    const variables = variablesOf(definition);
+    if (variables !== undefined) await removeDurable(variables);
   }
 
   private tpmOf({ devices, uuid }: DomainDef): string | undefined {

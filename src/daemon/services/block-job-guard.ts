@@ -1,0 +1,18 @@
+/** What must not be done to a guest while jobs work on its images. */
+import { VirtError } from '../../base/errors.ts';
+import type { Domain } from './domain.ts';
+
+/**
+ * @param disk target of the only disk that matters; left out, all do
+ * @throws VirtError domain.state when a block job is under way
+ */
+export function refuseBlockJobs(domain: Domain, verb: string, disk?: string): void {
+  const jobs = domain.live?.guest.blockJobs.records ?? [];
+  const job = jobs.find((one) => disk === undefined || one.disk === disk);
+  if (job === undefined) return;
+  throw new VirtError('domain.state', {
+    wanted: `${verb} domain '${domain.name}'`,
+    reason: disk === undefined ? 'domain has active block job' : `disk '${disk}' already in active block job`,
+    hint: `wait for its end, or cancel it with 'vireo domain disk cancel ${domain.name} ${job.disk}'`,
+  });
+}
