@@ -25,6 +25,8 @@ export interface DiskUse {
   readonly format: VolumeFormat;
   /** What it is to the domain: `disk vda`, `nvram`, `kernel`. */
   readonly as: string;
+  /** A snapshot of the domain needs it, whatever the domain itself uses now. */
+  readonly isSnapshot?: true;
   /** A disk that names pool and volume instead of a path. */
   readonly volume?: { readonly pool: string; readonly name: string };
   /** What opens the first of the paths, or the volume, where it is encrypted. */

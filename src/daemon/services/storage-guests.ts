@@ -65,10 +65,14 @@ function usesOfSnapshot({ name, domain, disks, memory }: Snapshot): Uses {
   const file: Uses =
     memory?.file === undefined
       ? []
-      : [{ as: `memory of snapshot '${name}'`, paths: [memory.file], format: 'raw' }];
+      : [{ as: `memory of snapshot '${name}'`, paths: [memory.file], format: 'raw', isSnapshot: true }];
   return [
     ...(kept ?? []).flatMap((disk) =>
-      useOfDisk(disk).map((use) => ({ ...use, as: `snapshot '${name}' of ${use.as}` })),
+      useOfDisk(disk).map((use) => ({
+        ...use,
+        as: `snapshot '${name}' of ${use.as}`,
+        isSnapshot: true as const,
+      })),
     ),
     ...file,
   ];

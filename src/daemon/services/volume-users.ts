@@ -12,8 +12,13 @@ export interface VolumeUser {
   /** For a volume: its pool. */
   readonly pool?: string;
   readonly isActive: boolean;
-  /** What for: `disk vda`, `nvram`, `below 'pool/overlay'`. */
+  /** What for: `disk vda`, `nvram`, `below disk vda`, `snapshot 'one' of disk vda`. */
   readonly as: readonly string[];
+  /**
+   * What it has elsewhere makes no sense without these bytes, even while it does not run: an image on top, a snapshot. What
+   * a domain keeps inside its own disk goes with that disk.
+   */
+  readonly needsBytes: boolean;
 }
 
 /** `domain 'web' (running, disk vda)`, `volume 'default/top.qcow2'`. */
@@ -25,8 +30,8 @@ export function userText({ type, name, pool, isActive, as }: VolumeUser): string
 /** A guest that runs on it. */
 export const runs = (user: VolumeUser): boolean => user.type === 'domain' && user.isActive;
 
-/** A guest that runs on it, or an image on top of it, which reads wrong when it changes. */
-export const runsOrLiesOn = (user: VolumeUser): boolean => runs(user) || user.type === 'volume';
+/** A guest that runs on it, or an image or snapshot of anybody that reads wrong when it changes. */
+export const runsOrLiesOn = (user: VolumeUser): boolean => runs(user) || user.needsBytes;
 
 /** A volume where it is, as far as it matters here. */
 interface Place {
@@ -45,30 +50,20 @@ export async function usersOf(
 ): Promise<VolumeUser[]> {
   const on = volumesOn(volume.path, pools);
   const isSame = await sameFile(volume.path, uses);
-  const domains = new Map<string, VolumeUser>();
-  const add = ({ domain, isActive }: DiskUse, as: string) => {
-    const known = domains.get(domain.uuid);
-    if (known?.as.includes(as) === true) return;
-    domains.set(domain.uuid, {
-      type: 'domain',
+  const domains = new Map<string, DomainRoles>();
+  for (const use of uses) {
+    const role = roleOf(use, { pool, volume }, on, isSame);
+    if (role === undefined) continue;
+    const { domain, isActive } = use;
+    const known = domains.get(domain.uuid) ?? {
       name: domain.name,
       isActive,
-      as: [...(known?.as ?? []), as],
-    });
-  };
-  for (const use of uses) {
-    const names = use.volume?.pool === pool.name && use.volume.name === volume.name;
-    const [first, ...below] = use.paths;
-    if (names || (first !== undefined && isSame(first))) add(use, use.as);
-    else if (below.some((path) => isSame(path))) add(use, `below ${use.as}`);
-    else {
-      const through = on.find(
-        (other) =>
-          use.paths.includes(other.path) ||
-          (use.volume?.pool === other.pool && use.volume.name === other.name),
-      );
-      if (through !== undefined) add(use, `below ${use.as}`);
-    }
+      as: new Set(),
+      roles: new Set(),
+    };
+    domains.set(domain.uuid, known);
+    known.as.add(role === 'below' ? `below ${use.as}` : use.as);
+    known.roles.add(role);
   }
   const volumes = on
     .filter(({ isDirect }) => isDirect)
@@ -79,9 +74,41 @@ export async function usersOf(
         pool: of,
         isActive: false,
         as: ['image on top'],
+        needsBytes: true,
       }),
     );
-  return [...domains.values(), ...volumes];
+  return [...[...domains.values()].map(domainUser), ...volumes];
+}
+
+/** What a volume is to a use: its own image, what a snapshot keeps, or something below the image. */
+type Role = 'own' | 'snapshot' | 'below';
+
+/** One domain's uses of a volume, gathered. */
+interface DomainRoles {
+  readonly name: string;
+  readonly isActive: boolean;
+  readonly as: Set<string>;
+  readonly roles: Set<Role>;
+}
+
+function domainUser({ name, isActive, as, roles }: DomainRoles): VolumeUser {
+  return { type: 'domain', name, isActive, as: [...as], needsBytes: !roles.has('own') };
+}
+
+function roleOf(
+  use: DiskUse,
+  { pool, volume }: Place,
+  on: readonly Upper[],
+  isSame: (path: string) => boolean,
+): Role | undefined {
+  const names = (of: string, name: string) => use.volume?.pool === of && use.volume.name === name;
+  const [first, ...below] = use.paths;
+  if (names(pool.name, volume.name) || (first !== undefined && isSame(first)))
+    return use.isSnapshot === true ? 'snapshot' : 'own';
+  const isBelow =
+    below.some((path) => isSame(path)) ||
+    on.some((other) => use.paths.includes(other.path) || names(other.pool, other.name));
+  return isBelow ? 'below' : undefined;
 }
 
 interface Upper {

@@ -393,9 +393,40 @@ describe('volumes', () => {
     });
     await expect(rig.storage.volumeChanges.delete(top, { evenOfStopped: true })).rejects.toThrow('running');
     expect(await rig.storage.volumes.users(base)).toEqual([
-      { type: 'domain', name: 'web', isActive: true, as: ['below disk vda'] },
-      { type: 'volume', name: 'top.qcow2', pool: 'p', isActive: false, as: ['image on top'] },
+      { type: 'domain', name: 'web', isActive: true, as: ['below disk vda'], needsBytes: true },
+      {
+        type: 'volume',
+        name: 'top.qcow2',
+        pool: 'p',
+        isActive: false,
+        as: ['image on top'],
+        needsBytes: true,
+      },
     ]);
+  });
+
+  it('that a snapshot needs are neither deleted nor overwritten, even of a stopped domain', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    for (const name of ['base.img', 'own.img']) put(join(path, name), Buffer.alloc(4096));
+    const { pool } = await started(rig);
+    const base = { pool, volume: rig.storage.volumes.find(pool, 'base.img') };
+    const own = { pool, volume: rig.storage.volumes.find(pool, 'own.img') };
+    const stopped = { domain: { uuid: 'u', name: 'web' }, isActive: false, format: 'raw' as const };
+    const snapshot = { ...stopped, as: "snapshot 'one' of disk vda", isSnapshot: true as const };
+    rig.disks.push(
+      { ...snapshot, paths: [base.volume.path] },
+      // Inside the image of the domain's own disk: it goes with that.
+      { ...stopped, as: 'disk vdb', paths: [own.volume.path] },
+      { ...snapshot, as: "snapshot 'one' of disk vdb", paths: [own.volume.path] },
+    );
+    const needs = "domain 'web' (snapshot 'one' of disk vda) depends on it";
+    const { volumeChanges } = rig.storage;
+    await expect(volumeChanges.delete(base, { evenOfStopped: true })).rejects.toThrow(needs);
+    await expect(volumeChanges.wipe(base, 'zero')).rejects.toThrow(needs);
+    await expect(volumeChanges.delete(own)).rejects.toThrow("disk vdb, snapshot 'one' of disk vdb");
+    await volumeChanges.delete(own, { evenOfStopped: true });
+    expect(readdirSync(path)).toEqual(['base.img']);
   });
 
   it('of a stopped domain are deleted where that is asked for', async () => {

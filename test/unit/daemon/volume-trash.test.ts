@@ -156,6 +156,7 @@ describe('who depends on a volume', () => {
         name: 'web',
         isActive: false,
         as: ['disk vda', 'below disk vdb', 'nvram', 'cdrom sda'],
+        needsBytes: false,
       },
     ]);
     for (const options of [{}, { keep: true }])
