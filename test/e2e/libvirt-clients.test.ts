@@ -52,15 +52,23 @@ describeWith(['root', 'qemu-system-x86_64', 'unshare', 'ip'], "other clients of 
 
   describeWith(['/usr/bin/python3', '/usr/lib/python3/dist-packages/libvirt.py'], "python's binding", () => {
     it('lists with every filter, and is told by every kind of event', { timeout: 60_000 }, async () => {
-      const text = await printed('/usr/bin/python3', join(scripts, 'sweep.py'), uri, guest);
+      const text = await printed('/usr/bin/python3', join(scripts, 'sweep.py'), uri, guest, directory);
       const told = JSON.parse(text.split('\n').at(-1) ?? '') as {
         lists: Record<string, number[]>;
+        unsupported: string[];
         refused: Record<string, number>;
         events: Record<string, unknown[]>;
         lifecycle: unknown[];
       };
       // All; active, inactive; persistent, transient; running, paused, shut off, other; and four more pairs.
-      expect(told.lists['listAllDomains']).toEqual([1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 1, 0, 1]);
+      expect(told.lists['listAllDomains']).toEqual([1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1]);
+      // All; roots (of a snapshot: all below), with metadata, leaves, inner ones, without metadata, inactive, active,
+      // of disks only, internal, external, in order.
+      expect(told.lists['domain.listAllSnapshots']).toEqual([2, 1, 2, 1, 1, 0, 2, 0, 0, 2, 0, 2]);
+      expect(told.lists['snapshot.listAllChildren']).toEqual([1, 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 1]);
+      expect(told.lists['pool.listAllVolumes']).toEqual([2]);
+      expect(told.lists['network.listAllPorts']).toEqual([0]);
+      expect(told.unsupported).toEqual([]);
       // A filter that does not exist is an invalid argument, in every list.
       expect([...new Set(Object.values(told.refused))]).toEqual([8]);
       expect(told.lifecycle).toEqual([

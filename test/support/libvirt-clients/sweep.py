@@ -21,8 +21,24 @@ lists = {
     'listAllNWFilters': 0, 'listAllNWFilterBindings': 0, 'listAllDevices': 22, 'listAllStoragePools': 17,
 }
 dom = conn.defineXML(guest)
+snapshot = """<domainsnapshot><name>%s</name><state>shutoff</state><creationTime>1</creationTime>%s</domainsnapshot>"""
+redefine = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+root = dom.snapshotCreateXML(snapshot % ('root', ''), redefine)
+dom.snapshotCreateXML(snapshot % ('leaf', '<parent><name>root</name></parent>'), redefine)
+pool = conn.storagePoolDefineXML(
+    '<pool type="dir"><name>swept</name><target><path>%s</path></target></pool>' % sys.argv[3])
+pool.create()
+pool.createXML('<volume><name>one</name><capacity>1</capacity></volume>')
+network = conn.networkDefineXML('<network><name>ports</name></network>')
+network.create()
+# Each with the number of its filters; a name with a dot is a method of an object.
+lists.update({
+    'domain.listAllSnapshots': 11, 'snapshot.listAllChildren': 11, 'pool.listAllVolumes': 0, 'network.listAllPorts': 0,
+})
+objects = {'domain': dom, 'snapshot': root, 'pool': pool, 'network': network}
 for name, bits in lists.items():
-    call = getattr(conn, name)
+    of, _, method = name.rpartition('.')
+    call = getattr(objects.get(of, conn), method)
     for flags in [0] + [1 << bit for bit in range(bits)]:
         try:
             told['lists'].setdefault(name, []).append(len(call(flags)))
@@ -37,6 +53,12 @@ for name, bits in lists.items():
             told['refused'][name] = None
         except libvirt.libvirtError as error:
             told['refused'][name] = error.get_error_code()
+pool.destroy()
+pool.undefine()
+network.destroy()
+network.undefine()
+for one in dom.listAllSnapshots():
+    one.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
 
 seen = told['events']
 
