@@ -27,7 +27,10 @@ const recordFile = z.strictObject({
   plan: z.string(),
 });
 
-const settingsFile = z.strictObject({
+/** Where settings of the host are kept as they were before networks changed them. */
+export const hostSettingsPath = (directory: string): string => join(directory, 'host-settings.json');
+
+export const settingsFile = z.strictObject({
   format: z.literal(FORMAT),
   /** Kernel settings (below /proc/sys/net) with the value they had. */
   before: z.record(z.string(), z.string()),
@@ -49,7 +52,7 @@ export class HostState {
   }
 
   private get settingsPath(): string {
-    return join(this.directory, 'host-settings.json');
+    return hostSettingsPath(this.directory);
   }
 
   async write({ plan, backend }: NetworkRecord): Promise<void> {

@@ -53,6 +53,8 @@ export interface CheckContext {
   readonly guestUids: UidRange | undefined;
   /** Active networks with a bridge of their own. */
   readonly networks: readonly CheckedNetwork[];
+  /** The file with the settings of the host as they were before networks changed them. */
+  readonly settingsBefore?: string;
   readonly adoption?: AdoptionState;
   findProgram(name: string): Promise<string | undefined>;
   /** Runs a program within the time limit; never throws for a program's failure. */

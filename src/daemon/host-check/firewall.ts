@@ -1,5 +1,6 @@
 /** Checks of packet filtering and forwarding, on which virtual networks depend. */
 import * as z from 'zod';
+import { settingsFile } from '../../net/state.ts';
 import { type CheckContext, type HostCheck, installHint, type ProgramAnswer } from './check.ts';
 
 /** Which of nft and iptables can be used, nft first. */
@@ -148,10 +149,25 @@ function parseJson(text: string): unknown {
   }
 }
 
-export function checkIpForward({ files, mode, networks }: CheckContext): HostCheck {
+/** What networks have changed and put back when the last that needs it stops: `ipv4/ip_forward was 0`. */
+function changedSettings({ files, settingsBefore }: CheckContext): string[] {
+  const text = settingsBefore === undefined ? undefined : files.read(settingsBefore);
+  const parsed = settingsFile.safeParse(text === undefined ? undefined : parseJson(text));
+  return parsed.success
+    ? Object.entries(parsed.data.before).map(([name, value]) => `${name} was ${value}`)
+    : [];
+}
+
+export function checkIpForward(context: CheckContext): HostCheck {
+  const { files, mode, networks } = context;
   const base = { id: 'ip-forward', title: 'IP forwarding' };
   const value = files.read('/proc/sys/net/ipv4/ip_forward')?.trim();
-  if (value === '1') return { ...base, status: 'ok', detail: 'on' };
+  if (value === '1') {
+    const changed = changedSettings(context).join(', ');
+    const detail =
+      changed === '' ? 'on' : `on by Vireo's networks, which put back after the last: ${changed}`;
+    return { ...base, status: 'ok', detail };
+  }
   if (value === undefined) return { ...base, status: 'absent', detail: 'the kernel has no IPv4' };
   if (mode === 'session') {
     return { ...base, status: 'absent', detail: 'off; user-mode networking does not need it' };

@@ -30,6 +30,8 @@ interface HostCheckOptions {
   readonly guestUids?: UidRange;
   readonly networks?: readonly CheckedNetwork[];
   /** What of a libvirtd could be taken over. */
+  /** The file with the settings of the host as they were before networks changed them. */
+  readonly settingsBefore?: string;
   readonly adoption?: AdoptionState;
   /** For each program that is run. Slow hosts (emulated ones) need more. */
   readonly programTimeoutMs: number;
@@ -53,6 +55,7 @@ export async function checkHost(options: HostCheckOptions): Promise<HostCheck[]>
     directories: options.directories,
     guestUids: options.guestUids,
     networks: options.networks ?? [],
+    ...(options.settingsBefore !== undefined && { settingsBefore: options.settingsBefore }),
     ...(options.adoption && { adoption: options.adoption }),
   });
 }

@@ -17,6 +17,8 @@ import { type KvmReport, probeKvm } from '../../kvm/report.ts';
 import { HostSuspension, type SuspendTarget } from '../../kvm/suspend.ts';
 import { readSysinfo } from '../../kvm/sysinfo.ts';
 import { formatHostSysinfo } from '../../model/capabilities/host-sysinfo.ts';
+import { networkRuntime } from '../../net/host.ts';
+import { hostSettingsPath } from '../../net/state.ts';
 import type { DaemonConfig } from '../config.ts';
 import type { HostCheck, UidRange } from '../host-check/check.ts';
 import { checkHost } from '../host-check/host-check.ts';
@@ -155,6 +157,7 @@ export class HostService {
     return checkHost({
       mode: this.paths.mode,
       directories: stateDirectories(this.paths),
+      settingsBefore: hostSettingsPath(networkRuntime(this.paths.runtime)),
       ...(guestUids && { guestUids }),
       networks,
       adoption,

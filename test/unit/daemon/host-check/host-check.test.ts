@@ -326,6 +326,17 @@ const findings: readonly (readonly [
   ],
   [
     'ip-forward',
+    'what networks switched on',
+    {
+      files: { '/run/before.json': '{"format":1,"before":{"ipv4/ip_forward":"0"}}\n' },
+      context: { settingsBefore: '/run/before.json' },
+    },
+    'ok',
+    /on by Vireo's networks, which put back after the last: ipv4\/ip_forward was 0/,
+    undefined,
+  ],
+  [
+    'ip-forward',
     'forwarding off under a running network',
     { files: { '/proc/sys/net/ipv4/ip_forward': '0\n' } },
     'problem',
