@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { connectVireo, type VireoClient } from '../api/client.ts';
 import { errnoOf, isVirtError, reasonOf, VirtError } from '../base/errors.ts';
-import type { Target } from './connection.ts';
+import type { DaemonMode, Target } from './connection.ts';
 import { startSessionDaemon } from './session-daemon.ts';
 
 export interface ConnectOptions {
@@ -96,7 +96,7 @@ function describeTarget(target: Target): string {
 
 function startHint(target: Target, env: ConnectOptions['env']): string {
   if (target.root !== undefined)
-    return `start it with 'vireod --mode ${target.mode ?? 'session'} --root ${target.root}'`;
+    return `start it with 'vireod --mode ${target.mode ?? modeOfUser()} --root ${target.root}'`;
   if (target.mode === undefined) return 'is the path right, and does its daemon run?';
   if (target.mode === 'session') return "start it with 'vireod --mode session'";
   const sudo = env['USER'] === 'root' || process.getuid?.() === 0 ? '' : 'sudo ';
@@ -137,4 +137,9 @@ function groupEntry(gid: number): { readonly name: string; readonly members: rea
     if (name && Number(id) === gid && id !== '') return { name, members: (members ?? '').split(',') };
   }
   return undefined;
+}
+
+/** The mode that a daemon of this user would have. */
+function modeOfUser(): DaemonMode {
+  return process.getuid?.() === 0 ? 'system' : 'session';
 }

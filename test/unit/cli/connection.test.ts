@@ -56,7 +56,8 @@ describe('without a daemon', () => {
     const run = await runCli(['--root', '/nix/root', 'list']);
     expect(run.code).toBe(4);
     expect(run.stderr).toContain('cannot connect to the daemon below /nix/root: nothing listens on');
-    expect(run.stderr).toContain("repair: start it with 'vireod --mode session --root /nix/root'");
+    const mode = process.getuid?.() === 0 ? 'system' : 'session';
+    expect(run.stderr).toContain(`repair: start it with 'vireod --mode ${mode} --root /nix/root'`);
   });
 
   it('a socket path too long for the kernel is told as such', async () => {
