@@ -118,7 +118,7 @@ describeWith(['systemd-analyze'], 'systemd units', () => {
   });
 
   it('keep the system daemon at an exposure of at most 6.5', async () => {
-    const unit = copyUnits('system').find((path) => path.endsWith('.service')) ?? '';
+    const unit = copyUnits('system').find((path) => path.endsWith('/vireod.service')) ?? '';
     const { stdout } = await execa('systemd-analyze', ['security', '--offline=yes', '--no-pager', unit]);
     const exposure = /Overall exposure level for vireod\.service: (\d+\.\d)/.exec(stdout)?.[1];
     expect(Number(exposure)).toBeLessThanOrEqual(6.5);
