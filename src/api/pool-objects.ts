@@ -123,6 +123,38 @@ export const volumeUser = z
   })
   .meta({ id: 'VolumeUser', description: 'Who depends on a volume.' });
 
+const headerWord = z.string().nullable();
+
+/** What the header of an image says of itself (storage/image-header/details.ts); null where its format has no such thing. */
+export const volumeHeader = z
+  .object({
+    virtualBytes: bytes.describe('What a guest sees.'),
+    kind: headerWord.describe('`dynamic`, `fixed`, or the createType of a VMDK.'),
+    clusterBytes: bytes.nullable().describe('The unit in which space is taken: cluster, grain, block.'),
+    refcountBits: z.int().nullable().describe('qcow2: how many bits count the uses of a cluster.'),
+    backing: z
+      .object({ name: z.string(), format: headerWord })
+      .nullable()
+      .describe('The image below, as it is named.'),
+    dataFile: headerWord.describe('Another file that has the data; empty when it has no name.'),
+    extents: z
+      .array(z.object({ name: z.string(), kind: z.string(), sizeBytes: bytes }))
+      .describe('Other files that have the data (VMDK).'),
+    encryption: z.object({ method: z.string(), cipher: headerWord }).nullable(),
+    snapshots: z.int().nullable().describe('How many snapshots are inside.'),
+    bitmaps: z.int().nullable().describe('How many dirty bitmaps are inside.'),
+    compression: headerWord,
+    features: z.array(z.string()).describe('`lazy-refcounts`, `extended-l2`, `dirty`, `corrupt`, ...'),
+    label: headerWord.describe('Label of an ISO or LUKS volume.'),
+    uuid: headerWord,
+    bootsOn: z
+      .array(z.enum(['bios', 'efi', 'other']))
+      .nullable()
+      .describe('What an ISO boots on.'),
+    truncated: z.boolean().describe('The file is shorter than its header says.'),
+  })
+  .meta({ id: 'VolumeHeader', description: "What an image's own header says." });
+
 export const volumeDetails = z
   .object({
     ...volumeSummary.shape,
@@ -140,6 +172,9 @@ export const volumeDetails = z
     clusterSizeBytes: bytes.nullable(),
     lazyRefcounts: z.boolean(),
     extendedL2: z.boolean(),
+    header: volumeHeader
+      .nullable()
+      .describe('Read when it is asked for; null for formats without a header, and where it cannot be read.'),
     usedBy: z.array(volumeUser),
     job: job.nullable(),
   })

@@ -61,12 +61,6 @@ async function show(cli: Cli, name: string): Promise<void> {
     (user) =>
       `${user.type} '${user.pool === null ? '' : `${user.pool}/`}${user.name}' (${[...(user.active ? ['running'] : []), ...user.as].join(', ')})`,
   );
-  const options = [
-    volume.compat === null ? [] : [`compat ${volume.compat}`],
-    volume.clusterSizeBytes === null ? [] : [`clusters of ${formatBytes(volume.clusterSizeBytes)}`],
-    volume.lazyRefcounts ? ['lazy refcounts'] : [],
-    volume.extendedL2 ? ['extended L2'] : [],
-  ].flat();
   cli.out.result(volume, () =>
     cli.out.facts([
       ['Name', volume.name],
@@ -77,7 +71,8 @@ async function show(cli: Cli, name: string): Promise<void> {
       ['Taken', formatBytes(volume.allocationBytes)],
       ['Lies on', backing === null ? undefined : `${backing.path} (${backing.format ?? 'format not told'})`],
       ['Encryption', volume.encryption ?? undefined],
-      ['Options', options.length === 0 ? undefined : options.join(', ')],
+      ['Options', optionsOf(volume)],
+      ...headerFacts(volume.header),
       ['Mode', volume.mode === null ? undefined : volume.mode.toString(8).padStart(4, '0')],
       ['Owner', volume.owner === null ? undefined : `${volume.owner}:${volume.group}`],
       ['Changed', volume.modifiedAt ?? undefined],
@@ -86,6 +81,52 @@ async function show(cli: Cli, name: string): Promise<void> {
       ['Problem', volume.problem ?? undefined],
     ]),
   );
+}
+
+type Details = Result<'volume.get'>;
+
+function optionsOf({
+  compat,
+  clusterSizeBytes,
+  lazyRefcounts,
+  extendedL2,
+  header,
+}: Details): string | undefined {
+  const clusterBytes = header?.clusterBytes ?? clusterSizeBytes;
+  const bits = header?.refcountBits ?? null;
+  const known = [
+    ...(header?.kind == null ? [] : [header.kind]),
+    ...(compat === null ? [] : [`compat ${compat}`]),
+    ...(clusterBytes === null ? [] : [`clusters of ${formatBytes(clusterBytes)}`]),
+    ...(bits === null ? [] : [`refcounts of ${bits} bits`]),
+    ...(header?.compression == null ? [] : [`${header.compression} compression`]),
+    ...(header?.features ?? [
+      ...(lazyRefcounts ? ['lazy-refcounts'] : []),
+      ...(extendedL2 ? ['extended-l2'] : []),
+    ]),
+  ];
+  return known.length === 0 ? undefined : known.join(', ');
+}
+
+function headerFacts(header: Details['header']): [string, string | undefined][] {
+  if (header === null) return [];
+  const { dataFile, extents, encryption, snapshots, bitmaps, bootsOn } = header;
+  const count = (number: number | null) => (number ? String(number) : undefined);
+  return [
+    ['Data in', dataFile === '' ? 'another file' : (dataFile ?? undefined)],
+    [
+      'Extents',
+      extents.map(({ name, kind, sizeBytes }) => `${name} (${kind}, ${formatBytes(sizeBytes)})`).join(', ') ||
+        undefined,
+    ],
+    ['Cipher', encryption?.cipher ?? undefined],
+    ['Snapshots', count(snapshots)],
+    ['Bitmaps', count(bitmaps)],
+    ['Label', header.label ?? undefined],
+    ['Image UUID', header.uuid ?? undefined],
+    ['Boots on', bootsOn === null ? undefined : bootsOn.join(', ') || 'nothing'],
+    ['Truncated', header.truncated ? 'the file is shorter than its header says' : undefined],
+  ];
 }
 
 export const addVolumeXml: AddCommand = (parent, cli) => {

@@ -1,9 +1,12 @@
 /** Volumes of active pools: finding them, who depends on them, and what lies below them. */
-import { VirtError } from '../../base/errors.ts';
+import { errnoOf, isVirtError, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { JobQueue } from '../../base/jobs.ts';
 import type { VolumeFacts } from '../../storage/backend.ts';
+import { hasHeader } from '../../storage/directory/image-facts.ts';
+import { describeOpenImage, type ImageDetails } from '../../storage/image-header/details.ts';
 import type { ImageFile } from '../../storage/image-tools.ts';
+import { openVolumeFile } from '../../storage/volume-file.ts';
 import type { LivePool, Pool } from './pool.ts';
 import type { PoolWorld } from './pool-world.ts';
 import { passphraseOf, secretFor } from './volume-secrets.ts';
@@ -83,6 +86,21 @@ export class Volumes {
   /** As libvirt's document, with the secret that is for its path. */
   xml(volume: VolumeFacts): string {
     return volumeXml(volume, this.secretOf(volume));
+  }
+
+  /**
+   * What the header of its image says, read now; undefined for formats without one, and where it cannot be read: what is
+   * wrong with it is told by its `problem`.
+   */
+  async header(volume: VolumeFacts): Promise<ImageDetails | undefined> {
+    if (!hasHeader(volume.format) && volume.format !== 'iso') return undefined;
+    try {
+      await using handle = await openVolumeFile(volume, 'read', `read volume '${volume.name}'`);
+      return await describeOpenImage(handle, volume.format);
+    } catch (error) {
+      if (isVirtError(error) || errnoOf(error) !== undefined) return undefined;
+      throw error;
+    }
   }
 
   /** Domains that use it in whatever way, also through images on top of it, and volumes that lie on it. */

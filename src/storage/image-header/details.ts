@@ -20,6 +20,8 @@ export interface ImageDetails {
   readonly compat?: '0.10' | '1.1';
   /** The unit in which space is taken: cluster, grain, block. */
   readonly clusterBytes?: number;
+  /** qcow2: how many bits count the uses of a cluster. */
+  readonly refcountBits?: number;
   readonly backing?: { readonly name: string; readonly format: string | undefined };
   /** The data is in another file; '' when its name is not told. */
   readonly dataFile?: string;

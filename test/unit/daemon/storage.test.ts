@@ -405,6 +405,22 @@ describe('volumes', () => {
     ]);
   });
 
+  it('tell what their headers say, where there is one', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'raw.img'), Buffer.alloc(4096));
+    put(join(path, 'base.img'), Buffer.alloc(4096));
+    put(join(path, 'top.qcow2'), qcow2({ backing: 'base.img' }));
+    const { pool } = await started(rig);
+    const { volumes } = rig.storage;
+    expect(await volumes.header(volumes.find(pool, 'raw.img'))).toBeUndefined();
+    const top = volumes.find(pool, 'top.qcow2');
+    const header = await volumes.header(top);
+    expect(header).toMatchObject({ clusterBytes: 65_536, refcountBits: 1, backing: { name: 'base.img' } });
+    rmSync(top.path);
+    expect(await volumes.header(top)).toBeUndefined();
+  });
+
   it('that a snapshot needs are neither deleted nor overwritten, even of a stopped domain', async () => {
     const rig = storageRig();
     const path = rig.place('p');

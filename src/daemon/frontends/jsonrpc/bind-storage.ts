@@ -144,7 +144,8 @@ function bindVolumeQueries(storage: StorageService) {
     },
     'volume.get': async (ref) => {
       const found = await volumeOf(storage, ref);
-      return volumeDetailsOf(found, await storage.volumes.users(found));
+      const header = await storage.volumes.header(found.volume);
+      return volumeDetailsOf(found, await storage.volumes.users(found), header);
     },
     'volume.find': async ({ path, key }) => {
       await storage.whenUp();

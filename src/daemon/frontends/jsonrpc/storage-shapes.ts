@@ -1,6 +1,7 @@
 /** Pools and volumes as this API shows them: summaries and details made of the service's objects. */
 import type { Result } from '../../../api/index.ts';
 import type { VolumeFacts } from '../../../storage/backend.ts';
+import type { ImageDetails } from '../../../storage/image-header/details.ts';
 import type { Pool } from '../../services/pool.ts';
 import { promisedOf, shownFacts } from '../../services/pool-world.ts';
 import type { InTrash } from '../../services/volume-trash.ts';
@@ -71,6 +72,7 @@ export function volumeSummaryOf(pool: Pool, volume: VolumeFacts): VolumeSummary 
 export function volumeDetailsOf(
   { pool, volume }: FoundVolume,
   users: readonly VolumeUser[],
+  header: ImageDetails | undefined,
 ): Result<'volume.get'> {
   const { permissions, timestamps, backing } = volume;
   const modified = Number(timestamps?.mtime ?? Number.NaN);
@@ -87,11 +89,35 @@ export function volumeDetailsOf(
     clusterSizeBytes: volume.clusterSizeBytes ?? null,
     lazyRefcounts: volume.lazyRefcounts === true,
     extendedL2: volume.extendedL2 === true,
+    header: header === undefined ? null : headerOf(header),
     usedBy: users.map(({ type, name, pool: of, isActive, as }) => ({
       ...{ type, name, as: [...as] },
       pool: of ?? null,
       active: isActive,
     })),
     job: jobOf(pool.live?.volumeJobs.get(volume.name)?.current),
+  };
+}
+
+function headerOf(header: ImageDetails): NonNullable<Result<'volume.get'>['header']> {
+  const { virtualBytes, backing, encryption, extents = [], features = [], bootsOn, isTruncated } = header;
+  return {
+    virtualBytes,
+    kind: header.kind ?? null,
+    clusterBytes: header.clusterBytes ?? null,
+    refcountBits: header.refcountBits ?? null,
+    backing: backing === undefined ? null : { name: backing.name, format: backing.format ?? null },
+    dataFile: header.dataFile ?? null,
+    extents: [...extents],
+    encryption:
+      encryption === undefined ? null : { method: encryption.method, cipher: encryption.cipher ?? null },
+    snapshots: header.snapshots ?? null,
+    bitmaps: header.bitmaps ?? null,
+    compression: header.compression ?? null,
+    features: [...features],
+    label: header.label ?? null,
+    uuid: header.uuid ?? null,
+    bootsOn: bootsOn === undefined ? null : [...bootsOn],
+    truncated: isTruncated === true,
   };
 }

@@ -32,6 +32,8 @@ export async function describeQcow2(window: ImageWindow): Promise<ImageDetails> 
     virtualBytes: uint64(start, 24, 'be'),
     compat: isNew ? '1.1' : '0.10',
     clusterBytes,
+    // Headers of version 2 have no such field (docs/interop/qcow2.rst, refcount_order).
+    refcountBits: isNew ? 2 ** start.readUInt32BE(96) : 16,
     ...(backing && { backing }),
     ...(dataFile !== undefined && { dataFile }),
     ...(encryption !== undefined && { encryption: { method: encryption } }),
