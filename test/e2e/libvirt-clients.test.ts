@@ -4,7 +4,7 @@ import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { TestDaemon } from '../support/daemon.ts';
+import { TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { RecordedSession } from '../support/libvirt-clients/recorded-session.ts';
 import { describeWith } from '../support/needs.ts';
 
@@ -34,7 +34,10 @@ describeWith(['root', 'qemu-system-x86_64', 'unshare', 'ip'], "other clients of 
 
   beforeAll(async () => {
     directory = mkdtempSync('/tmp/vireo-lvc-');
-    daemon = await TestDaemon.start({ inside });
+    const root = mkdtempSync('/tmp/vireo-lvc-root-');
+    // Its dnsmasq would outlive the test.
+    withoutDefaultNetwork(root);
+    daemon = await TestDaemon.start({ inside, root });
     socket = join(daemon.root, 'run/libvirt/libvirt-sock');
     uri = `qemu:///system?socket=${socket}`;
     guest = join(directory, 'g.xml');
