@@ -23,6 +23,7 @@ describe('a new qcow2 header', () => {
       snapshots: 0,
       compression: 'zlib',
       features: ['extended-l2', 'lazy-refcounts'],
+      refcountBits: 16,
     });
     expect(await readBack({ capacityBytes: 1, compat: '0.10', clusterSizeBytes: 512 })).toMatchObject({
       virtualBytes: 512,
