@@ -68,7 +68,7 @@ export const acceptedDifferences: readonly Accepted[] = [
   {
     commands: /^vol-resize thin/,
     how: 'nothing',
-    reason: 'Deleting or changing a volume that a domain or another volume uses',
+    reason: 'Deleting or changing a volume that a running guest or another volume uses',
   },
   { commands: /^blkdeviotune tuned vda --live/, how: 'status', reason: 'Group of the limits of a disk' },
   { commands: /^domblklist tuned/, how: 'nothing', reason: 'Place of a disk that was plugged in' },
