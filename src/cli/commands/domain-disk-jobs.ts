@@ -1,5 +1,6 @@
 /** `domain disk jobs|pull|commit|copy|job-speed|pivot|cancel`: jobs on the images of a running guest. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
 import type { VireoClient } from '../../api/client.ts';
 import type { DomainRef } from '../../api/domain-objects.ts';
 import type { ParamsInput, Result } from '../../api/index.ts';
@@ -30,6 +31,10 @@ export const addDiskJobs: AddCommand = (parent, cli) => {
   addEnd(parent, cli, 'pivot');
   addEnd(parent, cli, 'cancel');
 };
+
+/** A verb on one disk of a domain. */
+const diskVerb = (parent: Command, verb: string): Command =>
+  parent.command(verb).argument('<domain>', DOMAIN_HELP).argument('<disk>', DISK_HELP);
 
 const addJobs: AddCommand = (parent, cli) => {
   parent
@@ -71,12 +76,9 @@ interface PullOptions extends JobOptions {
 }
 
 const addPull: AddCommand = (parent, cli) => {
-  parent
-    .command('pull')
+  diskVerb(parent, 'pull')
     .summary('pull the data of the images below into the topmost one')
     .description(methodSummary('domain.disk.pull'))
-    .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
     .option('--base <image>', paramHelp('domain.disk.pull', 'base'))
     .option('--relative', paramHelp('domain.disk.pull', 'relative'))
     .option('--speed <size>', 'The most bytes a second, like 50MiB.')
@@ -106,12 +108,9 @@ interface CommitOptions extends SwitchOptions {
 }
 
 const addCommit: AddCommand = (parent, cli) => {
-  parent
-    .command('commit')
+  diskVerb(parent, 'commit')
     .summary('merge images down into one below')
     .description(methodSummary('domain.disk.commit'))
-    .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
     .option('--top <image>', paramHelp('domain.disk.commit', 'top'))
     .option('--base <image>', paramHelp('domain.disk.commit', 'base'))
     .option('--shallow', paramHelp('domain.disk.commit', 'shallow'))
@@ -140,12 +139,9 @@ interface CopyOptions extends SwitchOptions {
 }
 
 const addCopy: AddCommand = (parent, cli) => {
-  parent
-    .command('copy')
+  diskVerb(parent, 'copy')
     .summary('copy a disk elsewhere')
     .description(methodSummary('domain.disk.copy'))
-    .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
     .argument('<destination>', 'A file; a block device; or with --nbd HOST[:PORT][/EXPORT], /SOCKET.')
     .option('--device', 'The destination is a block device.')
     .option('--nbd', 'The destination is an NBD server.')
@@ -201,12 +197,9 @@ function destinationOf(text: string, { device, nbd }: CopyOptions): CopyParams['
 }
 
 const addSpeed: AddCommand = (parent, cli) => {
-  parent
-    .command('job-speed')
+  diskVerb(parent, 'job-speed')
     .summary('limit how fast the job of a disk goes')
     .description(methodSummary('domain.disk.set-job-speed'))
-    .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
     .argument('<size>', 'Bytes a second, like 50MiB; 0: no limit.')
     .action(async (name: string, disk: string, size: string) => {
       const bytesPerSecond = parseSize(size);
@@ -220,10 +213,9 @@ const addSpeed: AddCommand = (parent, cli) => {
     });
 };
 
-function addEnd(parent: Parameters<AddCommand>[0], cli: Cli, verb: 'pivot' | 'cancel'): void {
+function addEnd(parent: Command, cli: Cli, verb: 'pivot' | 'cancel'): void {
   const isPivot = verb === 'pivot';
-  parent
-    .command(verb)
+  diskVerb(parent, verb)
     .summary(
       isPivot ? 'switch a disk to its copy, or to what it was merged into' : 'call the job of a disk off',
     )
@@ -232,8 +224,6 @@ function addEnd(parent: Parameters<AddCommand>[0], cli: Cli, verb: 'pivot' | 'ca
         ? 'Switches a disk to its copy, or to the image that it was merged into, and ends the job.'
         : 'Ends the job of a disk. A copy that is ready stays as it is then; the guest goes on with its own image.',
     )
-    .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
     .action(async (name: string, disk: string) => {
       await withDomain(cli, name, (client, domain) =>
         client.call('domain.disk.end-job', { domain, disk, pivot: isPivot }),

@@ -194,7 +194,12 @@ export class BlockJobWatch {
       );
       // What is stored is most likely the old one still.
       if (job.kind !== 'pull')
-        await this.replaceSource(domain, job.disk, after, before).catch(() => undefined);
+        await this.replaceSource(domain, job.disk, after, before).catch((failure: unknown) =>
+          this.world.log.error(
+            { domain: domain.name, disk: job.disk, reason: reasonOf(failure) },
+            'the stored definition could not be put back: it may name the image that the disk did not switch to',
+          ),
+        );
       return guest.blockJobs.giveUp(job.id);
     }
     return guest.blockJobs.goOn(job.id);

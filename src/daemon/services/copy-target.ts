@@ -54,6 +54,7 @@ export async function makeCopyTarget(
   }
   if (isThere) await unlink(path); // It is empty.
   await make(path, format, { disk, isShallow, wanted, sizeBytes: await sizeOf(guest, disk, wanted) });
+  // The empty file of a copy that did not begin: why it did not is what counts.
   return { source, format, undo: () => unlink(path).catch(() => undefined) };
 }
 

@@ -25,6 +25,7 @@ export class ManagedSaves {
     for (const name of names) {
       const path = join(this.directory, name);
       if (name.endsWith(SUFFIX)) this.uuids.add(name.slice(0, -SUFFIX.length));
+      // One that cannot be removed does no harm; the next daemon tries again.
       else if (name.endsWith(temporarySuffix) && !inUse.has(path)) await unlink(path).catch(() => undefined);
     }
   }
