@@ -249,13 +249,20 @@ export class DomainLifecycle {
     } finally {
       domain.startAbort = undefined;
     }
-    const { events } = this.world;
     const reason = saved === undefined || as.reason !== 'booted' ? as.reason : 'restored';
+    this.tellStarted(domain, reason, { paused, isPausedByRequest: request.paused });
+  }
+
+  private tellStarted(
+    domain: Domain,
+    reason: StartAs['reason'] | 'restored',
+    { paused, isPausedByRequest }: { readonly paused: boolean; readonly isPausedByRequest: boolean },
+  ): void {
+    const { events } = this.world;
     events.emit('domain.started', domain.identity, { reason });
-    if (paused)
-      events.emit('domain.suspended', domain.identity, {
-        reason: reason === 'booted' || (reason === 'restored' && request.paused) ? 'starting up' : reason,
-      });
+    if (!paused) return;
+    const isStartingUp = reason === 'booted' || (reason === 'restored' && isPausedByRequest);
+    events.emit('domain.suspended', domain.identity, { reason: isStartingUp ? 'starting up' : reason });
   }
 
   /** From a stopped guest that has booted nothing to what it is to be. */

@@ -8,11 +8,9 @@ import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
-import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
+import { domainOptions } from '../../support/domain-options.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { code, define, makeRig, xml } from '../../support/network-rig.ts';
-import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
@@ -29,23 +27,12 @@ async function besideNetwork() {
   await rig.networks.lifecycle.start(network);
   const driver = new FakeDriver();
   const domains = new DomainService({
-    mode: 'system',
+    ...domainOptions(directory),
     driver,
-    snapshots: snapshotOptions(directory),
-    definitions: new DefinitionStore({
-      directory: join(directory, 'd'),
-      quarantine: join(directory, 'q'),
-      log,
-    }),
-    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
     events,
     links: new FakeNetworkHost(),
     forwardedPorts: () => rig.networks.forwards.active(),
     jobs: createJobs(events),
-    log,
-    jobWaitMs: 1000,
-    stopGraceMs: 1000,
-    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     addresses: { leases: async () => [], neighbours: () => [] },
     host: {
       volumes: diskVolumes(storageRig({ directory: join(directory, 'storage') }).storage),

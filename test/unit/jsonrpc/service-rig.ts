@@ -13,15 +13,13 @@ import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import type { DatedLease } from '../../../src/daemon/services/guest-addresses.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
-import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import type { Neighbour } from '../../../src/net/links/neighbours.ts';
+import { domainOptions } from '../../support/domain-options.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { imageServices } from '../../support/image-services.ts';
 import { makeNodeDevices } from '../../support/node-devices.ts';
 import { makeSecrets } from '../../support/secrets.ts';
-import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from './fake-driver.ts';
 import { startServer } from './support.ts';
@@ -118,22 +116,11 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   const { storage } = storageRig({ directory: join(directory, 'storage') });
   const knowledge: { leases: DatedLease[]; neighbours: Neighbour[] } = { leases: [], neighbours: [] };
   const domains = new DomainService({
-    mode: 'system',
+    ...domainOptions(directory),
     driver,
-    snapshots: snapshotOptions(directory),
-    definitions: new DefinitionStore({
-      directory: join(directory, 'd'),
-      quarantine: join(directory, 'q'),
-      log,
-    }),
-    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
     events,
     links: new FakeNetworkHost(),
     jobs,
-    log,
-    jobWaitMs: 1000,
-    stopGraceMs: 1000,
-    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     addresses: { leases: async () => knowledge.leases, neighbours: () => knowledge.neighbours },
     host: {
       logDirectory: '/var/log/vireo/qemu',

@@ -14,7 +14,6 @@ import type { HostService } from '../../../src/daemon/services/host-service.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
 import { NwFilterService } from '../../../src/daemon/services/nwfilter-service.ts';
 import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import { RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import { type HostFiles, hostFiles } from '../../../src/kvm/host-files.ts';
@@ -26,11 +25,11 @@ import { messageType } from '../../../src/libvirt/protocol/message.ts';
 import { type RemoteMessageName, remoteProcedures } from '../../../src/libvirt/protocol/programs.ts';
 import { decodeAll, type Xdr } from '../../../src/libvirt/xdr/xdr.ts';
 import type { HostInterface } from '../../../src/net/links/host-interfaces.ts';
+import { domainOptions } from '../../support/domain-options.ts';
 import { FakeNetworkHost } from '../../support/fake-network-host.ts';
 import { LibvirtClient } from '../../support/libvirt-client.ts';
 import { makeNodeDevices } from '../../support/node-devices.ts';
 import { makeSecrets } from '../../support/secrets.ts';
-import { snapshotOptions } from '../../support/snapshot-options.ts';
 import { storageRig } from '../../support/storage-rig.ts';
 import { FakeDriver } from '../jsonrpc/fake-driver.ts';
 
@@ -125,23 +124,12 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
   const events = new EventBus(log);
   const storage = storageRig({ directory: join(directory, 'storage'), bus: events });
   const domains = new DomainService({
-    mode: 'system',
+    ...domainOptions(directory),
     driver,
-    snapshots: snapshotOptions(directory),
-    definitions: new DefinitionStore({
-      directory: join(directory, 'd'),
-      quarantine: join(directory, 'q'),
-      log,
-    }),
-    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
     events,
     jobs: createJobs(events),
     links: new FakeNetworkHost(),
     addresses: { leases: async () => [], neighbours: () => [] },
-    log,
-    jobWaitMs: 1000,
-    stopGraceMs: 1000,
-    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
     host: {
       volumes: diskVolumes(storage.storage),
       logDirectory: '/var/log/vireo/qemu',

@@ -1,0 +1,24 @@
+/** What every domain service under test is made with: stores below a directory, and short patience. */
+import { join } from 'node:path';
+import { silentLogger } from '../../src/base/log.ts';
+import { DefinitionStore } from '../../src/daemon/state/definitions.ts';
+import { RuntimeStore } from '../../src/daemon/state/runtime.ts';
+import { snapshotOptions } from './snapshot-options.ts';
+
+export function domainOptions(directory: string) {
+  const log = silentLogger;
+  return {
+    mode: 'system',
+    log,
+    snapshots: snapshotOptions(directory),
+    definitions: new DefinitionStore({
+      directory: join(directory, 'd'),
+      quarantine: join(directory, 'q'),
+      log,
+    }),
+    runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
+    jobWaitMs: 1000,
+    stopGraceMs: 1000,
+    savedStates: { directory: join(directory, 'saves'), format: 'raw' },
+  } as const;
+}
