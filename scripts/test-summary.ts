@@ -1,11 +1,12 @@
-/** Adds up the reports of vitest: the slowest files, what failed, and as the last line the totals. Status 1 when anything failed. */
+/**
+ * Adds up the reports of vitest: the slowest files, what failed, and as the last line the totals. Status 1 when anything
+ * failed. A file in two reports counts as the later one tells; one that failed before is named as unsteady.
+ */
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 
 /** What is used of vitest's JSON report. */
 interface Report {
-  readonly numPassedTests: number;
-  readonly numPendingTests: number;
   readonly testResults: readonly FileResult[];
 }
 
@@ -20,20 +21,31 @@ interface FileResult {
 
 const SLOWEST = 10;
 const [gate, ...paths] = process.argv.slice(2);
-let passed = gate === 'passed' ? 1 : 0;
-let skipped = 0;
 const failures = gate === 'passed' ? [] : ['npm run check'];
-const files: { readonly name: string; readonly seconds: number }[] = [];
+const files = new Map<string, FileResult>();
+const unsteady: string[] = [];
 for (const path of paths) addReport(path);
 
-files.sort((one, other) => other.seconds - one.seconds);
-console.log(`\nThe slowest of ${files.length} test files:`);
-for (const { name, seconds } of files.slice(0, SLOWEST))
-  console.log(`${seconds.toFixed(1).padStart(8)} s  ${name}`);
-if (failures.length > 0) console.log(`\nFailed:\n${failures.map((name) => `  ${name}\n`).join('')}`);
+const count = (wanted: string): number =>
+  [...files.values()]
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => status === wanted).length;
+for (const [name, file] of files) failures.push(...failuresOf(name, file));
+const seconds = ({ startTime, endTime }: FileResult): number => (endTime - startTime) / 1000;
+const slowest = [...files].sort(([, one], [, other]) => seconds(other) - seconds(one)).slice(0, SLOWEST);
+const skipped = count('pending') + count('skipped') + count('todo');
+
+console.log(`\nThe slowest of ${files.size} test files:`);
+for (const [name, file] of slowest) console.log(`${seconds(file).toFixed(1).padStart(8)} s  ${name}`);
+tell('Unsteady, failed first and passed when run once more', unsteady);
+tell('Failed', failures);
 if (skipped > 0) console.log(`\n${skipped} skipped`);
-console.log(`\n${passed} passed, ${failures.length} failed`);
+console.log(`\n${count('passed') + (gate === 'passed' ? 1 : 0)} passed, ${failures.length} failed`);
 process.exitCode = failures.length === 0 ? 0 : 1;
+
+function tell(title: string, names: readonly string[]): void {
+  if (names.length > 0) console.log(`\n${title}:\n${names.map((name) => `  ${name}\n`).join('')}`);
+}
 
 function addReport(path: string): void {
   const report = readReport(path);
@@ -41,9 +53,7 @@ function addReport(path: string): void {
     failures.push(`vitest left no report in ${path}: it ended before its time`);
     return;
   }
-  passed += report.numPassedTests;
-  skipped += report.numPendingTests;
-  for (const file of report.testResults) addFile(file);
+  for (const file of report.testResults) addFile(relative(process.cwd(), file.name), file);
 }
 
 function readReport(path: string): Report | undefined {
@@ -54,11 +64,15 @@ function readReport(path: string): Report | undefined {
   }
 }
 
+function addFile(name: string, file: FileResult): void {
+  const before = files.get(name);
+  if (before?.status === 'failed' && file.status === 'passed') unsteady.push(...failuresOf(name, before));
+  files.set(name, file);
+}
+
 /** A file that failed without a failed test did so before its tests: an import, a hook. */
-function addFile(file: FileResult): void {
-  const name = relative(process.cwd(), file.name);
-  files.push({ name, seconds: (file.endTime - file.startTime) / 1000 });
+function failuresOf(name: string, file: FileResult): readonly string[] {
   const failed = file.assertionResults.filter(({ status }) => status === 'failed');
-  failures.push(...failed.map(({ fullName }) => `${name}: ${fullName}`));
-  if (failed.length === 0 && file.status === 'failed') failures.push(`${name}: failed outside its tests`);
+  if (failed.length === 0 && file.status === 'failed') return [`${name}: failed outside its tests`];
+  return failed.map(({ fullName }) => `${name}: ${fullName}`);
 }

@@ -200,9 +200,10 @@ describeWith(
       expect(fetchFrom(here, '192.168.122.50')).toBe('Hello from alpha.\n');
       daemon = await TestDaemon.start({ root: daemon.root, inside: ['ip', 'netns', 'exec', here] });
       client = await daemon.connect();
-      expect(await client.call('network.get', { network: 'default' })).toEqual({
+      // Whether the job that brings its guests' links back is still under way is chance.
+      expect({ ...(await client.call('network.get', { network: 'default' })), job: null }).toEqual({
         ...before,
-        job: expect.anything() as unknown,
+        job: null,
       });
       expect(await addressOf('alpha')).toBe('192.168.122.50');
       expect(fetchFrom(here, '192.168.122.50')).toBe('Hello from alpha.\n');

@@ -1,5 +1,4 @@
 /** Media in drives: the new one's nodes come first, so that one that cannot be opened leaves the old one in. */
-import { isVirtError, VirtError } from '../../../base/errors.ts';
 import { Undo } from '../../../base/undo.ts';
 import {
   aliasOfDevice,
@@ -23,6 +22,7 @@ import { planOf } from './detach.ts';
 import { pluggableDisk } from './image.ts';
 import { firstFreeSet, performPlan, removeBackends } from './perform.ts';
 import { type LivePlan, planDevice } from './steps.ts';
+import { swapMedium } from './tray.ts';
 
 /**
  * Puts another medium into a drive, or with an empty source none; the tray is closed then. `force` opens one that the
@@ -43,11 +43,7 @@ export async function changeMedia(
   // A name of its own for each medium: descriptors of the old one go when the new one is in.
   const owner = plan === undefined ? alias : `${alias} ${plan.node}`;
   if (plan !== undefined) await addNodes(deps, guest, plan, { owner, undo, wanted: wantedOf(guest, old) });
-  await openTray(qmp, alias, force, guest.definition.name);
-  await qmp.executeRaw('blockdev-remove-medium', { id: alias });
-  if (plan !== undefined)
-    await qmp.executeRaw('blockdev-insert-medium', { id: alias, 'node-name': plan.node });
-  await qmp.executeRaw('blockdev-close-tray', { id: alias });
+  await swapMedium(qmp, { id: alias, node: plan?.node, force, domain: guest.definition.name });
   undo.keep();
   await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
   return plan?.disk ?? { ...disk, target: { ...disk.target, tray: undefined } };
@@ -117,20 +113,5 @@ async function addNodes(
     throw await diskHeld(deps.options, error, { wanted, definition: plan.alone });
   } finally {
     await table.close();
-  }
-}
-
-/** Floppy drives have no tray; QEMU takes the command all the same. */
-async function openTray(qmp: QmpClient, id: string, force: boolean, domain: string): Promise<void> {
-  try {
-    await qmp.executeRaw('blockdev-open-tray', { id, force });
-  } catch (error) {
-    if (!isVirtError(error, 'qmp.failed') || !/is locked/.test(error.reason)) throw error;
-    throw new VirtError('domain.state', {
-      wanted: `change the medium in ${id} of domain '${domain}'`,
-      reason: 'the guest has locked the tray',
-      hint: 'eject it inside the guest, or use force',
-      cause: error,
-    });
   }
 }
