@@ -45,7 +45,10 @@ export const domainState = z
   .enum(stateNames)
   .meta({ id: 'DomainState', description: "State of a domain, in libvirt's words." });
 
-export const xmlDocument = z.string().min(1).max(MAX_XML_CHARS);
+export const xmlDocument = z
+  .string()
+  .min(1, 'an XML document is wanted, this one is empty')
+  .max(MAX_XML_CHARS);
 
 export const job = z
   .object({

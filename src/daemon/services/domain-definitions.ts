@@ -8,6 +8,7 @@ import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/do
 import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
+import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import { metadataReplacement } from './metadata-change.ts';
@@ -23,13 +24,8 @@ export interface XmlOptions {
   readonly migratable?: boolean;
 }
 
-export interface DefineOptions {
+export interface DefineOptions extends ReplaceOptions {
   readonly mode: ParseMode;
-  /**
-   * A document without uuid redefines the domain of its name, as on our own API; libvirt refuses that. When left out:
-   * if the mode is strict, as it is for all that is made here.
-   */
-  readonly byName?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -116,9 +112,9 @@ export class DomainDefinitions {
   }
 
   /** The domain that this definition would replace. */
-  replacedBy(definition: DomainDef, { mode, byName = mode === 'strict' }: WhatReplaces): Domain | undefined {
+  replacedBy(definition: DomainDef, { mode, ...options }: WhatReplaces): Domain | undefined {
     if (definition.uuid !== undefined) return this.world.registry.withUuid(definition.uuid);
-    return byName ? this.world.registry.withName(definition.name) : undefined;
+    return replacesByName(mode, options) ? this.world.registry.withName(definition.name) : undefined;
   }
 
   /** Takes name and uuid in the registry before the first wait, so that two clients can't both get them. */

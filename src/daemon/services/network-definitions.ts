@@ -18,6 +18,7 @@ import { type NetworkUpdate, updateNetwork } from '../../model/network/update.ts
 import { validateNetwork } from '../../model/network/validate/validate.ts';
 import { tellNetworkHooks } from '../hooks/network-hooks.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
+import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Network, type NetworkFacts } from './network.ts';
 import { activeDefinitions, allDefinitions, refuseForwardsOfOthers } from './network-forward-conflicts.ts';
 import type { NetworkPlans } from './network-plans.ts';
@@ -47,28 +48,28 @@ export class NetworkDefinitions {
   }
 
   /**
-   * Stores a definition, new or in place of the one with its uuid. An active network is not touched. On our own API
-   * (strict) a document without uuid redefines the network of that name.
+   * Stores a definition, new or in place of the one with its uuid. An active network is not touched.
    * @throws VirtError xml.*, definition.unsupported, network.exists, file.*
    */
   async define(
     xml: string,
     mode: ParseMode,
+    options: ReplaceOptions = {},
   ): Promise<{ network: Network; dropped: readonly string[]; warnings: readonly string[] }> {
     const { definition, dropped } = parseNetwork(xml, { mode });
-    return { ...(await this.store(definition, mode)), dropped };
+    return { ...(await this.store(definition, mode, options)), dropped };
   }
 
   /** As define, for a definition that is parsed already. */
   async store(
     definition: NetworkDef,
     mode: ParseMode,
-    options: { readonly autostart?: boolean } = {},
+    options: ReplaceOptions & { readonly autostart?: boolean } = {},
   ): Promise<{ network: Network; warnings: readonly string[] }> {
     return this.world.defining.run(
       'define',
       async () => {
-        const prepared = await this.prepare(definition, mode);
+        const prepared = await this.prepare(definition, mode, options);
         const { network, isNew } = this.take(prepared);
         try {
           await runNetworkJob(this.world, network, 'define', () =>
@@ -88,8 +89,12 @@ export class NetworkDefinitions {
    * Completes and checks a definition without storing it.
    * @throws VirtError xml.invalid, definition.unsupported, network.exists, forward.conflict
    */
-  async prepare(definition: NetworkDef, mode: ParseMode): Promise<CompleteNetworkDef> {
-    const known = this.known(definition, mode);
+  async prepare(
+    definition: NetworkDef,
+    mode: ParseMode,
+    options: ReplaceOptions = {},
+  ): Promise<CompleteNetworkDef> {
+    const known = this.known(definition, replacesByName(mode, options));
     const previous = known && this.definition(known, { inactive: true });
     const complete = applyNetworkDefaults(inherit(definition, previous), {
       newUuid: () => randomUUID(),
@@ -107,10 +112,10 @@ export class NetworkDefinitions {
   }
 
   /** The network that this definition would replace. */
-  private known({ uuid, name }: NetworkDef, mode: ParseMode): Network | undefined {
+  private known({ uuid, name }: NetworkDef, byName: boolean): Network | undefined {
     const { registry } = this.world;
     if (uuid !== undefined) return registry.withUuid(uuid);
-    return mode === 'strict' ? registry.withName(name) : undefined;
+    return byName ? registry.withName(name) : undefined;
   }
 
   /** Links of the host are only asked for when a name must be found. */

@@ -10,6 +10,7 @@ import { formatFilter, parseFilter } from '../../model/nwfilter/document.ts';
 import type { FilterLookup, NwFilter } from '../../model/nwfilter/filter.ts';
 import { cycleThrough, filtersBehind } from '../../model/nwfilter/references.ts';
 import type { DefinitionStore, QuarantinedFile, StoredDefinition } from '../state/definitions.ts';
+import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import type { EventBus } from './events.ts';
 import type { GuestFilters } from './guest-filters.ts';
 
@@ -135,19 +136,19 @@ export class NwFilterService {
 
   /**
    * Stores a filter, new or in place of the one with its uuid and name; taps of running guests that it reaches get the
-   * new rules in one transaction before this settles. On our own API (strict) a document without uuid redefines the
-   * filter of that name. What it refers to may be defined later.
+   * new rules in one transaction before this settles. What it refers to may be defined later.
    * @throws VirtError xml.*, nwfilter.exists, nwfilter.busy, definition.unsupported when a running guest could not have
    *   it (nothing has changed then), program.*, file.*
    */
   async define(
     xml: string,
     mode: ParseMode,
+    options: ReplaceOptions = {},
   ): Promise<{ readonly filter: FilterObject; readonly dropped: readonly string[] }> {
     const { filter, dropped } = parseFilter(xml, { mode });
     return this.change('define', async () => {
       const known = this.named(filter.name);
-      const uuid = filter.uuid ?? (mode === 'strict' ? known?.uuid : undefined) ?? randomUUID();
+      const uuid = filter.uuid ?? (replacesByName(mode, options) ? known?.uuid : undefined) ?? randomUUID();
       const complete = { ...filter, uuid };
       this.refuseTaken(complete, known);
       this.refuseCycle(complete);

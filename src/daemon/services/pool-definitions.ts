@@ -6,6 +6,7 @@ import { applyPoolDefaults } from '../../model/storage/pool/defaults.ts';
 import { type CompletePoolDef, formatPool, type PoolDef, parsePool } from '../../model/storage/pool/pool.ts';
 import { validatePool } from '../../model/storage/pool/validate.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
+import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Pool } from './pool.ts';
 import {
   factsOf,
@@ -26,25 +27,28 @@ export class PoolDefinitions {
   }
 
   /**
-   * Stores a definition, new or in place of the one with its uuid. An active pool is not touched. On our own API
-   * (strict) a document without uuid redefines the pool of that name.
+   * Stores a definition, new or in place of the one with its uuid. An active pool is not touched.
    * @throws VirtError xml.*, pool.exists, file.*
    */
-  async define(xml: string, mode: ParseMode): Promise<{ pool: Pool; dropped: readonly string[] }> {
+  async define(
+    xml: string,
+    mode: ParseMode,
+    options: ReplaceOptions = {},
+  ): Promise<{ pool: Pool; dropped: readonly string[] }> {
     const { definition, dropped } = parsePool(xml, { mode });
-    return { pool: await this.store(definition, mode), dropped };
+    return { pool: await this.store(definition, mode, options), dropped };
   }
 
   /** As define, for a definition that is parsed already. */
   async store(
     definition: PoolDef,
     mode: ParseMode,
-    options: { readonly autostart?: boolean } = {},
+    options: ReplaceOptions & { readonly autostart?: boolean } = {},
   ): Promise<Pool> {
     return this.world.defining.run(
       'define',
       async () => {
-        const prepared = this.prepare(definition, mode);
+        const prepared = this.prepare(definition, mode, options);
         const { pool, isNew } = this.take(prepared);
         try {
           await runPoolJob(this.world, pool, 'define', () => this.write(pool, prepared, options.autostart));
@@ -62,9 +66,9 @@ export class PoolDefinitions {
    * Completes and checks a definition without storing it.
    * @throws VirtError xml.invalid, pool.exists
    */
-  prepare(definition: PoolDef, mode: ParseMode): CompletePoolDef {
+  prepare(definition: PoolDef, mode: ParseMode, options: ReplaceOptions = {}): CompletePoolDef {
     const known =
-      definition.uuid === undefined && mode === 'strict'
+      definition.uuid === undefined && replacesByName(mode, options)
         ? this.world.registry.withName(definition.name)
         : undefined;
     const complete = applyPoolDefaults(

@@ -14,6 +14,7 @@ import {
 } from '../../model/secret/secret.ts';
 import type { DefinitionStore, QuarantinedFile, StoredDefinition } from '../state/definitions.ts';
 import { MAX_SECRET_BYTES, type SecretValues } from '../state/secret-values.ts';
+import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import type { EventBus } from './events.ts';
 
 /** How many secrets there may be (libvirt's protocol: REMOTE_SECRET_LIST_MAX). */
@@ -165,19 +166,20 @@ export class SecretService {
   }
 
   /**
-   * Stores a definition, new or in place of the one with its uuid; a value stays. On our own API (strict) a document
-   * without uuid redefines the secret for the same use. A secret that was private stays private, since its value was
+   * Stores a definition, new or in place of the one with its uuid; a value stays. A secret that was private stays private, since its value was
    * given under that promise.
    * @throws VirtError xml.*, secret.exists, secret.private, secret.busy, file.*
    */
   async define(
     xml: string,
     mode: ParseMode,
+    options: ReplaceOptions = {},
   ): Promise<{ readonly secret: CompleteSecretDef; readonly dropped: readonly string[] }> {
     const { definition, dropped } = parseSecret(xml, { mode });
     return this.change('define', async () => {
       const { usage } = definition;
-      const same = usage && mode === 'strict' ? this.withUsage(usage.type, usageIdOf(usage)) : undefined;
+      const same =
+        usage && replacesByName(mode, options) ? this.withUsage(usage.type, usageIdOf(usage)) : undefined;
       const secret = { ...definition, uuid: definition.uuid ?? same?.uuid ?? randomUUID() };
       this.refuseTaken(secret);
       const previous = this.held.get(secret.uuid);

@@ -68,6 +68,16 @@ describe('a network', () => {
     expect(rig.networks.list()).toHaveLength(1);
   });
 
+  it("is redefined by its name on our own API, and only by its uuid on libvirt's", async () => {
+    const rig = makeRig();
+    const { definitions } = rig.networks;
+    const first = await define(rig, xml('a', 10));
+    await expect(definitions.define(xml('a', 11), 'lenient')).rejects.toEqual(code('network.exists'));
+    const { network } = await definitions.define(xml('a', 11), 'lenient', { byName: true });
+    expect(network).toBe(first);
+    expect(definitions.xml(network, { inactive: true })).toContain('192.168.11.1');
+  });
+
   it('that overlaps with another is told so, and does not start beside it', async () => {
     const rig = makeRig();
     const a = await define(rig, xml('a', 10));

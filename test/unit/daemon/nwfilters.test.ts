@@ -117,6 +117,11 @@ describe('network filters', () => {
   it('have one uuid and one name each', async () => {
     const filters = rig().open();
     await filters.define(filter('mine', drop, UUID), 'strict');
+    await expect(filters.define(filter('mine', drop), 'lenient')).rejects.toMatchObject({
+      code: 'nwfilter.exists',
+    });
+    const again = await filters.define(filter('mine', drop), 'lenient', { byName: true });
+    expect(again.filter.uuid).toBe(UUID);
     await expect(filters.define(filter('other', drop, UUID), 'strict')).rejects.toMatchObject({
       code: 'nwfilter.exists',
     });

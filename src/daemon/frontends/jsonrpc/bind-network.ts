@@ -78,7 +78,9 @@ function bindDefinitions(networks: Networks) {
   const modeOf = (strict: boolean) => (strict ? 'strict' : 'lenient');
   return {
     'network.define': async ({ xml, strict }) => {
-      const { network, dropped, warnings } = await networks().definitions.define(xml, modeOf(strict));
+      const { network, dropped, warnings } = await networks().definitions.define(xml, modeOf(strict), {
+        byName: true,
+      });
       return { network: summary(network), dropped: [...dropped], warnings: [...warnings] };
     },
     'network.undefine': async ({ network }) => {

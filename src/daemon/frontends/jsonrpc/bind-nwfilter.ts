@@ -27,7 +27,9 @@ export function bindNwFilters(service: NwFilterService | undefined): FilterHandl
     }),
     'nwfilter.xml': async ({ filter }) => ({ xml: filters().xml(filters().find(filter)) }),
     'nwfilter.define': async ({ xml, strict }) => {
-      const { filter, dropped } = await filters().define(xml, strict ? 'strict' : 'lenient');
+      const { filter, dropped } = await filters().define(xml, strict ? 'strict' : 'lenient', {
+        byName: true,
+      });
       return { filter: summaryOf(filter), dropped: [...dropped] };
     },
     'nwfilter.undefine': async ({ filter }) => filters().undefine(filter),

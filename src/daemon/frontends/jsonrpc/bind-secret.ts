@@ -16,7 +16,7 @@ export function bindSecrets(secrets: SecretService): SecretHandlers {
     'secret.get': async ({ secret }) => summaryOf(secrets, secrets.find(parseSecretReference(secret))),
     'secret.xml': async ({ secret }) => ({ xml: secrets.xml(secrets.find(parseSecretReference(secret))) }),
     'secret.define': async ({ xml, strict }) => {
-      const { secret, dropped } = await secrets.define(xml, strict ? 'strict' : 'lenient');
+      const { secret, dropped } = await secrets.define(xml, strict ? 'strict' : 'lenient', { byName: true });
       return { secret: summaryOf(secrets, secret), dropped: [...dropped] };
     },
     'secret.undefine': ({ secret }) => secrets.undefine(parseSecretReference(secret)),

@@ -63,7 +63,7 @@ function bindPoolQueries(storage: StorageService) {
 function bindPoolDefinitions(storage: StorageService) {
   return {
     'pool.define': async ({ xml, strict }) => {
-      const { pool, dropped } = await storage.definitions.define(xml, modeOf(strict));
+      const { pool, dropped } = await storage.definitions.define(xml, modeOf(strict), { byName: true });
       return { pool: poolSummaryOf(pool), dropped: [...dropped] };
     },
     'pool.undefine': async ({ pool }) => {
