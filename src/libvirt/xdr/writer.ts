@@ -35,6 +35,11 @@ export class XdrWriter {
     return copy;
   }
 
+  /** What was written, in place: good until the writer is used again. */
+  view(): Buffer {
+    return this.bytes.subarray(0, this.at);
+  }
+
   /** Any 32 bits: the low ones of `value`, so signed and unsigned alike. */
   word(value: number): void {
     const at = this.at;

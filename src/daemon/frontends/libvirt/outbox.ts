@@ -27,13 +27,16 @@ const MAX_RETRIES = 2000;
 /** One for all connections: a message is made at one go. */
 const writer = new XdrWriter(MAX_MESSAGE_BYTES + LENGTH_BYTES);
 
-/** The bytes of a message. `fdCount` announces descriptors. @throws XdrError */
+/**
+ * The bytes of a message. `fdCount` announces descriptors. They lie in the one writer there is, so they are only good
+ * until the next message is made. @throws XdrError
+ */
 export function encodeMessage<T>(header: MessageHeader, codec: Xdr<T>, body: T, fdCount?: number): Buffer {
   startMessage(header);
   if (fdCount !== undefined) writer.word(fdCount);
   codec.encode(writer, body);
   writer.patchWord(0, writer.length);
-  return writer.take();
+  return writer.view();
 }
 
 /** Up to here a copy costs less than a second write. */
@@ -59,6 +62,13 @@ function startMessage(header: MessageHeader): void {
   writer.word(header.status);
 }
 
+/** Where a batch is gathered, and whose it is: one for all, as a connection holds only while it works on one read. */
+const batch = {
+  bytes: Buffer.allocUnsafeSlow(BATCH_BYTES),
+  length: 0,
+  owner: undefined as Outbox | undefined,
+};
+
 export class Outbox {
   private readonly socket: Socket;
   private readonly socketFd: number;
@@ -66,9 +76,6 @@ export class Outbox {
   /** What waits behind descriptors that are on their way; undefined while none are. */
   private behind: Item[] | undefined;
   private behindBytes = 0;
-  /** Messages that leave together, with `release`; undefined while each leaves at once. */
-  private batch: Buffer[] | undefined;
-  private batchBytes = 0;
 
   constructor(socket: Socket, socketFd: number, sendDescriptor: DescriptorSender) {
     this.socket = socket;
@@ -78,7 +85,8 @@ export class Outbox {
 
   /** Bytes that the client has not read yet, as far as we hold them. */
   get waitingBytes(): number {
-    return this.socket.writableLength + this.behindBytes + this.batchBytes;
+    const inBatch = batch.owner === this ? batch.length : 0;
+    return this.socket.writableLength + this.behindBytes + inBatch;
   }
 
   /** True when whoever makes data for this client should wait for the socket to drain. */
@@ -86,8 +94,12 @@ export class Outbox {
     return this.waitingBytes > FULL_BYTES;
   }
 
+  /** `bytes` are the caller's again when this returns. */
   send(bytes: Buffer): void {
-    this.put({ pieces: [bytes], fds: [] });
+    if (this.isClosed) return;
+    if (this.behind !== undefined) this.putBehind({ pieces: [Buffer.from(bytes)], fds: [] }, this.behind);
+    else if (batch.owner === this) this.putIntoBatch(bytes);
+    else this.writeCopy(bytes);
   }
 
   /** One message in several pieces, without a copy. `done` is called when they may be written to again. */
@@ -97,53 +109,58 @@ export class Outbox {
 
   /** Each descriptor follows the message with a byte of its own; `done` is called when they may be closed. */
   sendWithFds(bytes: Buffer, fds: readonly number[], done: () => void): void {
-    this.put({ pieces: [bytes], fds, done });
+    this.put({ pieces: [Buffer.from(bytes)], fds, done });
   }
 
   /** Holds messages back until `release`: what answers one read leaves in one write. */
   hold(): void {
-    this.batch ??= [];
+    // While another one's is under way each message leaves at once, which is right as well.
+    batch.owner ??= this;
   }
 
   /** Ends a hold and sends what it kept. */
   release(): void {
+    if (batch.owner !== this) return;
     this.flush();
-    this.batch = undefined;
+    batch.owner = undefined;
+  }
+
+  private get isClosed(): boolean {
+    return this.socket.destroyed || !this.socket.writable;
   }
 
   private flush(): void {
-    const { batch } = this;
-    if (batch === undefined || batch.length === 0) return;
-    this.batch = [];
-    this.batchBytes = 0;
-    this.write(batch.length === 1 ? batch : [Buffer.concat(batch)]);
+    if (batch.owner !== this || batch.length === 0) return;
+    const { length } = batch;
+    batch.length = 0;
+    this.writeCopy(batch.bytes.subarray(0, length));
   }
 
   private put(item: Item): void {
-    if (this.socket.destroyed || !this.socket.writable) {
-      item.done?.();
-      return;
-    }
-    if (this.behind !== undefined) {
-      this.behind.push(item);
-      this.behindBytes += bytesOf(item);
-    } else if (item.fds.length > 0) {
-      this.flush();
-      this.pass(item);
-    } else if (this.batch === undefined) this.write(item.pieces, item.done);
-    else this.putIntoBatch(item, this.batch);
+    if (this.isClosed) return item.done?.();
+    if (this.behind !== undefined) return this.putBehind(item, this.behind);
+    this.flush();
+    if (item.fds.length > 0) this.pass(item);
+    else this.write(item.pieces, item.done);
   }
 
-  private putIntoBatch(item: Item, batch: Buffer[]): void {
-    const { pieces, done } = item;
-    if (done !== undefined) {
-      // Its sender waits for the buffers.
-      this.flush();
-      return this.write(pieces, done);
-    }
-    batch.push(...pieces);
-    this.batchBytes += bytesOf(item);
-    if (this.batchBytes >= BATCH_BYTES) this.flush();
+  private putBehind(item: Item, behind: Item[]): void {
+    behind.push(item);
+    this.behindBytes += bytesOf(item);
+  }
+
+  private putIntoBatch(bytes: Buffer): void {
+    if (batch.length + bytes.length > BATCH_BYTES) this.flush();
+    if (bytes.length > BATCH_BYTES) return this.writeCopy(bytes);
+    bytes.copy(batch.bytes, batch.length);
+    batch.length += bytes.length;
+  }
+
+  /** Writes what is not ours to keep: of that which the kernel does not take now, a copy waits. */
+  private writeCopy(bytes: Buffer): void {
+    if (this.socket.destroyed) return;
+    const taken = this.socket.writableLength === 0 ? this.writeNow([bytes]) : 0;
+    if (taken < bytes.length) this.socket.write(Buffer.from(bytes.subarray(taken)));
   }
 
   /**
