@@ -110,23 +110,48 @@ export class DomainStatisticsService {
     const asked = [...groups].flatMap((group) => monitorGroupsOf[group] ?? []);
     const { told, silence } =
       live === undefined ? { told: {}, silence: undefined } : await ask(domain, asked, limitMs);
-    const definition = this.definitions.definition(domain);
     const pid = live?.guest.record.pid;
     const has = (group: StatisticsGroup) => groups.has(group);
+    const size = this.sizeOf(domain);
+    const devices = live?.guest.definition.devices;
     return {
       domain,
       atMs: Date.now(),
       cpu: has('cpu') && pid !== undefined ? processTimes(pid) : undefined,
-      balloon: has('balloon') ? balloonOf(definition, told, pid) : undefined,
-      vcpu: has('vcpu') ? vcpuOf(definition, told, pid) : undefined,
-      interfaces: has('interface') && live ? definition.devices.interfaces.map(interfaceOf) : undefined,
-      disks: has('block') && live ? definition.devices.disks.map((disk) => diskOf(disk, told)) : undefined,
+      balloon: has('balloon') ? balloonOf(size, told, pid) : undefined,
+      vcpu: has('vcpu') ? vcpuOf(size, told, pid) : undefined,
+      interfaces: has('interface') ? devices?.interfaces.map(interfaceOf) : undefined,
+      disks: has('block') ? devices?.disks.map((disk) => diskOf(disk, told)) : undefined,
       iothreads: has('iothread') ? told.iothreads : undefined,
       dirtyRate: has('dirtyrate') ? told.dirtyRate : undefined,
       accelerator: has('vm') ? told.accelerator : undefined,
       silence,
     };
   }
+
+  /** Of a stored domain from the facts beside its text: parsing a thousand texts would hold everybody up for seconds. */
+  private sizeOf(domain: Domain): GuestSize {
+    const { live, facts } = domain;
+    if (live === undefined && facts?.size !== undefined) {
+      const { currentMemoryKiB, maxVcpus } = facts.size;
+      return { maximumKiB: facts.memoryBytes / 1024, currentMemoryKiB, vcpus: facts.vcpus, maxVcpus };
+    }
+    const { memory, currentMemoryKiB, vcpu } = this.definitions.definition(domain);
+    return {
+      maximumKiB: memory.sizeKiB,
+      currentMemoryKiB: currentMemoryKiB ?? memory.sizeKiB,
+      vcpus: vcpu.current ?? vcpu.count,
+      maxVcpus: vcpu.count,
+    };
+  }
+}
+
+/** What a definition says of a guest's size. */
+interface GuestSize {
+  readonly maximumKiB: number;
+  readonly currentMemoryKiB: number;
+  readonly vcpus: number;
+  readonly maxVcpus: number;
 }
 
 async function ask(
@@ -150,26 +175,30 @@ function processTimes(pid: number): CpuTimes | undefined {
 }
 
 function balloonOf(
-  { memory, currentMemoryKiB }: DomainDef,
+  { maximumKiB, currentMemoryKiB }: GuestSize,
   told: MonitorSample,
   pid: number | undefined,
 ): DomainStatistics['balloon'] {
   const bytes = told.balloonBytes;
   return {
-    currentKiB: bytes === undefined ? (currentMemoryKiB ?? memory.sizeKiB) : Math.floor(bytes / 1024),
-    maximumKiB: memory.sizeKiB,
+    currentKiB: bytes === undefined ? currentMemoryKiB : Math.floor(bytes / 1024),
+    maximumKiB,
     residentKiB: pid === undefined ? undefined : residentKiB(pid),
     guest: told.balloon,
   };
 }
 
-function vcpuOf({ vcpu }: DomainDef, told: MonitorSample, pid: number | undefined): DomainStatistics['vcpu'] {
+function vcpuOf(
+  { vcpus, maxVcpus }: GuestSize,
+  told: MonitorSample,
+  pid: number | undefined,
+): DomainStatistics['vcpu'] {
   const cpus = (told.cpus ?? []).flatMap(({ index, threadId }) => {
     const times = pid === undefined ? undefined : threadTimes(pid, threadId);
     if (pid === undefined || times === undefined) return [];
     return [{ index, timeNs: times.userNs + times.systemNs, delayNs: runDelayNs(pid, threadId) }];
   });
-  return { current: told.cpus?.length ?? vcpu.current ?? vcpu.count, maximum: vcpu.count, cpus };
+  return { current: told.cpus?.length ?? vcpus, maximum: maxVcpus, cpus };
 }
 
 type Nic = DomainDef['devices']['interfaces'][number];

@@ -125,6 +125,29 @@ describe('domains', () => {
     const asked = client.call('connectGetAllDomainStats', { doms: [dom], stats: 1 << 12, flags: 0x80000000 });
     await expect(asked).rejects.toThrow(/^74: /);
   });
+
+  it('tell the size of a stored one without reading its definition', async () => {
+    const rig = await startRig();
+    const client = await rig.open();
+    const { dom } = await client.call('domainDefineXml', { xml: guestXml('idle') });
+    const domain = rig.engine.domains.find({ uuid: dom.uuid });
+    domain.parsed = undefined;
+    const { retStats } = await client.call('connectGetAllDomainStats', { doms: [], stats: 0, flags: 0 });
+    expect(retStats[0]?.params.map(({ field }) => field)).toEqual([
+      'state.state',
+      'state.reason',
+      'balloon.current',
+      'balloon.maximum',
+      'vcpu.current',
+      'vcpu.maximum',
+    ]);
+    const values = retStats[0]?.params.map(({ value }) => value.value);
+    expect(domain.parsed).toBeUndefined();
+    // As a domain tells it whose facts an older version has written.
+    domain.facts = undefined;
+    const again = await client.call('connectGetAllDomainStats', { doms: [], stats: 0, flags: 0 });
+    expect(again.retStats[0]?.params.map(({ value }) => value.value)).toEqual(values);
+  });
 });
 
 describe('events', () => {
