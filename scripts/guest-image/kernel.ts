@@ -11,6 +11,20 @@ import { execa } from 'execa';
 const wantedModules = [
   ...['virtio_pci', 'virtio_net', 'virtio_blk', 'virtio_console', 'virtio_balloon', 'virtio_rng'],
   ...['button', 'evdev', 'sd_mod', 'sr_mod', 'virtio_scsi', 'ahci', 'ata_piix', 'e1000', 'e1000e', 'isofs'],
+  ...[
+    'virtiofs',
+    '9p',
+    '9pnet_virtio',
+    'qemu_fw_cfg',
+    'tpm_tis',
+    'tpm_crb',
+    'i6300esb',
+    'virtio_mem',
+    'usb_storage',
+    'uas',
+    'xhci_pci',
+    'usbhid',
+  ],
 ];
 
 export interface GuestKernel {
@@ -133,7 +147,7 @@ async function kernelImage(root: string): Promise<string> {
  */
 export async function guestKernel(cache: string, say: (line: string) => void): Promise<GuestKernel> {
   // A new number with each change of the modules: what is there was made for the old list.
-  const ready = join(cache, 'kernel-2');
+  const ready = join(cache, 'kernel-3');
   const described = await readFile(join(ready, 'kernel.json'), 'utf8').catch(() => undefined);
   if (described !== undefined)
     return locate(ready, JSON.parse(described) as { modules: string[]; packageName: string });

@@ -111,6 +111,12 @@ export const domainDefinitionMethods = [
           .enum(['keep', 'remove'])
           .optional()
           .describe('What happens to its firmware variables. Must be told when it has any.'),
+        tpm: z
+          .enum(['keep', 'remove'])
+          .optional()
+          .describe(
+            'What happens to the state of its emulated TPM, which holds keys. Left out: it goes, unless the definition says `persistent_state`. While the guest runs this waits for its end.',
+          ),
         managedSave: z
           .enum(['remove'])
           .optional()

@@ -136,6 +136,7 @@ function buildDomains(
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
+    tpmDirectory: paths.tpm,
     links: new LinuxLinks(),
     ...(networking && { forwardedPorts: () => networking.service.forwards.active() }),
     addresses: {

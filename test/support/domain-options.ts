@@ -19,6 +19,7 @@ export function domainOptions(directory: string) {
     runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
     jobWaitMs: 1000,
     stopGraceMs: 1000,
+    tpmDirectory: join(directory, 'tpm'),
     savedStates: { directory: join(directory, 'saves'), format: 'raw' },
   } as const;
 }

@@ -85,6 +85,7 @@ export const addCreateXml: AddCommand = (parent, cli) => {
 interface UndefineOptions {
   readonly removeStorage?: boolean;
   readonly nvram?: 'keep' | 'remove';
+  readonly tpm?: 'keep' | 'remove';
   readonly removeSavedState?: boolean;
   readonly forgetSnapshots?: boolean;
 }
@@ -102,9 +103,16 @@ export const addUndefine: AddCommand = (parent, cli) => {
     .addOption(
       new Option('--nvram <what>', paramHelp('domain.undefine', 'nvram')).choices(['keep', 'remove']),
     )
+    .addOption(new Option('--tpm <what>', paramHelp('domain.undefine', 'tpm')).choices(['keep', 'remove']))
     .option('--remove-saved-state', paramHelp('domain.undefine', 'managedSave'))
     .action((names: string[], options: UndefineOptions) => {
-      const { nvram, removeStorage = false, removeSavedState = false, forgetSnapshots = false } = options;
+      const {
+        nvram,
+        tpm,
+        removeStorage = false,
+        removeSavedState = false,
+        forgetSnapshots = false,
+      } = options;
       return forEachDomain(cli, names, async (client, domain) => {
         const { name, active } = await client.call('domain.get', { domain });
         const { removed, kept } = await client.call('domain.undefine', {
@@ -112,6 +120,7 @@ export const addUndefine: AddCommand = (parent, cli) => {
           ...(removeStorage && { removeStorage }),
           ...(forgetSnapshots && { forgetSnapshots }),
           ...(nvram && { nvram }),
+          ...(tpm && { tpm }),
           ...(removeSavedState && { managedSave: 'remove' as const }),
         });
         for (const { path, reason } of kept) cli.out.note(`${path} is kept: ${reason}`);

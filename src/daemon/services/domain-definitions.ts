@@ -12,6 +12,7 @@ import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import { metadataReplacement } from './metadata-change.ts';
+import { noteFate, type TpmFate } from './tpm-states.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
 /** How a domain's XML is asked for. */
@@ -48,6 +49,7 @@ export interface ChangeTargets {
 /** What becomes of what belongs to a domain, when its definition is forgotten. */
 export interface UndefineOptions {
   readonly nvram?: 'keep' | 'remove';
+  readonly tpm?: TpmFate;
   readonly managedSave?: 'remove';
   /** Its snapshots are forgotten too; what is in images stays there. */
   readonly forgetSnapshots?: boolean;
@@ -202,10 +204,13 @@ export class DomainDefinitions {
       if (options.managedSave === undefined) managedSaves.refuse(domain, 'undefine');
       const variables = await this.firmwareVariables(domain);
       if (variables !== undefined) checkVariables(domain, variables, options.nvram);
+      // Most have none, and parsing costs more than all the rest of an undefine.
+      const withTpm = domain.xml?.includes('<tpm') ? this.definition(domain, { inactive: true }) : undefined;
       const forget = this.belongings.map((one) => one(domain, options));
       await this.world.definitions.remove(domain.uuid);
       if (managedSaves.has(domain)) await managedSaves.remove(domain);
       if (variables !== undefined && options.nvram === 'remove') await removeDurable(variables);
+      if (withTpm !== undefined) await this.settleTpm(domain, withTpm, options.tpm);
       domain.xml = undefined;
       domain.facts = undefined;
       domain.autostart = false;
@@ -216,6 +221,14 @@ export class DomainDefinitions {
     // Not while a definition waits in line behind us: that one makes it a domain again.
     this.world.registry.forgetIfGone(domain);
     this.world.events.emit('domain.undefined', identity, {});
+  }
+
+  /** The state of its TPM goes with a domain; with the guest, where one runs. */
+  private async settleTpm(domain: Domain, stored: DomainDef, fate: TpmFate | undefined): Promise<void> {
+    if (domain.live === undefined) return this.world.tpmStates.forget(stored, fate);
+    if (fate === undefined) return;
+    noteFate(domain.live.guest.definition, fate);
+    await saveStatus(this.world, domain);
   }
 
   /** The file with the variables of the stored definition's firmware, when it is there. */

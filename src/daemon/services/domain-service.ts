@@ -39,6 +39,7 @@ import type { JobObject, Jobs } from './jobs.ts';
 import { ManagedSaves } from './managed-saves.ts';
 import { MonitorEvents } from './monitor-events.ts';
 import type { SnapshotOptions } from './snapshot-world.ts';
+import { TpmStates } from './tpm-states.ts';
 import type { ForwardedPort } from './user-forwards.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
 
@@ -61,6 +62,8 @@ export interface DomainServiceOptions {
   /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
   readonly forwardedPorts?: () => readonly ForwardedPort[];
   readonly snapshots: SnapshotOptions;
+  /** Where the state of emulated TPMs is, by uuid. */
+  readonly tpmDirectory: string;
   /** Control groups of guests; undefined where they are not used. */
   readonly groups?: GuestGroups;
   /** Who knows addresses of guests on the host's side. */
@@ -132,6 +135,7 @@ export class DomainService {
       strangers: new Map(),
       followers: [],
       monitorEvents: this.monitorEvents,
+      tpmStates: new TpmStates(options.tpmDirectory),
       managedSaves: new ManagedSaves(options.savedStates.directory),
       saveFormat: options.savedStates.format,
     };

@@ -189,6 +189,9 @@ export class GuestWatch {
     try {
       await this.world.driver.cleanUp(live.guest.record, live.guest.definition);
       await this.world.runtime.remove(domain.uuid);
+      // A saved guest goes on some day; its state is in the file, too.
+      if (!domain.isPersistent && reason !== 'saved')
+        await this.world.tpmStates.forget(live.guest.definition);
     } catch (error) {
       // The guest is gone whatever is left of it; the next start of the daemon finds that and cleans up.
       this.world.log.error({ err: error, domain: domain.name }, 'cleaning up after a guest failed');

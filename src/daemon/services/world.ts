@@ -15,6 +15,7 @@ import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
 import type { ManagedSaves } from './managed-saves.ts';
 import type { MonitorEvents } from './monitor-events.ts';
+import type { TpmStates } from './tpm-states.ts';
 import type { ForwardedPort } from './user-forwards.ts';
 
 /** What is done to links of guests that run. */
@@ -41,6 +42,8 @@ export interface DomainWorld {
   readonly hooks?: Hooks;
   /** What the guests' monitors say by themselves. */
   readonly monitorEvents: MonitorEvents;
+  /** State of emulated TPMs. */
+  readonly tpmStates: TpmStates;
   /** Saved states that are kept for stored domains. */
   readonly managedSaves: ManagedSaves;
   /** How states are packed where nobody says it. */

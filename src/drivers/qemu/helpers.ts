@@ -6,7 +6,6 @@ import { constants } from 'node:fs';
 import { chmod, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileError, VirtError } from '../../base/errors.ts';
-import { findProgram, run } from '../../base/exec.ts';
 import { close } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
 import { type DetachedRequest, killProcess, type ProcessIdentity, spawnDetached } from '../../base/spawn.ts';
@@ -15,9 +14,7 @@ import type { HelperNeed } from './argv/types.ts';
 import { listenAt } from './descriptors.ts';
 import { type HelperContext, type HelperNeedOf, needProgram } from './helper-context.ts';
 import { startPasst } from './passt.ts';
-
-/** How long a helper that tells of its readiness may take. */
-const READY_MS = 10_000;
+import { virtiofsdCommand } from './virtiofsd.ts';
 
 /**
  * Starts one helper; when this returns, its socket can be connected to.
@@ -129,40 +126,11 @@ function ignoreExisting(error: unknown): void {
   throw error;
 }
 
-/** Where distributions keep virtiofsd, outside PATH. */
-const virtiofsdPaths = [
-  '/usr/libexec/virtiofsd',
-  '/usr/lib/qemu/virtiofsd',
-  '/usr/lib/virtiofsd',
-  'virtiofsd',
-];
-
 /** virtiofsd builds its own sandbox (namespaces, pivot_root), for which it keeps the daemon's user. */
 async function startVirtiofsd(
   need: HelperNeedOf<'virtiofsd'>,
   context: HelperContext,
 ): Promise<HelperRecord> {
-  const file = await findVirtiofsd(need.binary);
-  const source = (await isOldVirtiofsd(file))
-    ? ['-o', `source=${need.sourceDirectory}`]
-    : ['--shared-dir', need.sourceDirectory];
-  return spawnWithSocket('virtiofsd', need.socket, context, {
-    file,
-    args: ['--fd=3', ...source],
-    directory: '/',
-  });
-}
-
-async function findVirtiofsd(binary: string | undefined): Promise<string> {
-  for (const candidate of binary === undefined ? virtiofsdPaths : [binary]) {
-    const found = await findProgram(candidate);
-    if (found !== undefined) return found;
-  }
-  return needProgram(binary ?? 'virtiofsd', 'a shared directory');
-}
-
-/** The C program that came with QEMU up to 7.2 takes -o options; the Rust one that replaced it has --shared-dir. */
-async function isOldVirtiofsd(file: string): Promise<boolean> {
-  const { stdout } = await run(file, ['--help'], { timeoutMs: READY_MS, okExitCodes: [0, 1, 2] });
-  return !stdout.includes('--shared-dir');
+  const { file, args } = await virtiofsdCommand(need);
+  return spawnWithSocket('virtiofsd', need.socket, context, { file, args, directory: '/' });
 }

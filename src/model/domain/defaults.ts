@@ -18,6 +18,7 @@ import {
 } from './defaults/machine.ts';
 import { defaultInterfaces } from './defaults/network.ts';
 import { defaultOtherDevices } from './defaults/other.ts';
+import { defaultSharedMemory } from './defaults/shared-memory.ts';
 import { defaultDisks, defaultFilesystems } from './defaults/storage.ts';
 import type { DomainDef } from './domain.ts';
 
@@ -50,5 +51,6 @@ export function applyDefaults(definition: DomainDef, facts: DefaultsFacts): Doma
   defaultInputs(draft);
   defaultOtherDevices(draft);
   defaultControllers(draft, facts);
+  defaultSharedMemory(draft);
   return draft;
 }

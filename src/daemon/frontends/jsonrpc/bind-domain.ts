@@ -173,11 +173,19 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
         dropped: [...dropped],
       };
     },
-    'domain.undefine': async ({ domain, nvram, managedSave, forgetSnapshots, removeStorage: removes }) => {
+    'domain.undefine': async ({
+      domain,
+      nvram,
+      tpm,
+      managedSave,
+      forgetSnapshots,
+      removeStorage: removes,
+    }) => {
       const found = find(domains, domain);
       const disks = removes ? disksToRemove(domains, storage, found) : undefined;
       await domains.definitions.undefine(found, {
         ...(nvram !== undefined && { nvram }),
+        ...(tpm !== undefined && { tpm }),
         ...(managedSave !== undefined && { managedSave }),
         forgetSnapshots,
       });

@@ -1,5 +1,6 @@
 /** Guest RAM: -m, its memory backends with huge pages, sharing and host nodes, and -numa. */
 import { cpusetMembers } from '../../../model/domain/cpuset.ts';
+import { needsSharedMemory } from '../../../model/domain/defaults/shared-memory.ts';
 import type { Build } from './context.ts';
 import type { JsonObject } from './types.ts';
 
@@ -34,16 +35,6 @@ function initialMemoryKiB(b: Build): number {
   return wholeMebibytes(b.definition.memory.sizeKiB - devices);
 }
 
-/** True when another process must see the guest's RAM: virtiofsd, vhost-user back ends. */
-function needsSharedMemory(b: Build): boolean {
-  const { filesystems, interfaces, disks } = b.definition.devices;
-  return (
-    filesystems.some((fs) => fs.driver?.type === 'virtiofs') ||
-    interfaces.some((nic) => nic.source.type === 'vhostuser') ||
-    disks.some((disk) => disk.source.type === 'vhostuser')
-  );
-}
-
 /** -m. Memory devices need free slots and address space above the RAM at boot. */
 export function buildMemorySize(b: Build): void {
   const { maxMemory } = b.definition;
@@ -71,7 +62,7 @@ export function buildMainMemory(b: Build, defaultRamId: string | undefined): str
   if ((b.definition.cpu?.numa?.cells.length ?? 0) > 0) return undefined;
   const request = { sizeKiB: initialMemoryKiB(b), cell: 0, path: 'memoryBacking' };
   if (defaultRamId === undefined) {
-    if (b.definition.memoryBacking !== undefined || needsSharedMemory(b))
+    if (b.definition.memoryBacking !== undefined || needsSharedMemory(b.definition))
       b.lacks('memoryBacking', `memory-backend option of machine type '${b.machine}'`);
     return undefined;
   }
@@ -86,8 +77,8 @@ export function memoryBackend(
 ): JsonObject & { 'qom-type': string; id: string } {
   const backing = b.definition.memoryBacking;
   const access = request.access ?? backing?.access;
-  const share = access === undefined ? needsSharedMemory(b) : access === 'shared';
-  if (!share && needsSharedMemory(b))
+  const share = access === undefined ? needsSharedMemory(b.definition) : access === 'shared';
+  if (!share && needsSharedMemory(b.definition))
     b.problem(`${request.path}.access`, 'must be shared for virtiofs and vhost-user devices');
   const pages = hugePages(b, request);
   const immediate = backing?.allocation?.mode === 'immediate' || pages !== undefined;

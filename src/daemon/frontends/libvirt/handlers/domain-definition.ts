@@ -100,7 +100,9 @@ function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Pr
   if (has(undefineFlag.tpm) && has(undefineFlag.keepTpm))
     throw new LibvirtError(errorNumber.invalidArg, 'cannot both keep and delete TPM');
   const nvram = has(undefineFlag.nvram) ? 'remove' : has(undefineFlag.keepNvram) ? 'keep' : undefined;
+  const tpm = has(undefineFlag.tpm) ? 'remove' : has(undefineFlag.keepTpm) ? 'keep' : undefined;
   return forget(engine, domain, {
+    ...(tpm !== undefined && { tpm }),
     ...(nvram !== undefined && { nvram }),
     ...(has(undefineFlag.managedSave) && { managedSave: 'remove' as const }),
     forgetSnapshots: has(undefineFlag.snapshotsMetadata),
