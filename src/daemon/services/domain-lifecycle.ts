@@ -41,6 +41,8 @@ export interface StartAs {
   readonly reason: 'booted' | 'from snapshot';
   /** Done to the stopped guest before it runs; when it throws, the guest is ended and the start has failed with that. */
   readonly prepare?: (guest: LiveGuest) => Promise<void>;
+  /** What QEMU wrote of a guest: it goes on from there. */
+  readonly memoryFd?: number;
 }
 
 export type ShutdownMode = 'auto' | 'acpi' | 'agent';
@@ -187,7 +189,12 @@ export class DomainLifecycle {
     request: StartRequest & { readonly as: StartAs },
     job: RunningJob,
   ): Promise<void> {
-    await this.launch(domain, { definition, xml: storedXml(definition) }, request, job, request.as);
+    const { memoryFd: fd, prepare, ...as } = request.as;
+    const saved = fd === undefined ? undefined : { fd, wasRunning: true };
+    // Whether it runs is decided when all is there.
+    const then = saved === undefined ? prepare : (prepare ?? (() => Promise.resolve()));
+    const what = { definition, xml: storedXml(definition), ...(saved && { saved }) };
+    await this.launch(domain, what, request, job, { ...as, ...(then && { prepare: then }) });
   }
 
   /** Ends a guest as a part of a job of the domain, which the caller holds. */

@@ -7,9 +7,7 @@ import { dirname } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import { ensureDirectory } from '../../base/files.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
-import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { formatDomain, parseDomain } from '../../model/domain/domain.ts';
-import { migratableForm } from '../../model/domain/migratable.ts';
 import type { SavedHead, SaveFormat } from '../../model/saved-state/image.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain, LiveDomain } from './domain.ts';
@@ -17,7 +15,7 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
-import { definitionFor, filteredDefinition, refuseOtherGuest } from './saved-definition.ts';
+import { definitionFor, filteredDefinition, savedText } from './saved-definition.ts';
 import {
   copyState,
   createState,
@@ -109,7 +107,7 @@ export class DomainSaves {
         refuseBlockJobs(domain, 'save');
         const wasRunning = domain.state.state === 'running';
         const head: SavedHead = {
-          xml: this.savedXml(domain, live, request.xml),
+          xml: savedText(live.guest, request.xml),
           wasRunning: request.state === undefined ? wasRunning : request.state === 'running',
           format: request.format ?? this.world.saveFormat,
         };
@@ -120,15 +118,6 @@ export class DomainSaves {
       },
       { isCancellable: true, unit: 'bytes' },
     );
-  }
-
-  /** The definition that goes into the file: as it runs, in the form that another host takes, with secrets. */
-  private savedXml(domain: Domain, { guest }: LiveDomain, given: string | undefined): string {
-    const other = given === undefined ? undefined : parseDomain(given, { mode: 'lenient' }).definition;
-    if (other !== undefined) refuseOtherGuest(domain.name, guest.definition, other);
-    // Sockets in the directories of guests are chosen anew by whoever lets it go on.
-    const own = dropChosenPaths(other ?? guest.definition, [dirname(guest.record.directory)]);
-    return formatDomain(migratableForm(own), { inactive: true, secure: true });
   }
 
   /** From the stopped guest to the whole file; on failure the guest is as it was and the file is gone. */

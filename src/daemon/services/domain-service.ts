@@ -164,7 +164,12 @@ export class DomainService {
     this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
     this.recovery = new DomainRecovery(this.world, this.lifecycle, this.definitions);
     this.snapshots = new DomainSnapshots(
-      { world: this.world, definitions: this.definitions, lifecycle: this.lifecycle },
+      {
+        world: this.world,
+        definitions: this.definitions,
+        lifecycle: this.lifecycle,
+        notes: this.transfers,
+      },
       options.snapshots,
     );
     this.files = new DefinitionFiles(this.world);

@@ -1,7 +1,8 @@
 /** Making snapshots: what is to be kept and where, then doing it; whatever fails leaves the old state. */
-import { VirtError } from '../../base/errors.ts';
+import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
+import type { LiveGuest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { type AlignedDisk, alignDisks, checkTogether, isWritten } from '../../model/snapshot/disks.ts';
@@ -15,7 +16,8 @@ import {
 import { type PendingDisk, storedText } from '../state/snapshots.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
-import { chooseOverlays, makeFiles, putOnTop } from './domain-snapshot-external.ts';
+import { chooseOverlays, makeFiles, noteOverlays, putOnTop } from './domain-snapshot-external.ts';
+import { chooseMemoryFile, keepMemory, type MemoryFile } from './domain-snapshot-memory.ts';
 import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -51,7 +53,7 @@ export async function createSnapshot(
   wish: SnapshotDef,
   options: CreateOptions,
 ): Promise<Snapshot> {
-  const made = await runJob(snapshots.world, domain, 'snapshot', async (job) => {
+  const work = async (job: RunningJob): Promise<Snapshot> => {
     if (options.halt === true && !domain.isPersistent)
       throw new VirtError('domain.transient', {
         wanted: `snapshot domain '${domain.name}'`,
@@ -61,6 +63,12 @@ export async function createSnapshot(
     const snapshot = await perform(snapshots, domain, plan, options, job);
     if (options.halt === true) await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
     return snapshot;
+  };
+  // Only the writing of memory into a file can be called off, and counts bytes.
+  const isLong = wish.memory?.file !== undefined;
+  const made = await runJob(snapshots.world, domain, 'snapshot', work, {
+    isCancellable: isLong,
+    ...(isLong && { unit: 'bytes' }),
   });
   snapshots.world.events.emit('domain.snapshot-created', domain.identity, { snapshot: made.name });
   return made;
@@ -167,16 +175,11 @@ async function perform(
   job: RunningJob,
 ): Promise<Snapshot> {
   const wanted = `snapshot domain '${domain.name}'`;
-  if (plan.snapshot.memory?.snapshot === 'external')
-    throw new VirtError('request.unsupported', {
-      wanted,
-      reason: 'memory of a guest in a file of its own is not offered yet',
-      hint: 'make a disk-only snapshot, or one inside the images',
-    });
   const tree = snapshots.treeOf(domain);
   const { name } = plan.snapshot;
   const reuse = options.reuse === true;
   const external = await chooseOverlays(snapshots, plan.disks, { name, reuse, wanted });
+  const file = await chooseMemoryFile(plan.snapshot, { wanted });
   const snapshot = withSources(plan.snapshot, external);
   const internal = plan.disks.filter((one) => one.snapshot === 'internal').map(({ disk }) => disk);
   await using undo = new Undo(snapshots.world.log);
@@ -185,6 +188,7 @@ async function perform(
     name,
     internal: internal.map(({ target }) => target.dev),
     external,
+    ...(file && { memoryFile: file.path, memoryTemporary: file.temporary }),
     ...(options.noMetadata !== true && { xml: storedText(domain.uuid, snapshot) }),
   });
   undo.add('forget what was begun', () => snapshots.finish(domain, tree.current));
@@ -193,13 +197,54 @@ async function perform(
   await makeFiles(snapshots, external, undo);
   if (snapshot.memory?.snapshot === 'no' && options.noMetadata !== true)
     await keepFirmware(snapshots, domain, snapshot);
-  if (external.length > 0) await switchOver(snapshots, domain, external, options);
-  // From here on the guest writes to the new images: they stay whatever happens.
-  undo.keep();
-  const made = external.filter(({ isOurs }) => isOurs).map(({ file }) => file);
+  const late = await takeMoment(snapshots, domain, { external, file, options, job, undo });
+  await noteOverlays(snapshots, domain, external);
+  const made = external.filter(({ isOurs }) => isOurs).map((one) => one.file);
   if (options.noMetadata !== true) await snapshots.save(domain, snapshot);
   await snapshots.finish(domain, options.noMetadata === true ? tree.current : name, { made });
+  if (late !== undefined) throw madeBut(late, name, wanted);
   return snapshot;
+}
+
+interface Moment {
+  readonly external: readonly PendingDisk[];
+  readonly file: MemoryFile | undefined;
+  readonly options: CreateOptions;
+  readonly job: RunningJob;
+  readonly undo: Undo;
+}
+
+/**
+ * The moment that the snapshot is of. Afterwards the guest writes to the new images, which stay whatever happens; what went
+ * wrong since then is what this returns.
+ */
+async function takeMoment(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  { external, file, options, job, undo }: Moment,
+): Promise<unknown> {
+  const switchOver = async (): Promise<void> => {
+    if (external.length > 0) await putOnTop(snapshots, domain, external);
+    undo.keep();
+  };
+  if (file !== undefined)
+    return keepMemory(snapshots, domain, {
+      ...{ file, job, undo, switchOver },
+      isLive: options.live === true,
+    });
+  if (options.quiesce !== true || domain.live === undefined) return switchOver();
+  return whileFrozen(domain.live.guest.agent, switchOver);
+}
+
+/** The snapshot is whole and known, but the guest did not go on as it should. */
+function madeBut(error: unknown, name: string, wanted: string): VirtError {
+  const reason = reasonOf(error);
+  return new VirtError('operation.failed', {
+    wanted,
+    reason: `snapshot '${name}' is made, but the guest did not go on afterwards: ${reason}`,
+    hint: `resume it, or thaw its file systems; the snapshot can be used`,
+    cause: error,
+  });
 }
 
 /** The document says which images are the new ones. */
@@ -243,20 +288,20 @@ async function keepFirmware(snapshots: SnapshotWorld, domain: Domain, snapshot: 
   await snapshots.firmware.save(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
 }
 
-/** One moment for all disks; with file systems that stand still, where that is wanted. */
-async function switchOver(
-  snapshots: SnapshotWorld,
-  domain: Domain,
-  external: readonly PendingDisk[],
-  { quiesce }: CreateOptions,
-): Promise<void> {
-  if (quiesce !== true || domain.live === undefined) return putOnTop(snapshots, domain, external);
-  const { agent } = domain.live.guest;
-  await agent.freeze();
+/** File systems stand still meanwhile. Of a failure to let them go on afterwards it tells; one before that is thrown. */
+async function whileFrozen(agent: LiveGuest['agent'], work: () => Promise<void>): Promise<unknown> {
+  const thaw = () =>
+    agent.thaw().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
   try {
-    await putOnTop(snapshots, domain, external);
-  } finally {
-    // However long the agent takes: a guest that stays frozen is worse than an error.
-    await agent.thaw();
+    await agent.freeze();
+    await work();
+  } catch (error) {
+    // A freeze that was not answered in time may come true later: it is taken back all the same.
+    if (!isVirtError(error, 'agent.missing')) await thaw();
+    throw error;
   }
+  return thaw();
 }

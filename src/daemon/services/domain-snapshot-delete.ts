@@ -4,6 +4,7 @@ import { pathOf } from '../../model/snapshot/disks.ts';
 import { isExternal, type Snapshot } from '../../model/snapshot/snapshot.ts';
 import type { Domain } from './domain.ts';
 import { dissolve } from './domain-snapshot-external.ts';
+import { removeMemory } from './domain-snapshot-memory.ts';
 import { type Revertible, taggedDisks } from './domain-snapshot-revert.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -85,6 +86,7 @@ export async function removeState(
   const { domain: definition } = snapshot;
   if (definition !== undefined) await removeTags(snapshots, domain, { ...snapshot, domain: definition });
   if (isExternal(snapshot)) await dissolve(snapshots, domain, snapshot);
+  await removeMemory(domain, snapshot);
 }
 
 /** Tags go by QEMU where it has the image open, else by qemu-img. */

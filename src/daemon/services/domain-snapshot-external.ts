@@ -104,28 +104,40 @@ export function withOverlays(definition: DomainDef, disks: readonly PendingDisk[
   return { ...definition, devices: { ...definition.devices, disks: changed } };
 }
 
-/** The running guest writes to the new images from now on, then both definitions say so. */
+/**
+ * A running guest writes to the new images from now on; of one that does not run the stored definition has them. On failure
+ * nothing has changed.
+ */
 export async function putOnTop(
   snapshots: SnapshotWorld,
   domain: Domain,
   disks: readonly PendingDisk[],
 ): Promise<void> {
   const { live } = domain;
-  if (live !== undefined) {
-    await snapshots.world.driver.addOverlays(live.guest, disks.map(overlayOf));
-    await saveStatus(snapshots.world, domain);
-  }
+  if (live === undefined) await storeOverlays(snapshots, domain, disks);
+  else await snapshots.world.driver.addOverlays(live.guest, disks.map(overlayOf));
+}
+
+/** After the switch: both definitions say so. Done twice, it is the same. */
+export async function noteOverlays(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  disks: readonly PendingDisk[],
+): Promise<void> {
+  if (disks.length === 0) return;
+  await saveStatus(snapshots.world, domain);
   await storeOverlays(snapshots, domain, disks);
 }
 
-export async function storeOverlays(
+async function storeOverlays(
   snapshots: SnapshotWorld,
   domain: Domain,
   disks: readonly PendingDisk[],
 ): Promise<void> {
   if (!domain.isPersistent) return;
   const stored = snapshots.definitions.definition(domain, { inactive: true });
-  await snapshots.definitions.replaceStored(domain, withOverlays(stored, disks));
+  if (disks.some(({ below }) => imagesOf([stored]).some(({ path }) => path === below)))
+    await snapshots.definitions.replaceStored(domain, withOverlays(stored, disks));
 }
 
 /** A free name for a new image on top of a snapshot's: a return leaves the other branches as they are. */

@@ -4,9 +4,9 @@ import { hasMemory, type Snapshot } from '../../model/snapshot/snapshot.ts';
 import { type PendingDisk, type PendingWork, readStored } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
 import { forget, removeState } from './domain-snapshot-delete.ts';
-import { currentOf, discardImages, overlayOf, storeOverlays } from './domain-snapshot-external.ts';
-import { applyDisks, revertible } from './domain-snapshot-revert.ts';
-import { saveStatus } from './domain-status.ts';
+import { currentOf, discardImages, noteOverlays, overlayOf } from './domain-snapshot-external.ts';
+import { removeMemoryFiles } from './domain-snapshot-memory.ts';
+import { applyDisks, defineAsOf, revertible, withBranch } from './domain-snapshot-revert.ts';
 import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -63,6 +63,7 @@ async function finishCreate(
   if (!(await isSwitched(snapshots, domain, external))) {
     await takeBack(snapshots, domain, pending);
     for (const { file, isOurs } of external) if (isOurs) await snapshots.images.removeImage(file);
+    await removeMemoryFiles([pending.memoryTemporary, pending.memoryFile]);
     return snapshots.finish(domain, current);
   }
   const { live } = domain;
@@ -70,9 +71,8 @@ async function finishCreate(
     // What was noted before the daemon died is there already.
     if (!isNamed(snapshots, domain, external, 'live'))
       snapshots.world.driver.adoptOverlays(live.guest, external.map(overlayOf));
-    await saveStatus(snapshots.world, domain);
   }
-  await storeOverlays(snapshots, domain, external);
+  await noteOverlays(snapshots, domain, external);
   if (xml !== undefined) await snapshots.save(domain, readStored(xml, name));
   const made = external.filter(({ isOurs }) => isOurs).map(({ file }) => file);
   return snapshots.finish(domain, xml === undefined ? current : name, { made });
@@ -138,8 +138,13 @@ async function finishRevert(
   pending: Extract<PendingWork, { kind: 'revert' }>,
 ): Promise<void> {
   const tree = snapshots.treeOf(domain);
-  if (domain.isActive) return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
   const { external, discard } = pending;
+  if (domain.isActive) {
+    if (external.length === 0)
+      return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
+    if (isNamed(snapshots, domain, external, 'live'))
+      await defineAsOf(snapshots, domain, withBranch(revertible(domain, snapshot), pending));
+  }
   // With new images the definition is what switches: until it does, everything is as it was.
   const isDefined = isNamed(snapshots, domain, external) || external.length === 0;
   if (!isDefined) {

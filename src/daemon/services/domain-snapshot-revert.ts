@@ -17,7 +17,9 @@ import {
   makeFiles,
   withOverlays,
 } from './domain-snapshot-external.ts';
+import { openMemory } from './domain-snapshot-memory.ts';
 import { saveStatus } from './domain-status.ts';
+import type { OpenState } from './saved-state-files.ts';
 import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -43,24 +45,52 @@ export async function revertToSnapshot(
   name: string,
   options: RevertOptions,
 ): Promise<void> {
-  await runJob(snapshots.world, domain, 'revert snapshot', async (job) => {
+  const work = async (job: RunningJob): Promise<void> => {
     refuseBlockJobs(domain, 'revert');
     const snapshot = revertible(domain, snapshots.find(domain, name));
     refuseTransient(domain, snapshot, options);
-    const branch = await planBranch(snapshots, domain, snapshot);
-    await snapshots.begin(domain, { kind: 'revert', name, ...branch });
+    // What is to be loaded is looked at before anything is given up.
+    const memory = await openMemory(domain, snapshot);
     try {
-      if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options, job);
-      else await toDisks(snapshots, domain, withBranch(snapshot, branch), { ...options, branch, job });
-    } catch (error) {
-      await snapshots.finish(domain, snapshots.treeOf(domain).current);
-      throw error;
+      await revertBegun(snapshots, domain, snapshot, { ...options, job, memory });
+    } finally {
+      await memory?.close();
     }
-    const made = branch.external.map(({ file }) => file);
-    await snapshots.finish(domain, name, { made });
-    await discardImages(snapshots, domain, branch.discard);
-  });
+  };
+  // Between its end and its new start a transient domain is nothing, and would be forgotten.
+  const { registry } = snapshots.world;
+  await registry.claim(domain, () => runJob(snapshots.world, domain, 'revert snapshot', work));
   snapshots.world.events.emit('domain.snapshot-reverted', domain.identity, { snapshot: name });
+}
+
+interface Reverting extends RevertOptions {
+  readonly job: RunningJob;
+  /** The guest's memory, where it is in a file of its own. */
+  readonly memory: OpenState | undefined;
+}
+
+async function revertBegun(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+  options: Reverting,
+): Promise<void> {
+  const { name } = snapshot;
+  const { job, memory } = options;
+  const branch = await planBranch(snapshots, domain, snapshot);
+  const onBranch = withBranch(snapshot, branch);
+  await snapshots.begin(domain, { kind: 'revert', name, ...branch });
+  try {
+    if (memory !== undefined) await toMemoryFile(snapshots, domain, onBranch, { ...options, memory, branch });
+    else if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options, job);
+    else await toDisks(snapshots, domain, onBranch, { ...options, branch, job });
+  } catch (error) {
+    await snapshots.finish(domain, snapshots.treeOf(domain).current);
+    throw error;
+  }
+  const made = branch.external.map(({ file }) => file);
+  await snapshots.finish(domain, name, { made });
+  await discardImages(snapshots, domain, branch.discard);
 }
 
 /** @throws VirtError snapshot.risky for one that libvirt made long ago, without the domain's definition */
@@ -131,7 +161,7 @@ async function unneeded(snapshots: SnapshotWorld, domain: Domain): Promise<strin
 }
 
 /** The snapshot's definitions on the new images. */
-function withBranch(snapshot: Revertible, { external }: Branch): Revertible {
+export function withBranch(snapshot: Revertible, { external }: Pick<Branch, 'external'>): Revertible {
   const { inactiveDomain } = snapshot;
   return {
     ...snapshot,
@@ -153,7 +183,12 @@ function renamed(domain: Domain, definition: DomainDef): DomainDef {
   return { ...definition, name: domain.name };
 }
 
-async function defineAsOf(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): Promise<void> {
+/** The stored definition is that of the snapshot from then on. */
+export async function defineAsOf(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+): Promise<void> {
   if (!domain.isPersistent) return;
   const stored = storedDomainOf(snapshot) ?? snapshot.domain;
   await snapshots.definitions.replaceStored(domain, renamed(domain, stored));
@@ -197,6 +232,28 @@ async function toMemory(
     { paused, as: { reason: 'from snapshot', prepare } },
     job,
   );
+}
+
+/**
+ * A snapshot with its memory in a file: a new QEMU loads it, on new images. When it does not, the domain is off, on the disks
+ * that it had.
+ */
+async function toMemoryFile(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+  { state, branch, job, memory }: Reverting & { readonly memory: OpenState; readonly branch: Branch },
+): Promise<void> {
+  const paused = (state ?? snapshot.state) === 'paused';
+  await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
+  await domain.finishing;
+  job.progress({ step: 'starting' });
+  await using undo = new Undo(snapshots.world.log);
+  await makeFiles(snapshots, branch.external, undo);
+  const as = { reason: 'from snapshot', memoryFd: memory.fd } as const;
+  await snapshots.lifecycle.startWithin(domain, renamed(domain, snapshot.domain), { paused, as }, job);
+  undo.keep();
+  await defineAsOf(snapshots, domain, snapshot);
 }
 
 /** The QEMU that runs gets the state: no device is made anew, no client of a display is lost. */

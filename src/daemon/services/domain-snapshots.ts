@@ -9,27 +9,19 @@ import {
   type SnapshotDef,
 } from '../../model/snapshot/snapshot.ts';
 import type { Domain } from './domain.ts';
-import type { DomainDefinitions, UndefineOptions } from './domain-definitions.ts';
-import type { DomainLifecycle } from './domain-lifecycle.ts';
+import type { UndefineOptions } from './domain-definitions.ts';
 import { type CreateOptions, createSnapshot } from './domain-snapshot-create.ts';
 import { type DeleteOptions, deleteSnapshots } from './domain-snapshot-delete.ts';
 import { recoverSnapshots } from './domain-snapshot-recovery.ts';
 import { type RevertOptions, revertToSnapshot } from './domain-snapshot-revert.ts';
 import type { SnapshotTree } from './snapshot-tree.ts';
-import { type SnapshotOptions, SnapshotWorld } from './snapshot-world.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import { type SnapshotEngine, type SnapshotOptions, SnapshotWorld } from './snapshot-world.ts';
+import { runJob } from './world.ts';
 
 export class DomainSnapshots {
   private readonly snapshots: SnapshotWorld;
 
-  constructor(
-    engine: {
-      readonly world: DomainWorld;
-      readonly definitions: DomainDefinitions;
-      readonly lifecycle: DomainLifecycle;
-    },
-    options: SnapshotOptions,
-  ) {
+  constructor(engine: SnapshotEngine, options: SnapshotOptions) {
     this.snapshots = new SnapshotWorld(engine, options);
     engine.definitions.addBelonging((domain, options) => this.onUndefine(domain, options));
     // A domain that is gone for good has no snapshots: a new one of its uuid is another.

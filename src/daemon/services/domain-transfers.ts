@@ -1,12 +1,12 @@
 /**
- * How far the saves, restores and dumps of domains are, and how the last of each domain went: in this daemon's memory,
+ * How far the saves, snapshots and dumps of domains are, and how the last of each domain went: in this daemon's memory,
  * for clients that watch.
  */
 import type { RunningJob } from '../../base/job-registry.ts';
 import type { MemoryProgress } from '../../drivers/live-memory.ts';
 import type { Domain } from './domain.ts';
 
-export type TransferKind = 'save' | 'dump';
+export type TransferKind = 'save' | 'snapshot' | 'dump';
 
 /** A transfer of a guest's memory, in work or over. */
 export interface Transfer {

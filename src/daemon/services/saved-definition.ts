@@ -1,13 +1,29 @@
 /** The definition with which a guest goes on from a saved state. */
+import { dirname } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import { parseXml } from '../../base/xml/parse.ts';
 import { childOf, formatXml } from '../../base/xml/tree.ts';
-import { type DomainDef, parseDomain } from '../../model/domain/domain.ts';
+import type { LiveGuest } from '../../drivers/driver.ts';
+import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
+import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { guestDifference } from '../../model/domain/guest-view.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { SavedHead } from '../../model/saved-state/image.ts';
 import { filterRestored } from '../hooks/domain-hooks.ts';
 import type { Hooks } from '../hooks/hooks.ts';
+
+/**
+ * The definition that goes into a file with a state: as the guest runs, or the given one where it cannot tell them apart;
+ * in the form that another host takes, with secrets.
+ * @throws VirtError definition.unsupported naming what the guest would see, xml.*
+ */
+export function savedText({ definition, record }: LiveGuest, given?: string): string {
+  const other = given === undefined ? undefined : parseDomain(given, { mode: 'lenient' }).definition;
+  if (other !== undefined) refuseOtherGuest(definition.name, definition, other);
+  // Sockets in the directories of guests are chosen anew by whoever lets it go on.
+  const own = dropChosenPaths(other ?? definition, [dirname(record.directory)]);
+  return formatDomain(migratableForm(own), { inactive: true, secure: true });
+}
 
 /** The definition of a state, or the given one where a guest cannot tell them apart. */
 export function definitionFor(head: SavedHead, given: string | undefined): DomainDef {
@@ -53,7 +69,7 @@ function withCookie({ xml, cookie }: SavedHead): DomainDef {
 }
 
 /** @throws VirtError definition.unsupported naming what the guest would see */
-export function refuseOtherGuest(name: string, before: DomainDef, after: DomainDef): void {
+function refuseOtherGuest(name: string, before: DomainDef, after: DomainDef): void {
   const path = guestDifference(migratableForm(before), migratableForm(after));
   if (path === undefined) return;
   const message = 'differs from what the guest had when it was saved';

@@ -46,6 +46,11 @@ export interface WriteOptions {
   readonly bypassCache: boolean;
 }
 
+/** A free name beside a file for as long as that is not whole. */
+export function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path).slice(0, 100)}.${nanoid(8)}${temporarySuffix}`);
+}
+
 /**
  * Copies an open file to a place of ours, sharing its blocks where the file system can. `check` sees the copy before it gets
  * its name.
@@ -87,13 +92,14 @@ export interface StateWriter {
 }
 
 /**
- * Begins a file with a state. One that has the name already is replaced only at the end.
+ * Begins a file with a state. One that has the name already is replaced only at the end. `temporary`: what it is called
+ * until then, for a caller that has noted it.
  * @throws VirtError file.*, program.missing, request.unsupported, request.invalid
  */
 export async function createState(
   path: string,
   head: SavedHead,
-  options: WriteOptions,
+  options: WriteOptions & { readonly temporary?: string },
 ): Promise<StateWriter> {
   refuseSparse(head.format, `save to ${path}`);
   const packer = packers[head.format];
@@ -106,6 +112,7 @@ export async function createState(
   return createFile(path, {
     begin: bytes,
     magic: wholeMagic,
+    ...(options.temporary !== undefined && { temporary: options.temporary }),
     ...(packer && { through: { program: packer.program, args: packer.pack } }),
     ...(options.bypassCache && { through: { program: pastCache.program, args: pastCache.write } }),
   });
@@ -125,15 +132,19 @@ export async function createPlain(
 }
 
 interface NewFile {
+  /** Left out: one is chosen. */
+  readonly temporary?: string;
   readonly begin?: Buffer;
   /** Takes the place of its first bytes when it is whole. */
   readonly magic?: Buffer;
   readonly through?: { readonly program: string; readonly args: readonly string[] };
 }
 
-async function createFile(path: string, { begin, magic, through }: NewFile): Promise<StateWriter> {
+async function createFile(
+  path: string,
+  { begin, magic, through, temporary = temporaryName(path) }: NewFile,
+): Promise<StateWriter> {
   await refuseOthers(path);
-  const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${nanoid(8)}${temporarySuffix}`);
   let handle: FileHandle | undefined;
   let filter: RunningFilter | undefined;
   let flusher: Flusher | undefined;

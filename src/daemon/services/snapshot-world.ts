@@ -9,6 +9,7 @@ import type { PendingWork, SnapshotStore } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
+import type { TransferNotes } from './domain-transfers.ts';
 import type { BackingName, ImageAt, ImageGraph } from './snapshot-chains.ts';
 import type { FirmwareCopies } from './snapshot-firmware.ts';
 import { SnapshotTree } from './snapshot-tree.ts';
@@ -54,10 +55,19 @@ interface Kept {
   pending: PendingWork | undefined;
 }
 
+/** Services of domains that snapshots are made with. */
+export interface SnapshotEngine {
+  readonly world: DomainWorld;
+  readonly definitions: DomainDefinitions;
+  readonly lifecycle: DomainLifecycle;
+  readonly notes: TransferNotes;
+}
+
 export class SnapshotWorld {
   readonly world: DomainWorld;
   readonly definitions: DomainDefinitions;
   readonly lifecycle: DomainLifecycle;
+  readonly notes: TransferNotes;
   readonly store: SnapshotStore;
   readonly images: SnapshotImages;
   readonly firmware: FirmwareCopies;
@@ -67,17 +77,11 @@ export class SnapshotWorld {
   private readonly stored: Set<string>;
   private readonly kept = new Map<string, Kept>();
 
-  constructor(
-    engine: {
-      readonly world: DomainWorld;
-      readonly definitions: DomainDefinitions;
-      readonly lifecycle: DomainLifecycle;
-    },
-    { store, images, firmware, volumes, users }: SnapshotOptions,
-  ) {
+  constructor(engine: SnapshotEngine, { store, images, firmware, volumes, users }: SnapshotOptions) {
     this.world = engine.world;
     this.definitions = engine.definitions;
     this.lifecycle = engine.lifecycle;
+    this.notes = engine.notes;
     this.store = store;
     this.images = images;
     this.firmware = firmware;

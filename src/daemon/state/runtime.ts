@@ -36,7 +36,14 @@ const recordSchema = z.looseObject({
   keptLinks: z.array(z.string()).optional(),
   foreignSockets: z.array(z.string()).default([]),
   plugging: z.string().optional(),
-  saving: z.object({ temporary: z.string(), path: z.string(), wasRunning: z.boolean() }).optional(),
+  saving: z
+    .object({
+      temporary: z.string(),
+      path: z.string(),
+      wasRunning: z.boolean(),
+      goesOn: z.boolean().optional(),
+    })
+    .optional(),
   vsockCid: z.int().optional(),
   rtcAdjustmentSeconds: z.int().optional(),
   /** drivers/driver/block-jobs.ts, BlockJobRecord. */

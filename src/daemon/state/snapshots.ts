@@ -37,6 +37,8 @@ const pendingWork = z.discriminatedUnion('kind', [
     internal: z.array(z.string()),
     external: z.array(pendingDisk),
     memoryFile: z.string().optional(),
+    /** Its name until it is whole. */
+    memoryTemporary: z.string().optional(),
     /** The document that will be stored; without it none is. */
     xml: z.string().optional(),
   }),

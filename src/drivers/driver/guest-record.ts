@@ -38,7 +38,7 @@ export interface GuestRecord {
   readonly vsockCid?: number;
   /** A device that is being plugged in, as a document: a daemon that finds it sees whether QEMU has it. */
   readonly plugging?: string;
-  /** Its state is being written to a file: when that is whole, the guest has ended. */
+  /** Its state is being written to a file. */
   readonly saving?: SavingRecord;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
@@ -53,6 +53,8 @@ export interface SavingRecord {
   readonly path: string;
   /** The guest ran before: it is to run again when the save comes to nothing. */
   readonly wasRunning: boolean;
+  /** It goes on when the file is whole as well: the file is of a snapshot. */
+  readonly goesOn?: boolean;
 }
 
 /** A helper process of a guest; pid and start time name it for good. */

@@ -54,7 +54,14 @@ export type PauseReason = Extract<
 export interface GuestControls {
   /** Stops the virtual CPUs; `reason` is what the state then says (left out: the user). */
   suspend(reason?: PauseReason): Promise<void>;
+  /** Says why the virtual CPUs will be stopped, where QEMU does it by itself in the course of what it was asked. */
+  expectStop(reason: PauseReason): void;
   resume(): Promise<void>;
+  /**
+   * After its state was written (`memory.save`) a guest that is to stay paused has its disks again, and can be saved
+   * anew. QEMU does that only when the virtual CPUs are let run: they are stopped again at once.
+   */
+  takeDisksBack(): Promise<void>;
   /** Presses the ACPI power button; returns when it is pressed, not when the guest is off. */
   powerButton(): Promise<void>;
   reset(): Promise<void>;

@@ -93,6 +93,7 @@ export class QemuGuest implements LiveGuest {
       state: parts.state,
       stopReason: undefined,
       isPoweredOff: parts.state.state === 'shutdown',
+      isSettling: false,
     };
     this.listeners = new GuestListeners(parts.log);
     this.channel = new AgentChannel(parts.definition, {
@@ -204,6 +205,19 @@ export class QemuGuest implements LiveGuest {
 
   async resume(): Promise<void> {
     await this.qmp().execute('cont');
+  }
+
+  async takeDisksBack(): Promise<void> {
+    const { state } = this.running;
+    this.running = { ...this.running, isSettling: true };
+    try {
+      // Both at once: nothing of ours lies between them.
+      const begun = this.qmp().execute('cont');
+      await this.qmp().execute('stop');
+      await begun;
+    } finally {
+      this.running = { ...this.running, isSettling: false, state };
+    }
   }
 
   async powerButton(): Promise<void> {

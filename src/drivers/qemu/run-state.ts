@@ -45,6 +45,8 @@ export interface RunMemory {
   /** Why the next STOP will come, where an event or a request of ours has announced it. */
   readonly stopReason: PausedReason | undefined;
   readonly isPoweredOff: boolean;
+  /** It is let run and stopped at once, of which nobody is to hear. */
+  readonly isSettling?: boolean;
 }
 
 /** What an event does: the new memory, and what listeners are told, in order. */
@@ -93,11 +95,12 @@ function resumeReason({ state, reason }: DomainState): 'booted' | 'from snapshot
 const handlers: Readonly<Record<string, Handler>> = {
   STOP(event, memory) {
     // After a power-off or a panic QEMU stops the vCPUs too; that is not a pause.
-    if (memory.isPoweredOff || memory.state.state === 'crashed') return { memory, events: [] };
+    if (memory.isPoweredOff || memory.isSettling === true || memory.state.state === 'crashed')
+      return { memory, events: [] };
     return move(event, memory, paused(memory.stopReason ?? 'unknown'));
   },
   RESUME: (event, memory) =>
-    memory.isPoweredOff
+    memory.isPoweredOff || memory.isSettling === true
       ? { memory, events: [] }
       : move(event, memory, {
           state: 'running',

@@ -137,6 +137,8 @@ export class FakeGuest implements LiveGuest {
     for (const listener of this.listeners) listener(event);
   }
 
+  expectStop = (reason: string) => void this.done.push(`expect stop: ${reason}`);
+  takeDisksBack = async () => void this.done.push('take disks back');
   setSaving = (saving: unknown) => void this.done.push(saving === undefined ? 'not saving' : 'saving');
   /** What it writes as its state. */
   readonly memory: LiveMemory = {

@@ -9,13 +9,14 @@ import type { QmpClient } from '../qmp/client.ts';
 /**
  * Settles a save that an earlier daemon had begun. A file gets its own name as the last step, so where the temporary one
  * is gone the state is whole and the guest has to end (`saved` is told). Else the save is called off, its file removed,
- * and the guest runs again if it did before.
+ * and the guest runs again if it did before. After a snapshot it goes on in any case, and as it was; whether there is one
+ * is decided by whoever makes them.
  */
 export async function recoverSave(guest: QemuGuest, qmp: QmpClient, log: Logger): Promise<void> {
   const { saving } = guest.record;
   if (saving === undefined) return;
   const facts = { domain: guest.definition.name, path: saving.path };
-  if ((await statIfPresent(saving.temporary)) === undefined) {
+  if (saving.goesOn !== true && (await statIfPresent(saving.temporary)) === undefined) {
     log.warn(facts, 'a save was complete when the daemon ended; the guest is ended now');
     guest.replay({ kind: 'saved', seconds: Date.now() / 1000 });
     return;
@@ -28,7 +29,11 @@ export async function recoverSave(guest: QemuGuest, qmp: QmpClient, log: Logger)
   guest.setSaving(undefined);
   if (saving.wasRunning) {
     await guest.resume();
-    guest.setState({ state: 'running', reason: 'save canceled' }, Date.now() / 1000);
+    const reason = saving.goesOn === true ? 'unpaused' : 'save canceled';
+    guest.setState({ state: 'running', reason }, Date.now() / 1000);
+  } else if (saving.goesOn === true) {
+    await guest.takeDisksBack();
+    guest.setState({ state: 'paused', reason: 'user' }, Date.now() / 1000);
   }
 }
 

@@ -9,7 +9,7 @@ import { checkFlags, domainOf, notValid, telling } from './support.ts';
 /** virDomainJobType. */
 const jobType = { none: 0, unbounded: 2, completed: 3, failed: 4 } as const;
 /** virDomainJobOperation. */
-const operations: Readonly<Record<Transfer['kind'], number>> = { save: 2, dump: 8 };
+const operations: Readonly<Record<Transfer['kind'], number>> = { save: 2, snapshot: 6, dump: 8 };
 /** virDomainGetJobStatsFlags. */
 const statsFlag = { completed: 1, keepCompleted: 2 } as const;
 

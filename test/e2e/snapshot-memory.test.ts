@@ -1,0 +1,123 @@
+/** Snapshots with a guest's memory in a file of its own: made while it runs or stands still, returned to, deleted. */
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { VireoClient } from '../../src/api/client.ts';
+import { CountingGuests, clientsOf, countingLinux, type Step } from '../support/counting-guest.ts';
+import { TestDaemon } from '../support/daemon.ts';
+import { expectSchemaValid } from '../support/libvirt-schema.ts';
+import { describeWith } from '../support/needs.ts';
+
+describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'snapshots with memory', () => {
+  const name = 'outer';
+  let daemon: TestDaemon;
+  let client: VireoClient;
+  let guests: CountingGuests;
+  let image: string;
+
+  beforeAll(async () => {
+    daemon = await TestDaemon.start();
+    client = await daemon.connect();
+    guests = new CountingGuests(daemon.root, await countingLinux(`${daemon.root}/linux`));
+    image = guests.makeImage('outer.qcow2');
+    await client.call('domain.define', { xml: guests.domainXml(name, image) });
+    await client.call('domain.start', { domain: name });
+    await guests.next(name, 100_000);
+  });
+  afterAll(async () => {
+    await client?.close();
+    await daemon?.remove();
+  });
+
+  const { virsh, vireo } = clientsOf(() => daemon);
+  const stateOf = async () => (await client.call('domain.get', { domain: name })).state;
+  const topImage = async () =>
+    /<source file='([^']+)'/.exec((await client.call('domain.xml', { domain: name })).xml)?.[1] ?? '';
+  /** The guest goes on from one of the steps that it had come to: with the memory and the disk of that moment. */
+  const expectGoesOnFrom = async (known: readonly Step[]) => {
+    const after = await guests.next(name);
+    expect(known.findLast(({ step }) => step === after.step - 1)?.is).toBe(after.was);
+    return after;
+  };
+
+  it('are made while the guest runs on, and brought back by virsh', async () => {
+    const before = await guests.next(name);
+    virsh('snapshot-create-as', name, 'one', '--memspec', `${guests.path('one.mem')},snapshot=external`);
+    expect(await stateOf()).toBe('running');
+    const known = guests.steps(name);
+    expect(await topImage()).toBe(guests.path('outer.one'));
+    const xml = virsh('snapshot-dumpxml', name, 'one');
+    expect(xml).toContain(`<memory snapshot='external' file='${guests.path('one.mem')}'/>`);
+    expectSchemaValid(xml, '/usr/share/libvirt/schemas/domainsnapshot.rng');
+    await guests.next(name);
+    await guests.next(name);
+
+    virsh('snapshot-revert', name, 'one');
+    expect(await stateOf()).toBe('running');
+    const after = await expectGoesOnFrom(known);
+    expect(after.step).toBeGreaterThan(before.step);
+    // What came after it was in no snapshot; what holds its state is as it was.
+    expect(existsSync(guests.path('outer.one'))).toBe(false);
+    const { xml: stored } = await client.call('domain.xml', { domain: name, inactive: true });
+    expect(stored).toContain(`<source file='${await topImage()}'`);
+  });
+
+  it('are made of a live guest, which stands still only at the end', async () => {
+    vireo('snapshot', 'create', name, 'live', '--memory-file', guests.path('live.mem'), '--live');
+    expect(await stateOf()).toBe('running');
+    const known = guests.steps(name);
+    await guests.next(name);
+    await guests.next(name);
+    vireo('snapshot', 'revert', name, 'live', '--yes');
+    await expectGoesOnFrom(known);
+  });
+
+  it('leave a paused guest paused, with disks that can be used', async () => {
+    await guests.next(name);
+    await client.call('domain.suspend', { domain: name });
+    const before = guests.steps(name).at(-1) as Step;
+    const made = await client.call('snapshot.create', {
+      domain: name,
+      name: 'still',
+      memoryPath: guests.path('still.mem'),
+    });
+    expect(made).toMatchObject({ state: 'paused', memory: 'external', parent: 'live' });
+    expect(await stateOf()).toBe('paused');
+    // Another one: QEMU has its disks, and can be saved again.
+    await client.call('snapshot.create', {
+      domain: name,
+      memoryPath: guests.path('again.mem'),
+      name: 'again',
+    });
+    expect(await stateOf()).toBe('paused');
+    await client.call('snapshot.revert', { domain: name, snapshot: 'still' });
+    expect(await stateOf()).toBe('paused');
+    expect(guests.steps(name).at(-1)).toEqual(before);
+    await client.call('snapshot.revert', { domain: name, snapshot: 'still', state: 'running' });
+    await guests.expectOnFrom(name, before);
+  });
+
+  it('are refused where a file is, and leave everything when their memory is not to be read', async () => {
+    const file = guests.path('still.mem');
+    const top = await topImage();
+    await expect(
+      client.call('snapshot.create', { domain: name, name: 'more', memoryPath: file }),
+    ).rejects.toMatchObject({ code: 'file.exists' });
+    writeFileSync(file, 'no saved state');
+    await expect(client.call('snapshot.revert', { domain: name, snapshot: 'still' })).rejects.toMatchObject({
+      code: 'saved-state.invalid',
+    });
+    expect(await stateOf()).toBe('running');
+    expect(await topImage()).toBe(top);
+    await guests.next(name);
+  });
+
+  it('take the files of their memory along when they are deleted, and nothing else', async () => {
+    await client.call('domain.destroy', { domain: name });
+    const held = guests.diskHash(await topImage());
+    virsh('snapshot-delete', name, 'one', '--children');
+    expect(await client.call('snapshot.list', { domain: name })).toMatchObject({ snapshots: [] });
+    // What was put in place of one is no saved state.
+    expect(readdirSync(daemon.root).filter((file) => file.endsWith('.mem'))).toEqual(['still.mem']);
+    expect(guests.diskHash(await topImage())).toBe(held);
+  });
+});

@@ -1,0 +1,110 @@
+/** A guest that counts in its memory and writes to its disk, and tells both: what it had is there again, or is not. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { eventually, project, type TestDaemon } from './daemon.ts';
+import { littleLinux, startScript } from './guest-image.ts';
+
+/** Counts in memory; at each step it tells what is on its disk, and writes something new there. */
+const counting = `#!/bin/busybox sh
+(
+  n=0
+  sum() { dd if=/dev/vda bs=64k count=2 iflag=direct 2>/dev/null | sha256sum | cut -c1-16; }
+  while :; do
+    n=$((n+1))
+    was=$(sum)
+    dd if=/dev/urandom of=/dev/vda bs=64k count=2 conv=fsync 2>/dev/null
+    echo "step:$n was:$was is:$(sum) ." >/dev/ttyS0
+    sleep 0.7
+  done
+) &
+`;
+
+/** One thing that it said: what was on its disk before, and what is now. */
+export interface Step {
+  readonly step: number;
+  readonly was: string;
+  readonly is: string;
+}
+
+/** Kernel and initramfs of such a guest. */
+export function countingLinux(directory: string): ReturnType<typeof littleLinux> {
+  return littleLinux(directory, [startScript(counting)]);
+}
+
+/** Guests of one daemon, told apart by name. Their files are in the daemon's root. */
+export class CountingGuests {
+  private readonly root: string;
+  private readonly files: Awaited<ReturnType<typeof littleLinux>>;
+
+  constructor(root: string, files: Awaited<ReturnType<typeof littleLinux>>) {
+    this.root = root;
+    this.files = files;
+  }
+
+  path(name: string): string {
+    return join(this.root, name);
+  }
+
+  makeImage(name: string, mebibytes = 64): string {
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', this.path(name), `${mebibytes}M`]);
+    return this.path(name);
+  }
+
+  /** `devices`: more of them. */
+  domainXml(name: string, disk: string, { devices = '' }: { readonly devices?: string } = {}): string {
+    return `<domain type='qemu'><name>${name}</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
+      <os><type machine='pc'>hvm</type><kernel>${this.files.kernel}</kernel><initrd>${this.files.initrd}</initrd>
+        <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
+      <devices>
+        <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/>
+          <target dev='vda' bus='virtio'/></disk>
+        <serial type='pty'><log file='${this.path(`${name}.serial`)}' append='on'/></serial>${devices}
+      </devices></domain>`;
+  }
+
+  steps(name: string): Step[] {
+    if (!existsSync(this.path(`${name}.serial`))) return [];
+    const said = readFileSync(this.path(`${name}.serial`), 'latin1');
+    return [...said.matchAll(/step:(\d+) was:([0-9a-f]{16}) is:([0-9a-f]{16}) \./g)].map(
+      ([, step, was = '', is = '']) => ({ step: Number(step), was, is }),
+    );
+  }
+
+  /** The next thing that the guest says. */
+  async next(name: string, limitMs = 60_000): Promise<Step> {
+    const before = this.steps(name).length;
+    await eventually(`${name} says more`, () => this.steps(name).length > before, limitMs);
+    return this.steps(name).at(-1) as Step;
+  }
+
+  /** The guest goes on from that step: from its memory, and from what was on its disk. */
+  async expectOnFrom(name: string, { step, is }: Step): Promise<void> {
+    expect(await this.next(name)).toMatchObject({ step: step + 1, was: is });
+  }
+
+  /** What a guest sees on the beginning of an image that nobody has open. */
+  diskHash(file: string): string {
+    const copy = this.path('dd');
+    const sizes = ['bs=64k', 'count=2'];
+    execFileSync('qemu-img', ['dd', '-f', 'qcow2', '-O', 'raw', ...sizes, `if=${file}`, `of=${copy}`]);
+    const hash = createHash('sha256').update(readFileSync(copy)).digest('hex').slice(0, 16);
+    rmSync(copy);
+    return hash;
+  }
+}
+
+/** virsh and our own command line on a daemon. */
+export function clientsOf(daemon: () => TestDaemon) {
+  const run = (program: string, args: readonly string[]) =>
+    execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe' });
+  return {
+    virsh: (...args: string[]): string => {
+      const uri = `qemu:///system?socket=${join(daemon().root, 'run/libvirt/libvirt-sock')}`;
+      return run('virsh', ['-c', uri, ...args]).trim();
+    },
+    vireo: (...args: string[]): string => run(join(project, 'bin/vireo'), ['--root', daemon().root, ...args]),
+  };
+}
