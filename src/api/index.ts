@@ -9,6 +9,7 @@ import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainPowerOrderMethods } from './domain-power-order.ts';
 import { domainQueries } from './domain-queries.ts';
+import { domainReportMethods } from './domain-report.ts';
 import { domainSaveMethods } from './domain-saves.ts';
 import { domainStatisticsMethods } from './domain-statistics.ts';
 import { domainTuningMethods } from './domain-tuning.ts';
@@ -53,6 +54,7 @@ export const methods = byName([
   ...domainTuningMethods,
   ...domainBlockJobMethods,
   ...domainStatisticsMethods,
+  ...domainReportMethods,
   ...domainAgentMethods,
   ...snapshotMethods,
   ...networkMethods,

@@ -41,6 +41,7 @@ import {
   addStart,
   addSuspend,
 } from './commands/domain-power.ts';
+import { addBugReport, addRecord } from './commands/domain-report.ts';
 import { addDump, addManagedSave, addRestore, addSave, addSaveImage } from './commands/domain-save.ts';
 import {
   addAutostart,
@@ -129,6 +130,8 @@ const longVerbs: readonly AddCommand[] = [
   addCommandLine,
   addQmp,
   addJob,
+  addRecord,
+  addBugReport,
 ];
 
 /** Builds the whole tree. Parse errors are thrown as CommanderError, never end the process. */

@@ -50,6 +50,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       engine.nodeDevices.stop();
       await doors.close();
       detach(engine);
+      await engine.recorder.flush();
       await tellHook(ground, { operation: 'shutdown', subOperation: '-', extra: 'shutdown' });
       log.info('stopped; guests were left as they are');
     },

@@ -112,6 +112,7 @@ function libvirtEngine({ paths, config, log }: Ground, engine: DaemonEngine): En
     cpus: new QemuCpuModels(capabilitySources({ host, emulators, log }), probeOptions(paths, config)),
     emulatorVersion: () => emulatorVersion(emulators, facts.arch),
     hostName: facts.hostname,
+    recorder: engine.recorder,
     log,
   };
 }

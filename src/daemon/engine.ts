@@ -15,6 +15,9 @@ import type { Ground } from './ground.ts';
 import { buildDriver, emulatorSource, guestGroups, kvmProblem } from './hypervisor.ts';
 import { buildImages } from './images.ts';
 import { buildNetworking, type Networking } from './networks.ts';
+import { FlightRecorder } from './recorder/flight-recorder.ts';
+import { RecordFiles } from './recorder/record-files.ts';
+import { listenTo } from './recorder/sources.ts';
 import { diskVolumes } from './services/disk-volumes.ts';
 import { DomainService } from './services/domain-service.ts';
 import { HostService } from './services/host-service.ts';
@@ -44,6 +47,9 @@ export interface DaemonEngine {
   readonly nodeDevices: NodeDeviceService;
   readonly hostDevices: HostDevices;
   readonly adoption: LibvirtAdoption;
+  /** What happened around each guest lately, and the files of it. */
+  readonly recorder: FlightRecorder;
+  readonly records: RecordFiles;
 }
 
 /** Puts the services together. Of the host only facts are read; no state is. */
@@ -59,6 +65,8 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
   const storage = buildStorage({ ...ground, secrets, domains: () => domains });
   const emulators = emulatorSource(paths, config, log);
+  const records = new RecordFiles(paths.flightRecords);
+  const recorder = new FlightRecorder({ files: records, log });
   const driver = await buildDriver({
     paths,
     config,
@@ -69,12 +77,16 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
     emulators,
     secrets,
     volumes: storage.volumes,
+    recorder,
   });
   const parts = { host, facts, driver, emulators, networking, sessionLinks, storage, secrets, hostDevices };
   const domains: DomainService = buildDomains(ground, parts);
+  listenTo(recorder, { events: ground.events, domains, memory: () => host.memory() });
   return {
     ...parts,
     domains,
+    recorder,
+    records,
     images: buildImages({ ...ground, storage: storage.service, domains, hostArch: facts.arch }),
     nodeDevices: buildNodeDevices(ground, parts),
     adoption: buildAdoption(paths, {
@@ -159,10 +171,12 @@ export async function openEngine({
   domains,
   hostDevices,
   storage,
+  recorder,
 }: DaemonEngine): Promise<void> {
   await secrets.open();
   await networking?.open();
   await domains.open();
+  for (const uuid of domains.runningUuids()) recorder.note(uuid, 'event', 'a new daemon found it running');
   await hostDevices.releaseOthers(domains.runningUuids());
   await networking?.sweepLinks(domains.runningUuids());
   storage.service.open();
@@ -170,12 +184,13 @@ export async function openEngine({
 
 /** Caps logs that grew unwatched, and starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
 export async function bringUp(
-  { networking, storage, domains }: DaemonEngine,
+  { networking, storage, domains, records }: DaemonEngine,
   { paths, log }: Ground,
 ): Promise<void> {
   await rotateAll(paths.guestLogs, defaultLogLimits, log);
   await Promise.all([networking?.bringUp(), storage.bringUp()]);
   await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
+  await records.sweep((uuid) => domains.hasUuid(uuid));
 }
 
 /** Reads all stored definitions again. */

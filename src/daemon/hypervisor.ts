@@ -13,6 +13,8 @@ import type { ProbeOptions } from '../drivers/qemu/probe/session.ts';
 import { readImageHeader } from '../storage/image-header/read.ts';
 import type { DaemonConfig } from './config.ts';
 import type { DaemonPaths } from './paths.ts';
+import type { FlightRecorder } from './recorder/flight-recorder.ts';
+import { noteReply } from './recorder/sources.ts';
 import type { HostService } from './services/host-service.ts';
 import { userByName } from './users.ts';
 
@@ -76,8 +78,9 @@ export async function buildDriver(parts: {
   readonly secrets: SecretProvider;
   readonly emulators: EmulatorSource;
   readonly volumes: VolumeFinder;
+  readonly recorder: FlightRecorder;
 }): Promise<QemuDriver> {
-  const { paths, config, log, host, links, hostDevices, emulators, secrets, volumes } = parts;
+  const { paths, config, log, host, links, hostDevices, emulators, secrets, volumes, recorder } = parts;
   const { qemu } = config;
   const hostArch = (await host.facts()).arch;
   const user = qemu.user === undefined ? undefined : userByName(qemu.user);
@@ -111,6 +114,7 @@ export async function buildDriver(parts: {
     hostDevices,
     secrets,
     volumes,
+    onMonitorReply: (uuid, reply) => noteReply(recorder, uuid, reply),
     ...(links && { links }),
   };
   return new QemuDriver(options);

@@ -1,16 +1,21 @@
 /** Opens the front door for our own clients: JSON-RPC over a unix socket. */
+import { isVirtError } from '../base/errors.ts';
 import { listenFds } from '../base/sd-notify.ts';
 import type { DaemonEngine } from './engine.ts';
 import { buildHandlers } from './frontends/jsonrpc/bind.ts';
 import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';
 import type { HostSource } from './frontends/jsonrpc/bind-host.ts';
+import type { ReportSource } from './frontends/jsonrpc/bind-report.ts';
 import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
+import type { CallRecord } from './frontends/jsonrpc/record-calls.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
 import type { Ground } from './ground.ts';
 import { guestUids } from './hypervisor.ts';
+import { reportOn } from './recorder/guest-report.ts';
 import { listHostDevices } from './services/host-device-list.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
 import { type SocketRights, socketRights } from './socket-rights.ts';
+import { version } from './version.ts';
 
 /** @throws VirtError file.* when the socket cannot be had */
 export function openJsonRpcDoor(parts: {
@@ -22,6 +27,7 @@ export function openJsonRpcDoor(parts: {
   const { ground, engine, daemon, onClientsChange } = parts;
   const { paths, config, events, jobs, log } = ground;
   const { networking, sessionLinks } = engine;
+  const host = hostSource(ground, engine);
   return serveJsonRpc({
     listen: listenTarget(paths.socket, socketRights(paths, config)),
     mode: paths.mode,
@@ -37,13 +43,40 @@ export function openJsonRpcDoor(parts: {
       jobs,
       driver: engine.driver,
       log,
-      host: hostSource(ground, engine),
+      host,
+      record: callRecord(engine),
+      reports: reportSource(engine, host),
       daemon,
     }),
     events: (listener) => events.subscribe(listener),
     log,
     onClientsChange,
   });
+}
+
+/** Notes calls for the flight recorder. */
+function callRecord({ recorder, domains }: DaemonEngine): CallRecord {
+  return {
+    note: (uuid, kind, text, facts) => recorder.note(uuid, kind, text, facts),
+    find: (ref) => {
+      try {
+        return (typeof ref === 'string' ? domains.findByText(ref) : domains.find(ref)).uuid;
+      } catch (error) {
+        if (isVirtError(error)) return undefined; // the call itself says so
+        throw error;
+      }
+    },
+  };
+}
+
+function reportSource(engine: DaemonEngine, host: HostSource): ReportSource {
+  const { recorder, domains, networking, driver } = engine;
+  const parts = { recorder, domains, networks: networking?.service, driver, version };
+  return {
+    read: (uuid, limit) => recorder.read(uuid, limit),
+    report: (domain, signal) =>
+      reportOn(domain, { ...parts, check: (stop) => host.check({ signal: stop }) }, signal),
+  };
 }
 
 /** A socket that systemd listens on for us, else our own. */

@@ -73,6 +73,8 @@ export interface DaemonPaths {
   /** Snapshots of domains, UUID/NAME.xml. */
   readonly snapshots: string;
   readonly guestLogs: string;
+  /** What happened around each guest lately, UUID.new and UUID.old. */
+  readonly flightRecords: string;
   readonly capabilityCache: string;
   /** Scripts of the administrator (in a session: of the user), beside our configuration where libvirt's are. */
   readonly hooks: string;
@@ -148,6 +150,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     tpm: join(base.data, 'tpm'),
     snapshots: join(base.data, 'snapshots'),
     guestLogs: join(base.logs, 'qemu'),
+    flightRecords: join(base.logs, 'flight'),
     capabilityCache: join(base.cache, 'capabilities'),
     libvirtRuntime: join(base.runtime, '../libvirt/qemu'),
     libvirtLogs: join(base.logs, '../libvirt/qemu'),

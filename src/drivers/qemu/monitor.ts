@@ -25,8 +25,9 @@ export async function openMonitor(
   command: QemuCommand,
   options: { readonly path: string; readonly signal: AbortSignal | undefined },
 ): Promise<OpenMonitor> {
-  const { timeouts, logger } = starting.deps.options;
+  const { timeouts, logger, onMonitorReply } = starting.deps.options;
   const { path, signal } = options;
+  const { uuid = '' } = definition;
   let ptys: Promise<Record<string, string>> = Promise.resolve({});
   try {
     const monitor = await connectQmp(path, {
@@ -37,6 +38,7 @@ export async function openMonitor(
         ptys = findPtys(client, command, timeouts.startMs);
         ptys.catch(() => undefined); // whoever needs them hears of it
       },
+      ...(onMonitorReply && { onReply: (reply) => onMonitorReply(uuid, reply) }),
       onProblem: (error) =>
         logger.warn({ err: error, domain: definition.name }, 'QEMU broke the monitor protocol'),
     });

@@ -13,6 +13,7 @@ import type { GuestGroups } from '../host-tuning/cgroups.ts';
 import type { UidRange } from './identity.ts';
 import type { LogLimits } from './log-file.ts';
 import type { QemuCapabilities } from './probe/types.ts';
+import type { MonitorReply } from './qmp/wire.ts';
 
 /** Which QEMU binaries there are, and what each of them offers (probe/). */
 export interface EmulatorSource {
@@ -89,6 +90,8 @@ export interface QemuDriverOptions {
   readonly hostDevices?: HostDeviceProvider;
   /** Absent where there are no pools: then no disk can name a volume. */
   readonly volumes?: VolumeFinder;
+  /** Hears how each monitor command of each guest (by uuid) ended, for a record. */
+  readonly onMonitorReply?: (uuid: string, reply: MonitorReply) => void;
   /** Absent in session mode: then only what needs no host interface works. */
   readonly links?: LinkProvider;
 }

@@ -79,7 +79,8 @@ async function isOurs(record: GuestRecord, definition: DomainDef): Promise<boole
 
 /** Connects, waiting as long as it takes; one connection stays in QEMU's queue until it is taken. Never rejects. */
 async function attachMonitor(deps: StartDeps, guest: QemuGuest): Promise<void> {
-  const { logger } = deps.options;
+  const { logger, onMonitorReply } = deps.options;
+  const { uuid = '' } = guest.definition;
   const stop = new AbortController();
   guest.onDetach(() => stop.abort());
   for (;;) {
@@ -88,6 +89,7 @@ async function attachMonitor(deps: StartDeps, guest: QemuGuest): Promise<void> {
         timeoutMs: PATIENCE_MS,
         commandMs: deps.options.timeouts.commandMs,
         signal: stop.signal,
+        ...(onMonitorReply && { onReply: (reply) => onMonitorReply(uuid, reply) }),
         onProblem: (error) => logger.warn({ err: error }, 'QEMU broke the monitor protocol'),
       });
       await catchUp(deps, guest, monitor).catch((error: unknown) => {

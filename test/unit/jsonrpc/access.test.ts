@@ -27,6 +27,7 @@ const queries = [
   'domain.log',
   'domain.port-forward.list',
   'domain.power-order.get',
+  'domain.record',
   'domain.stats',
   'domain.stats-stream',
   'domain.threads',

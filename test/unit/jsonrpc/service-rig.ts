@@ -8,6 +8,10 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { buildHandlers } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
 import type { DaemonSource } from '../../../src/daemon/frontends/jsonrpc/bind-daemon.ts';
 import type { HostSource } from '../../../src/daemon/frontends/jsonrpc/bind-host.ts';
+import { FlightRecorder } from '../../../src/daemon/recorder/flight-recorder.ts';
+import { reportOn } from '../../../src/daemon/recorder/guest-report.ts';
+import { RecordFiles } from '../../../src/daemon/recorder/record-files.ts';
+import { listenTo } from '../../../src/daemon/recorder/sources.ts';
 import { diskVolumes } from '../../../src/daemon/services/disk-volumes.ts';
 import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
@@ -130,7 +134,31 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     },
   });
   await domains.open();
+  const recorder = new FlightRecorder({ files: new RecordFiles(join(directory, 'flight')), log });
+  listenTo(recorder, { events, domains, memory: hostSource.memory });
+  const record = {
+    note: recorder.note.bind(recorder),
+    find: (ref: string | { readonly id: number }) =>
+      typeof ref === 'string' ? domains.findByText(ref).uuid : domains.find(ref).uuid,
+  };
   const handlers = buildHandlers({
+    record,
+    reports: {
+      read: (uuid, limit) => recorder.read(uuid, limit),
+      report: (domain, signal) =>
+        reportOn(
+          domain,
+          {
+            domains,
+            recorder,
+            driver,
+            networks: undefined,
+            version: '0.0.0',
+            check: () => hostSource.check({ signal }),
+          },
+          signal,
+        ),
+    },
     ...{ domains, jobs, driver, log, host: hostSource, daemon: daemonSource },
     secrets: makeSecrets(directory, events),
     nodeDevices: makeNodeDevices(events),

@@ -19,6 +19,7 @@ import { bindBlockJobs } from './bind-block-jobs.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
+import { bindReports, type ReportSource } from './bind-report.ts';
 import { bindSaves } from './bind-saves.ts';
 import { bindTuning } from './bind-tuning.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
@@ -38,6 +39,8 @@ export interface DomainParts {
   readonly networks?: NetworkService | undefined;
   readonly storage: StorageService;
   readonly imageGuests: ImageGuests;
+  /** What happened around domains lately. */
+  readonly reports: ReportSource;
   readonly log: Logger;
 }
 
@@ -56,6 +59,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindPowerOrder(domains),
     ...bindBlockJobs(domains),
     ...bindAgent(domains),
+    ...bindReports(domains, parts.reports),
   };
 }
 

@@ -18,10 +18,12 @@ import { bindJobs } from './bind-job.ts';
 import { bindNetworks } from './bind-network.ts';
 import { bindNodeDevices } from './bind-node-device.ts';
 import { bindNwFilters } from './bind-nwfilter.ts';
+import type { ReportSource } from './bind-report.ts';
 import { bindSecrets } from './bind-secret.ts';
 import { bindSnapshots } from './bind-snapshot.ts';
 import { bindStorage } from './bind-storage.ts';
 import type { Handlers } from './handlers.ts';
+import { type CallRecord, recordCalls } from './record-calls.ts';
 
 export interface JsonRpcServices {
   readonly domains: DomainService;
@@ -36,15 +38,18 @@ export interface JsonRpcServices {
   readonly storage: StorageService;
   readonly images: ImageService;
   readonly imageGuests: ImageGuests;
+  readonly reports: ReportSource;
   readonly jobs: Jobs;
   readonly host: HostSource;
   readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
   readonly daemon: DaemonSource;
+  /** Where calls that change domains are noted; nowhere when left out. */
+  readonly record?: CallRecord;
   readonly log: Logger;
 }
 
 export function buildHandlers(services: JsonRpcServices): Handlers {
-  return {
+  const handlers: Handlers = {
     ...bindDaemon(services.daemon, services.domains),
     ...bindHost(services.host, services.driver),
     ...bindDomains(services),
@@ -57,4 +62,5 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ...bindImages(services.storage, services.images, services.log),
     ...bindJobs(services.jobs),
   };
+  return recordCalls(handlers, services.record);
 }

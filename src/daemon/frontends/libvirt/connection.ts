@@ -31,6 +31,17 @@ const DESCRIPTOR_POLL_MS = 2;
 /** How long a client may be there without having said who it is. */
 const STRANGER_MS = 60_000;
 
+/** A call that may have changed a domain. */
+export interface DomainCall {
+  readonly uuid: string;
+  readonly procedure: string;
+  readonly peer: ClientConnection['peer'];
+  /** Milliseconds. */
+  readonly ms: number;
+  /** Undefined when it went well. */
+  readonly error: string | undefined;
+}
+
 export interface ConnectionOptions {
   readonly id: string;
   /** The connection's descriptor; belongs to this object from now on. */
@@ -42,6 +53,8 @@ export interface ConnectionOptions {
   readonly authenticate?: () => Promise<void>;
   readonly descriptors: DescriptorPassing;
   readonly log: Logger;
+  /** Hears how calls ended that may change a domain. */
+  readonly onChange?: (change: DomainCall) => void;
   /** Called once, when the connection has closed. */
   readonly onGone: () => void;
 }
@@ -288,25 +301,42 @@ export class LibvirtConnection implements ClientConnection {
       return;
     }
     const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
+    const startedAt = found.changes === undefined ? 0 : performance.now();
+    const fail = (error: unknown): void => {
+      this.tellChange(found, startedAt, reasonOf(error));
+      this.answerError(header, found, call, error);
+    };
     let result: unknown;
     try {
       result = found.run(call);
     } catch (error) {
-      this.answerError(header, found, call, error);
-      return;
+      return fail(error);
     }
-    if (!(result instanceof Promise)) return this.answer(header, found, call, result);
+    if (!(result instanceof Promise)) {
+      this.tellChange(found, startedAt, undefined);
+      return this.answer(header, found, call, result);
+    }
     this.callsInWork++;
     result
-      .then(
-        (value: unknown) => this.answer(header, found, call, value),
-        (error: unknown) => this.answerError(header, found, call, error),
-      )
+      .then((value: unknown) => {
+        this.tellChange(found, startedAt, undefined);
+        this.answer(header, found, call, value);
+      }, fail)
       .finally(() => {
         this.callsInWork--;
         this.release();
         this.closeIfDone();
       });
+  }
+
+  private tellChange(
+    { changes: uuid, name }: Answerable,
+    startedAt: number,
+    error: string | undefined,
+  ): void {
+    if (uuid === undefined) return;
+    const ms = Math.round(performance.now() - startedAt);
+    this.options.onChange?.({ uuid, procedure: name, peer: this.peer, ms, error });
   }
 
   private answer(header: MessageHeader, found: Answerable, call: ServerCall, value: unknown): void {

@@ -12,6 +12,7 @@ import type {
 } from '../../../libvirt/protocol/programs.ts';
 import type { HostInterface } from '../../../net/links/host-interfaces.ts';
 import type { DaemonMode } from '../../paths.ts';
+import type { FlightRecorder } from '../../recorder/flight-recorder.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import type { HostService } from '../../services/host-service.ts';
 import type { NetworkService } from '../../services/network-service.ts';
@@ -44,6 +45,8 @@ export interface Engine {
   /** QEMU's version as libvirt counts: 7.2.4 is 7002004. @throws VirtError qemu.missing */
   emulatorVersion(): Promise<number>;
   readonly hostName: string;
+  /** Where calls that change domains are noted; nowhere when left out. */
+  readonly recorder?: Pick<FlightRecorder, 'note'>;
   readonly log: Logger;
 }
 

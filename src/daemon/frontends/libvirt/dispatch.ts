@@ -12,6 +12,8 @@ import type { HandlerTable } from './handlers/table.ts';
 export interface Answerable {
   readonly name: string;
   readonly ret: Xdr<unknown>;
+  /** The uuid of the domain that it may change; undefined for a call that only looks, or that is about something else. */
+  readonly changes: string | undefined;
   run(call: Call): unknown;
 }
 
@@ -61,7 +63,20 @@ export function findCall(
       `read only access prevents ${apiFunction(name)}`,
       errorDomain.rpc,
     );
-  return { name, ret: procedure.ret, run: (call) => (handler as Handler<unknown, unknown>)(args, call) };
+  const changes = isAllowedReadOnly(name, procedure, args) ? undefined : domainOf(args);
+  return {
+    name,
+    ret: procedure.ret,
+    changes,
+    run: (call) => (handler as Handler<unknown, unknown>)(args, call),
+  };
+}
+
+/** The domain that the arguments name, by itself or as the owner of a snapshot. */
+function domainOf(args: unknown): string | undefined {
+  const { dom, snap } = (args ?? {}) as Readonly<Record<string, { readonly uuid?: unknown; dom?: unknown }>>;
+  const { uuid } = (dom ?? snap?.dom ?? {}) as { readonly uuid?: unknown };
+  return typeof uuid === 'string' ? uuid : undefined;
 }
 
 function decode(codec: Xdr<unknown>, { frame, start, end }: Body): unknown {

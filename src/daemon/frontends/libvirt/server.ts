@@ -9,7 +9,7 @@ import type { Logger } from '../../../base/log.ts';
 import { processStartTime } from '../../../base/spawn.ts';
 import type { DaemonMode } from '../../paths.ts';
 import { listenOn } from '../jsonrpc/listen.ts';
-import { LibvirtConnection } from './connection.ts';
+import { type DomainCall, LibvirtConnection } from './connection.ts';
 import type { Engine } from './context.ts';
 import { kernelDescriptorPassing } from './descriptors.ts';
 import { translate } from './events/translate.ts';
@@ -167,6 +167,12 @@ export class LibvirtServer {
     }
   }
 
+  /** For the flight recorder. */
+  private noteChange({ uuid, procedure, peer, ms, error }: DomainCall): void {
+    const facts = { uid: peer.uid, pid: peer.pid, ms, ...(error !== undefined && { error }) };
+    this.options.engine.recorder?.note(uuid, 'call', `libvirt ${procedure}`, facts);
+  }
+
   /** A descriptor of our own, so that how much is read, and when, is ours to decide: descriptors come between bytes. */
   private admit(socket: Socket, isReadOnlySocket: boolean): void {
     const fd = descriptorOf(socket);
@@ -186,6 +192,7 @@ export class LibvirtServer {
       descriptors: kernelDescriptorPassing,
       ...(authenticate && { authenticate }),
       log,
+      onChange: (change) => this.noteChange(change),
       onGone: () => {
         this.connections.delete(connection);
         log.debug('client gone');

@@ -4,7 +4,14 @@ import { VirtError } from '../../../base/errors.ts';
 import { isObject, protocolError, type QmpObject } from './codec.ts';
 import { type CommandArgs, type CommandName, type CommandResult, commands } from './commands.ts';
 import type { QmpListener } from './events.ts';
-import { closedError, type QmpEnd, type QmpVersion, QmpWire, timeoutError } from './wire.ts';
+import {
+  closedError,
+  type MonitorReply,
+  type QmpEnd,
+  type QmpVersion,
+  QmpWire,
+  timeoutError,
+} from './wire.ts';
 
 export type { QmpEnd, QmpVersion } from './wire.ts';
 
@@ -24,6 +31,8 @@ export interface QmpOptions {
   readonly early?: (client: QmpClient) => void;
   /** Gets what an event listener throws, and protocol violations. Default: nothing listens. */
   readonly onProblem?: (error: unknown) => void;
+  /** Hears how each command ended, for a record. */
+  readonly onReply?: (reply: MonitorReply) => void;
 }
 
 export interface CommandOptions {
@@ -114,6 +123,7 @@ export class QmpClient {
  */
 export async function openQmp(socket: Socket, options: QmpOptions): Promise<QmpClient> {
   const wire = new QmpWire(socket, options.onProblem ?? (() => undefined));
+  wire.onReply = options.onReply;
   const deadline = Date.now() + options.timeoutMs;
   const timer = setTimeout(
     () => wire.finish(timeoutError('the QMP handshake', options.timeoutMs)),

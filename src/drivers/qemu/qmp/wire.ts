@@ -27,6 +27,16 @@ export interface QmpEnd {
   readonly error: VirtError;
 }
 
+/** How a command ended, for whoever keeps a record of them. */
+export interface MonitorReply {
+  readonly command: string;
+  readonly args: QmpObject | undefined;
+  /** From the sending to the reply, in milliseconds. */
+  readonly ms: number;
+  /** What went wrong, undefined when nothing did. */
+  readonly problem: string | undefined;
+}
+
 /** A command that waits for its reply. `settle` undefined: its caller has given up, a late reply is dropped. */
 interface Pending {
   readonly command: string;
@@ -43,6 +53,8 @@ export class QmpWire {
   readonly closed: Promise<QmpEnd>;
   readonly greeting: Promise<QmpVersion>;
   end: QmpEnd | undefined;
+  /** Hears of each command's end: a reply, its time that was over, or the end of the connection. */
+  onReply: ((reply: MonitorReply) => void) | undefined;
   private readonly socket: Socket;
   private readonly splitter = new LineSplitter();
   private readonly pending = new Map<number, Pending>();
@@ -81,12 +93,17 @@ export class QmpWire {
       );
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const entry: Pending = { command, settle: undefined };
+    const sentAt = performance.now();
+    const tell = (problem: string | undefined): void =>
+      this.onReply?.({ command, args, ms: performance.now() - sentAt, problem });
     const timer = setTimeout(() => {
       entry.settle = undefined;
+      tell(`no answer within ${timeoutMs} ms`);
       reject(timeoutError(command, timeoutMs));
     }, timeoutMs);
     entry.settle = (outcome) => {
       clearTimeout(timer);
+      tell('error' in outcome ? outcome.error.reason : undefined);
       if ('error' in outcome) reject(outcome.error);
       else resolve(outcome.value);
     };

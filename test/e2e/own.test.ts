@@ -1,0 +1,81 @@
+/** What Vireo has that no other manager has: records that explain a crash, bug reports without secrets. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { VireoClient } from '../../src/api/client.ts';
+import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { describeWith } from '../support/needs.ts';
+import { idleXml } from './bad-days/domains.ts';
+
+describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar'], 'our own', () => {
+  let daemon: TestDaemon;
+  let client: VireoClient;
+  const directory = mkdtempSync(join(tmpdir(), 'vireo-own-'));
+
+  beforeAll(async () => {
+    daemon = await TestDaemon.start();
+    client = await daemon.connect();
+  });
+  afterAll(async () => {
+    await daemon.remove();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  const cli = (...args: string[]) => {
+    const done = spawnSync(join(project, 'bin/vireo'), ['--root', daemon.root, ...args], {
+      encoding: 'utf8',
+    });
+    return { status: done.status, stdout: done.stdout, stderr: done.stderr };
+  };
+  const texts = async () =>
+    (await client.call('domain.record', { domain: 'crashed' })).entries.map(({ text }) => text);
+
+  it('a crash is explained by a daemon that did not see it, in a bundle without passwords', async () => {
+    const password = 'hunter22';
+    const xml = idleXml('crashed', {
+      devices: `<graphics type='vnc' passwd='${password}'/><interface type='user'/>`,
+    });
+    await client.call('domain.define', { xml });
+    await client.call('domain.start', { domain: 'crashed' });
+    await client.call('domain.suspend', { domain: 'crashed' });
+    // What happened is on disk a second later, whatever becomes of the daemon.
+    await eventually('the record is written', () => {
+      const { stdout } = spawnSync(
+        'grep',
+        ['-rl', 'domain.suspended', join(daemon.root, 'var/log/vireo/flight')],
+        {
+          encoding: 'utf8',
+        },
+      );
+      return stdout !== '';
+    });
+    await daemon.end('SIGKILL');
+    for (const pid of qemuProcesses(daemon.root)) process.kill(pid, 'SIGKILL');
+    daemon = await TestDaemon.start({ root: daemon.root });
+    client = await daemon.connect();
+    await eventually('the end is known', async () => (await texts()).includes('domain.crashed'));
+    const found = await texts();
+    const expected = ['domain.defined', 'domain.start', 'set_password', 'domain.started', 'domain.suspended'];
+    for (const text of expected) expect(found).toContain(text);
+
+    const file = join(directory, 'report.tar.gz');
+    expect(cli('domain', 'bug-report', 'crashed', '-o', file)).toMatchObject({ status: 0 });
+    const names = spawnSync('tar', ['-tzf', file], { encoding: 'utf8' }).stdout;
+    for (const name of [
+      'README.txt',
+      'report.json',
+      'record.txt',
+      'stored.xml',
+      'host-check.txt',
+      'qemu.log',
+    ])
+      expect(names).toContain(`/${name}\n`);
+    const all = spawnSync('tar', ['-xOzf', file], { encoding: 'utf8', maxBuffer: 1 << 24 }).stdout;
+    expect(all).toContain('set_password');
+    expect(all).toContain('starting: /usr/bin/qemu-system-x86_64');
+    expect(all).not.toContain(password);
+    expect(readFileSync(file).length).toBeLessThan(200_000);
+  }, 90_000);
+});
