@@ -5,7 +5,7 @@ import type { DumpFormat } from '../../drivers/live-memory.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
-import { createPlain, type StateWriter } from './saved-state-files.ts';
+import { createPlain, type StateWriter } from './saved-state-writing.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 export interface DumpRequest {

@@ -16,14 +16,8 @@ import type { DomainLifecycle } from './domain-lifecycle.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
 import { definitionFor, filteredDefinition, savedText } from './saved-definition.ts';
-import {
-  copyState,
-  createState,
-  openForLoading,
-  readHead,
-  replaceHead,
-  type StateWriter,
-} from './saved-state-files.ts';
+import { copyState, openForLoading, readHead, replaceHead } from './saved-state-files.ts';
+import { createState, type StateWriter } from './saved-state-writing.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** Whether the virtual CPUs run after a restore; left out: as they did when it was saved. */

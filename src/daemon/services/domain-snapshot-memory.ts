@@ -15,7 +15,8 @@ import type { Domain, LiveDomain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory } from './domain-transfers.ts';
 import { savedText } from './saved-definition.ts';
-import { createState, type OpenState, openForLoading, readHead, temporaryName } from './saved-state-files.ts';
+import { type OpenState, openForLoading, readHead } from './saved-state-files.ts';
+import { createState, temporaryName } from './saved-state-writing.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 
 /** Where a snapshot's memory is written: `temporary` until it is whole. */

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createPlain, createState } from '../../../src/daemon/services/saved-state-files.ts';
+import { createPlain, createState } from '../../../src/daemon/services/saved-state-writing.ts';
 
 let directory: string;
 beforeAll(() => {
