@@ -17,6 +17,7 @@ import { measureLibvirt } from './measurements/libvirt.ts';
 import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
 import { measurePing } from './measurements/ping.ts';
+import { measureSavedStates } from './measurements/saved-states.ts';
 import { measureStart } from './measurements/start.ts';
 import { measureStorageImages } from './measurements/storage-images.ts';
 import { measureStorageTransfer } from './measurements/storage-transfer.ts';
@@ -33,6 +34,7 @@ const groups: Readonly<Record<string, Measure>> = {
   network: measureNetwork,
   'storage-images': measureStorageImages,
   'storage-transfer': measureStorageTransfer,
+  'saved-states': measureSavedStates,
   libvirt: measureLibvirt,
 };
 

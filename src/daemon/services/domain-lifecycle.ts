@@ -460,14 +460,18 @@ export class DomainLifecycle {
     });
   }
 
-  /** Ends a guest that has done its part: for that reason, and without asking it. */
+  /**
+   * Ends a guest that has done its part: for that reason, and without asking it. One that is saved has let go of its disks,
+   * so QEMU has nothing left to write and is not waited for.
+   */
   async endAs(
     domain: Domain,
     live: LiveDomain,
     reason: NonNullable<LiveDomain['stopReason']>,
   ): Promise<void> {
     live.stopReason ??= reason;
-    const exit = await live.guest.kill({ force: true, graceMs: this.world.stopGraceMs });
+    const graceMs = reason === 'saved' ? 0 : this.world.stopGraceMs;
+    const exit = await live.guest.kill({ force: true, graceMs });
     await this.watch.finish(domain, live, exit);
   }
 
