@@ -150,6 +150,7 @@ function buildDomains(
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     tpmDirectory: paths.tpm,
     links: new LinuxLinks(),
+    ...(networking && { shares: networking.service.shares }),
     ...(networking && { forwardedPorts: () => networking.service.forwards.active() }),
     addresses: {
       leases: async (network) => (await networking?.service.datedLeases(network)) ?? [],

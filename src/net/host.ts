@@ -11,6 +11,7 @@ import { Firewall, type FirewallChoice } from './firewall/firewall.ts';
 import { firewalldEpoch, joinZone, leaveZone } from './firewall/firewalld.ts';
 import { Forwarding } from './forwarding.ts';
 import { LinuxLinks } from './links/link-host.ts';
+import { areSharesThere, bringShares, forgetShares, hasShares } from './links/shares.ts';
 import { applyTrafficControl, checksumLines, limitLink } from './links/traffic-control.ts';
 import { findListeners } from './listeners.ts';
 import type {
@@ -121,6 +122,7 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
       this.dnsmasq.stop(known),
       this.firewall.drop(known, applied(record)),
       isOurs && this.leaveZone(known),
+      hasShares(known) && forgetShares(known.bridge.name),
     ]);
     // Last: as long as there is a record, a daemon that died in between knows what to take away.
     await this.state.remove(plan.uuid);
@@ -159,7 +161,7 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
     const backend = await this.firewall.choose(plan);
     await allOf([
       this.firewall.apply(plan, applied(record), backend),
-      this.applyTraffic(plan, backend),
+      this.applyTraffic(plan, backend, record?.plan),
       joinZone(plan, { isFirewalldRunning: firewalldEpoch() !== undefined }),
     ]);
   }
@@ -174,8 +176,15 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
     }
   }
 
-  private async applyTraffic(plan: NetworkPlan, backend: FirewallBackendName): Promise<void> {
-    if (plan.bandwidth) await limitLink(plan.bridge.name, plan.bandwidth, false);
+  private async applyTraffic(
+    plan: NetworkPlan,
+    backend: FirewallBackendName,
+    before: NetworkPlan | undefined,
+  ): Promise<void> {
+    await bringShares(plan, before);
+    const { inbound, outbound } = plan.bandwidth ?? {};
+    const limits = { ...(inbound && !hasShares(plan) && { inbound }), ...(outbound && { outbound }) };
+    if (Object.keys(limits).length > 0) await limitLink(plan.bridge.name, limits, false);
     const hasDhcp = plan.subnets.some(({ family, dhcp }) => family === 4 && dhcp !== undefined);
     if (!hasDhcp || !this.canRepairChecksums || !needsDnsmasq(plan)) return;
     if (backend === 'iptables') return;
@@ -246,8 +255,19 @@ class LinuxNetworkHost extends LinuxLinks implements NetworkHost {
       this.log.warn({ network: plan.name }, 'rules of the network had disappeared and were put back');
       this.tell({ kind: 'firewall-restored', network: plan.uuid, reason });
     }
+    await this.restoreShares();
     await this.rejoinZones();
     for (const plan of this.active.values()) await this.forwarding.acquire(plan);
+  }
+
+  private async restoreShares(): Promise<void> {
+    for (const plan of this.active.values()) {
+      if (!hasShares(plan) || this.lost.has(plan.uuid) || areSharesThere(plan.bridge.name)) continue;
+      await bringShares(plan, undefined);
+      const reason = 'rules of guaranteed shares had disappeared';
+      this.log.warn({ network: plan.name }, 'rules of guaranteed shares had disappeared and were put back');
+      this.tell({ kind: 'firewall-restored', network: plan.uuid, reason });
+    }
   }
 
   /** firewalld has started or reloaded since the last look, and knows nothing of our bridges any more. */

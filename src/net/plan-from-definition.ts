@@ -27,6 +27,7 @@ export interface PlanExtras {
   readonly guestNames: DnsPlan['hosts'];
   /** Running guests on the network. */
   readonly guests: NetworkPlan['guests'];
+  readonly shares?: NetworkPlan['shares'];
 }
 
 /** @throws Error for a network without a bridge of its own, or without its defaults: a bug of the caller */
@@ -52,6 +53,7 @@ export function planOf(definition: CompleteNetworkDef, extras: PlanExtras): Netw
     portForwards: extras.portForwards,
     guests: extras.guests,
     ...(bandwidth && { bandwidth }),
+    ...(bandwidth?.inbound && extras.shares && extras.shares.length > 0 && { shares: extras.shares }),
   };
 }
 

@@ -29,6 +29,15 @@ export interface NetworkPlan {
   readonly guests: readonly { readonly domain: string; readonly macs: readonly string[] }[];
   readonly portForwards: readonly PortForward[];
   readonly bandwidth?: BandwidthPlan;
+  /** Of the inbound limit; none without one. Records of earlier versions have none either. */
+  readonly shares?: readonly GuaranteedShare[];
+}
+
+/** What a guest gets at least of a network's inbound bandwidth when others want it too. */
+export interface GuaranteedShare {
+  /** Lower case, with colons. */
+  readonly mac: string;
+  readonly floorKBps: number;
 }
 
 export interface BridgePlan {

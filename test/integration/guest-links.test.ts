@@ -84,12 +84,22 @@ describeWith(['root', 'ip', '/dev/net/tun'], 'macvtaps', () => {
   });
 });
 
-describeWith(['root', 'ip', 'tc', '/dev/net/tun'], 'limits of bandwidth', () => {
+describeWith(['root', 'ip', 'tc', 'bridge', 'nft', '/dev/net/tun'], 'limits of bandwidth', () => {
   it('hold back what goes to a guest', async () => {
     const { arrived } = (await play('inbound')) as { arrived: number };
     // 100 KiB a second and 16 KiB at once are 83 frames of 1400 bytes; some 20 more would be a quarter of a second.
     expect(arrived).toBeGreaterThan(30);
     expect(arrived).toBeLessThan(110);
+  });
+
+  it('leave a guest the share that it is guaranteed, when another wants all', async () => {
+    const { arrived, isGone } = (await play('shares')) as { arrived: [number, number]; isGone: boolean };
+    const [first, second] = arrived;
+    // 400 KB are some 280 packets, and a burst.
+    expect(first + second).toBeGreaterThan(100);
+    expect(first + second).toBeLessThan(450);
+    expect(first / second).toBeGreaterThan(2);
+    expect(isGone).toBe(true);
   });
 });
 

@@ -228,4 +228,29 @@ describeWith([...needs, 'tc'], 'a network with limits of bandwidth', () => {
     expect(await rates()).toEqual(['16Mbit']);
     await next.ask('stop', natPlan);
   }, 60_000);
+
+  it('keeps the shares of guests through a flush of all rules, and leaves none behind', async () => {
+    const plan: NetworkPlan = { ...natPlan, bandwidth: { inbound: { averageKBps: 1000 } } };
+    const shared = { ...plan, shares: [{ mac: '52:54:00:00:00:05', floorKBps: 250 }] };
+    const rates = async () => {
+      const classes = await lab.run('host', 'tc', 'class', 'show', 'dev', natPlan.bridge.name);
+      return [...classes.matchAll(/^class htb (\S+) .* rate (\S+)/gm)].map(([, ...both]) => both.join(' '));
+    };
+    const rules = () => lab.run('host', 'nft', 'list', 'ruleset');
+    const agent = await lab.agent();
+    await agent.ask('start', plan);
+    expect(await rates()).toEqual(['1:1 8Mbit']);
+    await agent.ask('reload', shared);
+    expect((await rates()).toSorted()).toEqual(['1:1 6Mbit', '1:2 2Mbit', '1:fffe 8Mbit']);
+    const mine = /ether daddr 52:54:00:00:00:05 meta priority set 1:2/;
+    expect(await rules()).toMatch(mine);
+    await lab.run('host', 'nft', 'flush', 'ruleset');
+    await expect.poll(rules, { timeout: 30_000 }).toMatch(mine);
+    await agent.ask('reload', plan);
+    expect(await rates()).toEqual(['1:1 8Mbit']);
+    expect(await rules()).not.toContain('vireo-share');
+    await agent.ask('reload', shared);
+    await agent.ask('stop', shared);
+    expect(await rules()).not.toContain('vireo-share');
+  }, 60_000);
 });

@@ -9,6 +9,7 @@ import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { floorOf } from './network-shares.ts';
 import { chooseTargets, type Targets } from './targets.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
@@ -58,10 +59,25 @@ export class DomainInterfaces {
     await this.change(domain, name, 'limit an interface of', targets, {
       live: async (_guest, nic) => {
         const device = deviceOf(nic, `limit ${name} of domain '${domain.name}'`);
-        await this.limit(device, bandwidthAfter(nic, wish), nic.bandwidth);
+        const after = bandwidthAfter(nic, wish);
+        await this.shareAgain(domain, nic, floorOf({ bandwidth: after }));
+        await this.limit(device, after, nic.bandwidth);
       },
       definition: (nic) => withBandwidth(nic, wish, domain),
     });
+  }
+
+  /** @throws VirtError definition.unsupported, link.failed when the network cannot guarantee that */
+  private async shareAgain(domain: Domain, nic: Interface, floorKBps: number | undefined): Promise<void> {
+    if (floorKBps === floorOf(nic)) return;
+    const wanted = `guarantee bandwidth to domain '${domain.name}'`;
+    const { network } = { network: undefined, ...nic.source };
+    if (network === undefined || this.world.shares === undefined)
+      throw new VirtError('definition.unsupported', {
+        wanted,
+        reason: 'bandwidth.inbound.floor: a share can only be guaranteed on a virtual network',
+      });
+    await this.world.shares.promise({ network, mac: nic.mac?.address ?? '', floorKBps, wanted });
   }
 
   /** A limit that the host cannot carry out leaves the one before in place. */

@@ -59,6 +59,8 @@ export interface DomainServiceOptions {
   readonly savedStates: { readonly directory: string; readonly format: SaveFormat };
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  /** Bandwidth of networks that interfaces are guaranteed; left out where there are no networks. */
+  readonly shares?: NonNullable<DomainWorld['shares']>;
   /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
   readonly forwardedPorts?: () => readonly ForwardedPort[];
   readonly snapshots: SnapshotOptions;

@@ -63,7 +63,8 @@ export class GuestFilters implements LinkProvider {
       return link;
     } catch (error) {
       for (const fd of [...link.tapFds, ...link.vhostFds]) close(fd);
-      await links.close({ domainUuid, deviceName: link.deviceName, isKept: link.isKept ?? false });
+      const port = { domainName, definition: { ...request.definition, ...link.actual } };
+      await links.close({ domainUuid, deviceName: link.deviceName, isKept: link.isKept ?? false, port });
       throw error;
     }
   }

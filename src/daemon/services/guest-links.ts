@@ -15,6 +15,7 @@ import { hostEndOf } from './link-addresses.ts';
 import { type MacvtapPlace, type Place, placeOf, portOf } from './link-places.ts';
 import { networkPortElement } from './network-port-document.ts';
 import type { NetworkService } from './network-service.ts';
+import { floorOf } from './network-shares.ts';
 
 type LinkRequest = Parameters<LinkProvider['open']>[0];
 
@@ -53,7 +54,8 @@ export class GuestLinks implements LinkProvider {
     const wanted = `connect ${path} of domain '${request.domainName}'`;
     await this.networks.whenUp();
     const place = placeOf(nic, path, wanted, { live: (name) => this.networks.liveDefinition(name, wanted) });
-    const { tap, lower } = await this.make(place, request, wanted);
+    await this.promise(place, nic, wanted);
+    const { tap, lower } = await this.makeOrTakeBack(place, request, wanted);
     const actual = actualOf(nic, place, lower);
     await this.askHooks(request, { ...nic, ...actual }, tap);
     return {
@@ -65,6 +67,28 @@ export class GuestLinks implements LinkProvider {
     };
   }
 
+  /** The network's bandwidth that the interface is guaranteed is set aside before its guest runs. */
+  private async promise(place: Place, nic: Interface, wanted: string): Promise<void> {
+    const floorKBps = place.connection.bandwidth?.inbound?.floor;
+    if (floorKBps === undefined || place.kind !== 'bridge' || place.network === undefined) return;
+    const mac = nic.mac?.address ?? '';
+    await this.networks.shares.promise({ network: place.network, mac, floorKBps, wanted });
+  }
+
+  private async takeBack(nic: Interface): Promise<void> {
+    if (floorOf(nic) === undefined || !('network' in nic.source) || nic.source.network === undefined) return;
+    await this.networks.shares.end(nic.source.network, nic.mac?.address ?? '');
+  }
+
+  private async makeOrTakeBack(place: Place, request: LinkRequest, wanted: string) {
+    try {
+      return await this.make(place, request, wanted);
+    } catch (error) {
+      await this.takeBack(request.definition);
+      throw error;
+    }
+  }
+
   /** A refused port leaves no link behind. @throws VirtError hook.refused */
   private async askHooks(request: LinkRequest, nic: Interface, tap: Tap): Promise<void> {
     const port = this.portOn(request, nic);
@@ -74,6 +98,7 @@ export class GuestLinks implements LinkProvider {
     } catch (error) {
       for (const fd of [...tap.fds, ...tap.vhostFds]) close(fd);
       await this.host.deleteTap(tap.name);
+      await this.takeBack(nic);
       throw error;
     }
   }
@@ -106,6 +131,7 @@ export class GuestLinks implements LinkProvider {
         reason: 'that network has no bridge',
         hint: 'detach the interface and attach another',
       });
+    await this.promise(place, nic, wanted);
     const port = portOf(place, nic.mac?.address ?? '');
     await this.host.attachTap(deviceName, port.bridge, port);
     await this.host.setBandwidth(deviceName, bandwidthPlanOf(place.connection.bandwidth));
@@ -119,6 +145,7 @@ export class GuestLinks implements LinkProvider {
     port: known,
   }: Parameters<LinkProvider['close']>[0]): Promise<void> {
     if (isKept !== true) await this.host.deleteTap(deviceName);
+    if (known !== undefined) await this.takeBack(known.definition);
     const port = known && this.portOn({ domainUuid, ...known }, known.definition);
     if (port !== undefined) await tellPortDeleted(this.hooks, port.network, port.element);
   }

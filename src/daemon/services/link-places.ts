@@ -140,8 +140,8 @@ function refuseParts(nic: Interface, place: Place, path: string, wanted: string)
     );
   if (connection.vlan && kind !== 'bridge') refuse('vlan', 'needs a bridge');
   if (connection.isIsolated && kind !== 'bridge') refuse('port', 'needs a bridge');
-  if (connection.bandwidth?.inbound?.floor !== undefined)
-    refuse('bandwidth.inbound.floor', 'a guaranteed share is not supported; give an average');
+  if (connection.bandwidth?.inbound?.floor !== undefined && (kind !== 'bridge' || !place.isOwnBridge))
+    refuse('bandwidth.inbound.floor', 'a share can only be guaranteed on a network with a bridge of its own');
   if (connection.isTrusted && kind !== 'macvtap' && connection.macTable === 'libvirt')
     refuse('trustGuestRxFilters', "does not go with macTableManager='libvirt'");
   if (connection.isTrusted && kind === 'macvtap' && nic.model?.startsWith('virtio') !== true)

@@ -13,6 +13,7 @@ import { type PlanExtras, planOf } from '../../net/plan-from-definition.ts';
 import type { Network } from './network.ts';
 import { listenerInTheWay } from './network-forward-conflicts.ts';
 import { type GuestName, guestNamesOf, guestsOn, servesGuestNames } from './network-guest-names.ts';
+import type { ShareBook } from './network-shares.ts';
 import { type NetworkWorld, runNetworkJob } from './network-world.ts';
 
 /** For plans that only say where files of a network lie. */
@@ -31,11 +32,13 @@ export interface ResolvedForward extends AddressedForward {
 
 export class NetworkPlans {
   private readonly world: NetworkWorld;
+  private readonly shares: ShareBook;
   /** What the host was last told, by uuid: a lease that changes neither forward nor name changes nothing there. */
   private readonly told = new Map<string, string>();
 
-  constructor(world: NetworkWorld) {
+  constructor(world: NetworkWorld, shares: ShareBook) {
     this.world = world;
+    this.shares = shares;
   }
 
   /** What the host needs for the network as it is now, forwards included. */
@@ -52,6 +55,7 @@ export class NetworkPlans {
       portForwards,
       guestNames: await this.guestNames(network, definition),
       guests: guestsOn(definition, this.world.guests.ports()),
+      shares: this.shares.on(definition.name),
     };
   }
 

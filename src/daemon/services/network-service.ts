@@ -15,6 +15,7 @@ import { NetworkLeaseWatch } from './network-lease-watch.ts';
 import { NetworkLifecycle } from './network-lifecycle.ts';
 import { NetworkMetadata } from './network-metadata.ts';
 import { NetworkPlans } from './network-plans.ts';
+import { NetworkShares, ShareBook } from './network-shares.ts';
 import { NetworkTests } from './network-tests.ts';
 import type { NetworkPort, NetworkWorld } from './network-world.ts';
 
@@ -38,6 +39,8 @@ export class NetworkService {
   readonly metadata: NetworkMetadata;
   /** Proofs that a network does what it promises. */
   readonly tests: NetworkTests;
+  /** Bandwidth that interfaces of guests are guaranteed. */
+  readonly shares: NetworkShares;
   private readonly world: NetworkWorld;
   private readonly plans: NetworkPlans;
   private readonly leaseWatch: NetworkLeaseWatch;
@@ -51,7 +54,9 @@ export class NetworkService {
       registry: new NetworkRegistry(),
       defining: new JobQueue('the list of networks', 'network.busy'),
     };
-    this.plans = new NetworkPlans(this.world);
+    const book = new ShareBook(() => this.world.guests.ports());
+    this.plans = new NetworkPlans(this.world, book);
+    this.shares = new NetworkShares(this.world, this.plans, book);
     this.leaseWatch = new NetworkLeaseWatch(this.world, this.plans);
     this.definitions = new NetworkDefinitions(this.world, this.plans);
     this.lifecycle = new NetworkLifecycle(this.world, this.definitions, this.plans);

@@ -15,6 +15,7 @@ import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
 import type { ManagedSaves } from './managed-saves.ts';
 import type { MonitorEvents } from './monitor-events.ts';
+import type { NetworkShares } from './network-shares.ts';
 import type { TpmStates } from './tpm-states.ts';
 import type { ForwardedPort } from './user-forwards.ts';
 
@@ -32,6 +33,8 @@ export interface DomainWorld {
   readonly events: EventBus;
   /** Devices of the host that running guests are plugged into. */
   readonly links: GuestLinkControl;
+  /** Bandwidth of networks that interfaces are guaranteed; left out where there are no networks. */
+  readonly shares?: Pick<NetworkShares, 'promise'>;
   /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
   readonly forwardedPorts?: () => readonly ForwardedPort[];
   /** What goes on, for clients to see and to call off. */

@@ -106,7 +106,7 @@ function tablesOf(family: number): Map<number, Buffer>[] {
 }
 
 /** The number the kernel gave a table when it was made; undefined when there is no such table, or no nf_tables. */
-export function tableHandle(family: 'inet', table: string): bigint | undefined {
+export function tableHandle(family: 'inet' | 'netdev', table: string): bigint | undefined {
   if (nftGeneration() === undefined) return undefined;
   const number = Object.keys(familyNames).find((key) => familyNames[Number(key)] === family);
   return tablesOf(Number(number))

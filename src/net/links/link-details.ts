@@ -7,6 +7,7 @@ import { linkHeader, NETLINK_ROUTE, parseLink, RTM_GETLINK } from './rtnetlink.t
 // linux/if_link.h
 const IFLA_IFNAME = 3;
 const IFLA_LINK = 5;
+const IFLA_QDISC = 6;
 const IFLA_IFALIAS = 20;
 const IFLA_STATS64 = 23;
 
@@ -15,6 +16,8 @@ export interface LinkDetails extends HostLink {
   readonly lower: number | undefined;
   /** The administrator's note, which we write who made it. */
   readonly note: string | undefined;
+  /** The kind of the queue that packets leave by (tc(8)): `noqueue`, `htb`. */
+  readonly queue: string | undefined;
   /** The host's view: `rx` is what the device received. */
   readonly counters: LinkStatistics;
 }
@@ -45,6 +48,7 @@ function parseDetails(body: Buffer): LinkDetails {
     ...parseLink(body),
     lower: attributes.get(IFLA_LINK)?.readUInt32LE(0),
     note: attributeText(attributes.get(IFLA_IFALIAS)),
+    queue: attributeText(attributes.get(IFLA_QDISC)),
     counters: parseCounters(attributes.get(IFLA_STATS64)),
   };
 }

@@ -4,6 +4,7 @@
  * a scenario.
  */
 import { execFileSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { readSync, writeSync } from 'node:fs';
 import { errnoOf, isVirtError } from '../../../src/base/errors.ts';
 import { close } from '../../../src/base/ffi.ts';
@@ -11,6 +12,7 @@ import { LinuxLinks } from '../../../src/net/links/link-host.ts';
 import { filterVlans, setPortVlans } from '../../../src/net/links/port-vlans.ts';
 import type { PortVlan } from '../../../src/net/links/requests.ts';
 import { addBridge, linkByName, setUp } from '../../../src/net/links/rtnetlink.ts';
+import { areSharesThere, bringShares } from '../../../src/net/links/shares.ts';
 import type { Tap, TapRequest } from '../../../src/net/plan.ts';
 
 const links = new LinuxLinks();
@@ -100,6 +102,35 @@ function closeTaps(taps: readonly Tap[]): void {
 
 const access = (id: number): PortVlan[] => [{ id, isNative: true, isUntagged: true }];
 
+/** Floods UDP addresses behind taps by turns; how many packets came to each tap in that time. */
+async function arrivedWithin(
+  ms: number,
+  taps: readonly Tap[],
+  addresses: readonly string[],
+): Promise<number[]> {
+  // One each: packets that wait for the one fill no buffer of the other.
+  const sockets = addresses.map((address) => ({ address, socket: createSocket('udp4') }));
+  const counts = taps.map(() => 0);
+  const end = performance.now() + ms;
+  while (performance.now() < end) {
+    for (const { address, socket } of sockets)
+      for (let one = 0; one < 10; one += 1) socket.send(Buffer.alloc(1400), 9, address);
+    await sleep(5);
+    for (const [index, tap] of taps.entries()) counts[index] = (counts[index] ?? 0) + largeFrames(tap);
+  }
+  for (const { socket } of sockets) socket.close();
+  return counts;
+}
+
+function largeFrames(tap: Tap): number {
+  const buffer = Buffer.alloc(4096);
+  let count = 0;
+  for (const fd of tap.fds)
+    for (let size = readOrNothing(fd, buffer); size > 0; size = readOrNothing(fd, buffer))
+      if (size > 1400) count += 1;
+  return count;
+}
+
 const scenarios: Readonly<Record<string, () => Promise<unknown>>> = {
   /** Two isolated ports and an open one. */
   async isolated() {
@@ -156,6 +187,29 @@ const scenarios: Readonly<Record<string, () => Promise<unknown>>> = {
       await openTap(1, { bandwidth: { inbound: { averageKBps: 100, burstKiB: 16 } } }),
     ];
     return { arrived: await flood(taps[0] as Tap, taps[1] as Tap, 700), sent: 700 };
+  },
+
+  /** Two guests that the host sends 2 MB each, of which one second lets 400 KB through: 300 of them are the first one's. */
+  async shares() {
+    makeBridge();
+    const taps = [await openTap(0), await openTap(1)];
+    const run = (...words: readonly string[]) => execFileSync(words[0] ?? '', words.slice(1));
+    run('ip', 'address', 'add', '10.5.0.1/24', 'dev', BRIDGE);
+    const addresses = ['10.5.0.2', '10.5.0.3'];
+    for (const [index, address] of addresses.entries()) {
+      const tap = taps[index]?.name ?? '';
+      run('ip', 'neigh', 'add', address, 'lladdr', macOf(index), 'nud', 'permanent', 'dev', BRIDGE);
+      run('bridge', 'fdb', 'replace', macOf(index), 'dev', tap, 'master', 'static');
+    }
+    const plan = {
+      bridge: { name: BRIDGE },
+      bandwidth: { inbound: { averageKBps: 400 } },
+      shares: [{ mac: macOf(0), floorKBps: 300 }],
+    };
+    await bringShares(plan, undefined);
+    const arrived = await arrivedWithin(1000, taps, addresses);
+    await bringShares({ ...plan, shares: [] }, plan);
+    return { arrived, isGone: !areSharesThere(BRIDGE) };
   },
 
   /** The same from a guest that may send that much. */

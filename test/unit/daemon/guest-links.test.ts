@@ -1,5 +1,6 @@
 /** From an interface and its network to a link of the host: which one, with what, and what the running guest shows. */
 import { describe, expect, it } from 'vitest';
+import { VirtError } from '../../../src/base/errors.ts';
 import { connectionWarnings } from '../../../src/daemon/services/connection-warnings.ts';
 import { GuestLinks } from '../../../src/daemon/services/guest-links.ts';
 import type { Interface } from '../../../src/model/domain/devices/interface.ts';
@@ -141,6 +142,41 @@ describe('a link for a guest', () => {
       deviceName: 'vnet9',
       isKept: true,
     });
+  });
+
+  it('is guaranteed a share of what its network has, and no more than is left', async () => {
+    const rig = makeRig();
+    await started(rig, xml('a', 10, "<bandwidth><inbound average='1000'/></bandwidth>"));
+    const nic = (floor: number, address: string): Interface => ({
+      ...nicOf(`<source network='a'/><bandwidth><inbound floor='${floor}'/></bandwidth>`),
+      mac: { address },
+    });
+    const shares = () => rig.host.plans.get('a')?.shares;
+    const links = linksOf(rig);
+    const request = { domainUuid: 'u', domainName: 'd', interfaceIndex: 0, queues: 1 };
+    const first = nic(600, '52:54:00:00:00:0a');
+    const { deviceName, actual } = await links.open({ ...request, definition: first });
+    expect(shares()).toEqual([{ mac: '52:54:00:00:00:0a', floorKBps: 600 }]);
+    await expect(links.open({ ...request, definition: nic(500, '52:54:00:00:00:0b') })).rejects.toMatchObject(
+      { code: 'definition.unsupported', message: expect.stringContaining('1100') as unknown },
+    );
+    expect(shares()).toHaveLength(1);
+    await links.open({ ...request, definition: nic(400, '52:54:00:00:00:0b') });
+    expect(shares()).toHaveLength(2);
+    const port = { domainName: 'd', definition: { ...first, ...actual } };
+    await links.close({ domainUuid: 'u', deviceName, isKept: false, port });
+    expect(shares()).toEqual([{ mac: '52:54:00:00:00:0b', floorKBps: 400 }]);
+  });
+
+  it('with a share that cannot be made is not there, and takes nothing', async () => {
+    const rig = makeRig();
+    await started(rig, xml('a', 10, "<bandwidth><inbound average='1000'/></bandwidth>"));
+    const nic = nicOf("<source network='a'/><bandwidth><inbound floor='600'/></bandwidth>");
+    rig.host.failure = new VirtError('link.failed', { reason: 'no htb' });
+    await expect(open(rig, nic)).rejects.toEqual(code('link.failed'));
+    expect(rig.host.taps).toEqual([]);
+    await open(rig, nic);
+    expect(rig.host.plans.get('a')?.shares).toEqual([{ mac, floorKBps: 600 }]);
   });
 
   it.each([
