@@ -5,6 +5,7 @@ import { domainRef, domainSummary, newDomainName, portForward, xmlDocument } fro
 import { domainSpec, portForwardSpec } from './domain-spec.ts';
 import { method } from './method.ts';
 import { trashed } from './pool-objects.ts';
+import { undoable } from './undo.ts';
 
 const target = { domain: domainRef };
 const text = (max: number) => z.string().max(max).nullable();
@@ -140,6 +141,9 @@ export const domainDefinitionMethods = [
         kept: z
           .array(z.object({ path: z.string(), reason: z.string() }))
           .describe('With `removeStorage`: disks that were left alone, and why.'),
+        undo: undoable
+          .nullable()
+          .describe("Takes it back ('undo.restore'); null where the daemon keeps nothing."),
       }),
     errors: [
       'domain.not-found',

@@ -23,6 +23,7 @@ import { nwfilterMethods } from './nwfilter.ts';
 import { poolMethods } from './pool.ts';
 import { secretMethods } from './secret.ts';
 import { snapshotMethods } from './snapshot.ts';
+import { undoMethods } from './undo.ts';
 import { volumeMethods } from './volume.ts';
 import { volumeTransferMethods } from './volume-transfer.ts';
 
@@ -65,6 +66,7 @@ export const methods = byName([
   ...volumeMethods,
   ...volumeTransferMethods,
   ...imageMethods,
+  ...undoMethods,
 ]);
 
 /** Every event, by name. */

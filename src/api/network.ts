@@ -12,6 +12,7 @@ import {
   networkSummary,
   newNetworkName,
 } from './network-objects.ts';
+import { undoable } from './undo.ts';
 
 const since = '0.1.0';
 const target = { network: networkRef };
@@ -130,7 +131,12 @@ const networkDefinitionMethods = [
     description: 'An active network becomes transient: it stays and is gone when it stops.',
     access: 'modify',
     params: () => z.strictObject(target),
-    result: () => z.object({}),
+    result: () =>
+      z.object({
+        undo: undoable
+          .nullable()
+          .describe("Takes it back ('undo.restore'); null where the daemon keeps nothing."),
+      }),
     errors: [...changeErrors, 'network.transient'],
   }),
   method({

@@ -4,6 +4,7 @@ import { dropped, strict } from './documents.ts';
 import { quarantined, xmlDocument } from './domain-objects.ts';
 import { method } from './method.ts';
 import { newPoolName, poolDetails, poolRef, poolSummary, poolType } from './pool-objects.ts';
+import { undoable } from './undo.ts';
 
 const since = '0.1.0';
 const target = { pool: poolRef };
@@ -113,7 +114,12 @@ const poolDefinitionMethods = [
     description: 'An active pool becomes transient: it stays and is gone when it stops.',
     access: 'modify',
     params: () => z.strictObject(target),
-    result: () => z.object({}),
+    result: () =>
+      z.object({
+        undo: undoable
+          .nullable()
+          .describe("Takes it back ('undo.restore'); null where the daemon keeps nothing."),
+      }),
     errors: [...changeErrors, 'pool.transient'],
   }),
   method({

@@ -65,6 +65,7 @@ import { addRun } from './commands/run.ts';
 import { addSecret } from './commands/secret.ts';
 import { addSnapshot } from './commands/snapshot.ts';
 import { addSshHelper } from './commands/ssh-helper.ts';
+import { addUndo } from './commands/undo.ts';
 import { addVolume } from './commands/volume.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { VERSION } from './version.ts';
@@ -180,6 +181,7 @@ function addNouns(program: Command, cli: Cli): void {
   addImage(program, cli);
   addHost(program, cli);
   addJobs(program, cli);
+  addUndo(program, cli);
   addAdopt(program, cli);
   addDaemon(program, cli);
   addCall(program, cli);

@@ -42,6 +42,14 @@ export const configSchema = z.strictObject({
         .optional()
         .describe('UUID of this host as told to clients; must differ between hosts.'),
       idle_exit_seconds: seconds(120, 'A session daemon without clients and guests ends after this.'),
+      undo_days: z
+        .number()
+        .min(0)
+        .max(3650)
+        .default(7)
+        .describe(
+          'How long deletions of domains, networks and pools by our own clients can be undone; 0: not at all.',
+        ),
       job_wait_seconds: seconds(30, 'How long a call waits for another job on the same domain.'),
     })
     .prefault({}),

@@ -29,6 +29,8 @@ import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
 import { buildStorage, type Storage } from './storage.ts';
+import { Undo } from './undo/undo.ts';
+import { UndoStore } from './undo/undo-store.ts';
 
 /** Everything that front doors lead to. */
 export interface DaemonEngine {
@@ -50,6 +52,8 @@ export interface DaemonEngine {
   /** What happened around each guest lately, and the files of it. */
   readonly recorder: FlightRecorder;
   readonly records: RecordFiles;
+  /** Takes deletions back. */
+  readonly undo: Undo;
 }
 
 /** Puts the services together. Of the host only facts are read; no state is. */
@@ -87,6 +91,15 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
     domains,
     recorder,
     records,
+    undo: new Undo({
+      store: new UndoStore({ directory: paths.undo, log }),
+      domains,
+      networks: networking?.service,
+      storage: storage.service,
+      directories: paths,
+      days: config.daemon.undo_days,
+      log,
+    }),
     images: buildImages({ ...ground, storage: storage.service, domains, hostArch: facts.arch }),
     nodeDevices: buildNodeDevices(ground, parts),
     adoption: buildAdoption(paths, {
@@ -185,12 +198,13 @@ export async function openEngine({
 
 /** Caps logs that grew unwatched, and starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
 export async function bringUp(
-  { networking, storage, domains, records }: DaemonEngine,
+  { networking, storage, domains, records, undo }: DaemonEngine,
   { paths, log }: Ground,
 ): Promise<void> {
   await rotateAll(paths.guestLogs, defaultLogLimits, log);
   await Promise.all([networking?.bringUp(), storage.bringUp()]);
   await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
+  undo.start();
   await records.sweep((uuid) => domains.hasUuid(uuid));
 }
 
@@ -204,7 +218,8 @@ export async function rescan({ domains, networking, secrets, storage }: DaemonEn
 }
 
 /** Lets go of guests, networks and pools without touching them. */
-export function detach({ domains, networking, storage }: DaemonEngine): void {
+export function detach({ domains, networking, storage, undo }: DaemonEngine): void {
+  undo.stop();
   domains.detach();
   networking?.detach();
   storage.service.detach();

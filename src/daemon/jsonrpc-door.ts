@@ -37,6 +37,7 @@ export function openJsonRpcDoor(parts: {
       nwfilters: networking?.nwfilters,
       secrets: engine.secrets,
       nodeDevices: engine.nodeDevices,
+      undo: engine.undo,
       ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
       storage: engine.storage.service,
       ...engine.images,

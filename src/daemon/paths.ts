@@ -75,6 +75,8 @@ export interface DaemonPaths {
   readonly guestLogs: string;
   /** What happened around each guest lately, UUID.new and UUID.old. */
   readonly flightRecords: string;
+  /** What is kept of deleted definitions. */
+  readonly undo: string;
   readonly capabilityCache: string;
   /** Scripts of the administrator (in a session: of the user), beside our configuration where libvirt's are. */
   readonly hooks: string;
@@ -151,6 +153,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     snapshots: join(base.data, 'snapshots'),
     guestLogs: join(base.logs, 'qemu'),
     flightRecords: join(base.logs, 'flight'),
+    undo: join(base.data, 'undo'),
     capabilityCache: join(base.cache, 'capabilities'),
     libvirtRuntime: join(base.runtime, '../libvirt/qemu'),
     libvirtLogs: join(base.logs, '../libvirt/qemu'),

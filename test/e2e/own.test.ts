@@ -1,4 +1,4 @@
-/** What Vireo has that no other manager has: records that explain a crash, bug reports without secrets. */
+/** What Vireo has that no other manager has: records that explain a crash, bug reports without secrets, undo of deletions. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemo
 import { describeWith } from '../support/needs.ts';
 import { idleXml } from './bad-days/domains.ts';
 
-describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar'], 'our own', () => {
+describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar', 'virsh'], 'our own', () => {
   let daemon: TestDaemon;
   let client: VireoClient;
   const directory = mkdtempSync(join(tmpdir(), 'vireo-own-'));
@@ -78,4 +78,27 @@ describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar'], 'our own', () => {
     expect(all).not.toContain(password);
     expect(readFileSync(file).length).toBeLessThan(200_000);
   }, 90_000);
+
+  it('deletions are undone, the last first, also by the next daemon; a client of libvirt deletes for good', async () => {
+    const { uuid } = (await client.call('domain.define', { xml: idleXml('gone') })).domain;
+    await client.call('domain.set-autostart', { domain: 'gone', autostart: true });
+    const network = "<network><name>lab</name><bridge name='virbr-own'/></network>";
+    await client.call('network.define', { xml: network });
+    expect(cli('delete', '-y', 'gone').stdout).toMatch(
+      /Domain 'gone' is deleted. 'vireo undo \S+' brings it back/,
+    );
+    expect(cli('network', 'undefine', 'lab')).toMatchObject({ status: 0 });
+    daemon = await daemon.crashAndRestart();
+    client = await daemon.connect();
+    expect(cli('undo', 'list').stdout).toMatch(/network +lab .*\n.*domain +gone /);
+    expect(cli('undo').stdout).toContain("Network 'lab' is back");
+    expect(cli('undo', 'gone').stdout).toContain("Domain 'gone' is back");
+    expect(await client.call('domain.get', { domain: 'gone' })).toMatchObject({ uuid, autostart: true });
+    expect((await client.call('network.list', {})).networks).toMatchObject([{ name: 'lab' }]);
+    const socket = join(daemon.root, 'run/libvirt/libvirt-sock');
+    const uri = `qemu:///system?socket=${socket}`;
+    expect(spawnSync('virsh', ['-c', uri, 'undefine', 'gone']).status).toBe(0);
+    expect((await client.call('undo.list', { type: 'domain' })).deletions).toEqual([]);
+    await client.call('network.undefine', { network: 'lab' });
+  }, 60_000);
 });

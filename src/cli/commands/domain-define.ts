@@ -11,6 +11,7 @@ import { editDefinition } from '../edit-definition.ts';
 import { safeLines } from '../format/table.ts';
 import { confirm } from '../prompt.ts';
 import type { AddCommand } from './command.ts';
+import { undoNote } from './undo.ts';
 
 const FILE_HELP = 'File with domain XML; - is standard input.';
 
@@ -115,7 +116,7 @@ export const addUndefine: AddCommand = (parent, cli) => {
       } = options;
       return forEachDomain(cli, names, async (client, domain) => {
         const { name, active } = await client.call('domain.get', { domain });
-        const { removed, kept } = await client.call('domain.undefine', {
+        const { removed, kept, undo } = await client.call('domain.undefine', {
           domain,
           ...(removeStorage && { removeStorage }),
           ...(forgetSnapshots && { forgetSnapshots }),
@@ -128,8 +129,8 @@ export const addUndefine: AddCommand = (parent, cli) => {
           cli.out.note(`Volume '${pool}/${volume}' is ${trash === null ? 'gone' : 'in the trash'}.`);
         const rest = active ? '; it runs on until it stops' : '';
         return {
-          document: { domain: name, removed, kept },
-          said: `The definition of '${name}' is gone${rest}.`,
+          document: { domain: name, removed, kept, undo },
+          said: `The definition of '${name}' is gone${rest}.${undoNote(undo)}`,
         };
       });
     });
@@ -156,18 +157,24 @@ export const addDelete: AddCommand = (parent, cli) => {
         await confirm(cli, `Delete domain '${name}'${active ? ', which runs now' : ''}?`, yes);
         if (active) await client.call('domain.destroy', { domain: details.uuid });
         // A transient domain is gone when it has stopped.
-        if (persistent)
-          await client.call('domain.undefine', {
-            domain: details.uuid,
-            nvram: 'remove',
-            managedSave: 'remove',
-            forgetSnapshots: true,
-          });
+        const undo = persistent
+          ? (
+              await client.call('domain.undefine', {
+                domain: details.uuid,
+                nvram: 'remove',
+                managedSave: 'remove',
+                forgetSnapshots: true,
+              })
+            ).undo
+          : null;
         const kept = details.disks
           .filter((disk) => disk.device === 'disk')
           .flatMap((disk) => disk.source ?? []);
         const disks = kept.length === 0 ? '' : ` Its disks were kept: ${kept.join(', ')}`;
-        return { document: { domain: name, keptDisks: kept }, said: `Domain '${name}' is deleted.${disks}` };
+        return {
+          document: { domain: name, keptDisks: kept, undo },
+          said: `Domain '${name}' is deleted.${undoNote(undo)}${disks}`,
+        };
       }),
     );
 };

@@ -11,6 +11,7 @@ import { NETWORK_HELP } from '../networks.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import { type AddCommand, collect } from './command.ts';
 import { lenientHelp, readDocument, warnDropped } from './domain-define.ts';
+import { undoNote } from './undo.ts';
 
 const FILE_HELP = 'File with network XML; - is standard input.';
 
@@ -47,9 +48,12 @@ export const addNetworkUndefine: AddCommand = (parent, cli) => {
     .action((names: string[]) =>
       forEachNamed(cli, names, async (client, network) => {
         const { name, active } = await client.call('network.get', { network });
-        await client.call('network.undefine', { network });
+        const { undo } = await client.call('network.undefine', { network });
         const rest = active ? '; it stays until it is stopped' : '';
-        return { document: { network: name }, said: `The definition of '${name}' is gone${rest}.` };
+        return {
+          document: { network: name, undo },
+          said: `The definition of '${name}' is gone${rest}.${undoNote(undo)}`,
+        };
       }),
     );
 };

@@ -11,6 +11,7 @@ import { safeLines } from '../format/table.ts';
 import { POOL_HELP } from '../volumes.ts';
 import type { AddCommand } from './command.ts';
 import { lenientHelp, readDocument, warnDropped } from './domain-define.ts';
+import { undoNote } from './undo.ts';
 
 const FILE_HELP = 'File with storage pool XML; - is standard input.';
 
@@ -46,9 +47,12 @@ export const addPoolUndefine: AddCommand = (parent, cli) => {
     .action((names: string[]) =>
       forEachNamed(cli, names, async (client, pool) => {
         const { name, active } = await client.call('pool.get', { pool });
-        await client.call('pool.undefine', { pool });
+        const { undo } = await client.call('pool.undefine', { pool });
         const rest = active ? '; it stays until it is stopped' : '';
-        return { document: { pool: name }, said: `The definition of '${name}' is gone${rest}.` };
+        return {
+          document: { pool: name, undo },
+          said: `The definition of '${name}' is gone${rest}.${undoNote(undo)}`,
+        };
       }),
     );
 };

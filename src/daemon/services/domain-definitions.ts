@@ -53,6 +53,8 @@ export interface UndefineOptions {
   readonly managedSave?: 'remove';
   /** Its snapshots are forgotten too; what is in images stays there. */
   readonly forgetSnapshots?: boolean;
+  /** Done in the same job when nothing refuses any more, and before anything goes. */
+  readonly before?: () => Promise<void>;
 }
 
 /**
@@ -207,6 +209,7 @@ export class DomainDefinitions {
       // Most have none, and parsing costs more than all the rest of an undefine.
       const withTpm = domain.xml?.includes('<tpm') ? this.definition(domain, { inactive: true }) : undefined;
       const forget = this.belongings.map((one) => one(domain, options));
+      await options.before?.();
       await this.world.definitions.remove(domain.uuid);
       if (managedSaves.has(domain)) await managedSaves.remove(domain);
       if (variables !== undefined && options.nvram === 'remove') await removeDurable(variables);
@@ -232,7 +235,7 @@ export class DomainDefinitions {
   }
 
   /** The file with the variables of the stored definition's firmware, when it is there. */
-  private async firmwareVariables(domain: Domain): Promise<string | undefined> {
+  async firmwareVariables(domain: Domain): Promise<string | undefined> {
     // Most have none, and parsing costs more than all the rest of an undefine.
     if (domain.xml?.includes('nvram') !== true) return undefined;
     const { nvram } = this.definition(domain, { inactive: true }).os;

@@ -1,4 +1,6 @@
 /** The engine's domain side as the front ends use it: one object that holds the registry and the verbs. */
+import { existsSync } from 'node:fs';
+import { VirtError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
@@ -216,6 +218,24 @@ export class DomainService {
       this.files.refuseQuarantined(text);
       throw error;
     }
+  }
+
+  /** @throws VirtError domain.exists where a domain of that name or uuid is stored */
+  refuseTaken(uuid: string, name: string): void {
+    const { registry } = this.world;
+    for (const taken of [registry.withUuid(uuid), registry.withName(name)])
+      if (taken !== undefined && (taken.isPersistent || taken.uuid !== uuid))
+        throw new VirtError('domain.exists', {
+          wanted: `bring domain '${name}' back`,
+          reason: `there is a domain '${taken.name}' (${taken.uuid})`,
+          hint: `rename it first: 'vireo domain rename ${taken.name} NAME'`,
+        });
+  }
+
+  /** Looks again for what lies beside a domain's definition, after somebody put it there. */
+  noteFiles(domain: Domain): void {
+    if (existsSync(this.world.managedSaves.pathOf(domain))) this.world.managedSaves.note(domain);
+    this.snapshots.lookAgain(domain);
   }
 
   hasUuid(uuid: string): boolean {

@@ -100,6 +100,11 @@ export class DomainSnapshots {
     });
   }
 
+  /** Reads the stored snapshots of a domain again, which somebody else has put there. */
+  lookAgain(domain: Domain): void {
+    this.snapshots.lookAgain(domain);
+  }
+
   /** Forgets all; what is in images stays there. */
   async forgetAll(domain: Pick<Domain, 'uuid'>): Promise<void> {
     await this.snapshots.removeAll(domain);

@@ -161,6 +161,12 @@ export class SnapshotWorld {
     this.of(uuid).tree.remove(name);
   }
 
+  /** Forgets what was read, and notes that there may be something stored. */
+  lookAgain({ uuid }: Pick<Domain, 'uuid'>): void {
+    this.kept.delete(uuid);
+    if (this.store.domains().includes(uuid)) this.stored.add(uuid);
+  }
+
   /** Forgets all snapshots of a domain; images stay as they are. */
   async removeAll({ uuid }: Pick<Domain, 'uuid'>): Promise<void> {
     if (!this.stored.has(uuid)) return;

@@ -404,7 +404,7 @@ describe('delete', () => {
     daemon.answers = {
       'domain.get': () => details('web', { disks }),
       'domain.destroy': () => ({}),
-      'domain.undefine': () => ({ removed: [], kept: [] }),
+      'domain.undefine': () => ({ removed: [], kept: [], undo: null }),
     };
     const { stdout } = await vireo('delete', '--yes', 'web');
     expect(daemon.asked).toEqual(['domain.get', 'domain.destroy', 'domain.undefine']);
@@ -527,7 +527,7 @@ describe('small verbs', () => {
       'domain.reboot': () => ({}),
       'domain.reset': () => ({}),
       'domain.inject-nmi': () => ({}),
-      'domain.undefine': () => ({ removed: [], kept: [] }),
+      'domain.undefine': () => ({ removed: [], kept: [], undo: null }),
       'domain.set-autostart': () => ({}),
       'domain.rename': () => summary('www'),
       'domain.set-title': () => ({}),

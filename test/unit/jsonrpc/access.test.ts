@@ -68,6 +68,7 @@ const queries = [
   'snapshot.get',
   'snapshot.list',
   'snapshot.xml',
+  'undo.list',
   'volume.find',
   'volume.get',
   'volume.list',

@@ -17,6 +17,8 @@ import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import type { DatedLease } from '../../../src/daemon/services/guest-addresses.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
+import { Undo } from '../../../src/daemon/undo/undo.ts';
+import { UndoStore } from '../../../src/daemon/undo/undo-store.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import type { Neighbour } from '../../../src/net/links/neighbours.ts';
 import { domainOptions } from '../../support/domain-options.ts';
@@ -141,8 +143,18 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     find: (ref: string | { readonly id: number }) =>
       typeof ref === 'string' ? domains.findByText(ref).uuid : domains.find(ref).uuid,
   };
+  const undo = new Undo({
+    store: new UndoStore({ directory: join(directory, 'undo'), log }),
+    ...{ domains, networks: undefined, storage, days: 7, log },
+    directories: {
+      tpm: join(directory, 'tpm'),
+      snapshots: join(directory, 'snapshots'),
+      saves: join(directory, 'saves'),
+    },
+  });
   const handlers = buildHandlers({
     record,
+    undo,
     reports: {
       read: (uuid, limit) => recorder.read(uuid, limit),
       report: (domain, signal) =>
@@ -165,7 +177,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     ...{ storage, ...imageServices({ storage, domains, directory }) },
   });
   const rig = await startServer({ ...options, handlers, events: (listener) => events.subscribe(listener) });
-  return { ...rig, driver, directory, knowledge, events, domains, connect: () => connected(rig) };
+  return { ...rig, driver, directory, knowledge, events, domains, undo, connect: () => connected(rig) };
 }
 
 async function connected(rig: { client(): Promise<VireoClient> }): Promise<VireoClient> {

@@ -14,6 +14,7 @@ import { addressSources, hostSideSources } from '../../services/guest-addresses.
 import { startNetworks } from '../../services/network-demand.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
+import type { Undo } from '../../undo/undo.ts';
 import { bindAgent } from './bind-agent.ts';
 import { bindBlockJobs } from './bind-block-jobs.ts';
 import { bindDevices } from './bind-device.ts';
@@ -22,6 +23,7 @@ import { bindPowerOrder } from './bind-power-order.ts';
 import { bindReports, type ReportSource } from './bind-report.ts';
 import { bindSaves } from './bind-saves.ts';
 import { bindTuning } from './bind-tuning.ts';
+import { undoableOf } from './bind-undo.ts';
 import { addressesOf, detailsOf, jobOf, quarantinedOf, summaryOf } from './domain-shapes.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import { toQcodes } from './key-codes.ts';
@@ -41,6 +43,8 @@ export interface DomainParts {
   readonly imageGuests: ImageGuests;
   /** What happened around domains lately. */
   readonly reports: ReportSource;
+  /** Keeps what is deleted. */
+  readonly undo: Undo;
   readonly log: Logger;
 }
 
@@ -157,7 +161,7 @@ function disksToRemove(domains: DomainService, storage: StorageService, domain: 
   return storageOf(storage, domains.definitions.definition(domain, { inactive: true }));
 }
 
-function bindDefinitions({ domains, networks, storage, imageGuests, log }: DomainParts) {
+function bindDefinitions({ domains, networks, storage, imageGuests, undo, log }: DomainParts) {
   return {
     // A client that leaves does not stop what it asked for: it may not have seen the answer, and asks again.
     'domain.define': async ({ xml, strict, startAfter }) => {
@@ -187,20 +191,22 @@ function bindDefinitions({ domains, networks, storage, imageGuests, log }: Domai
     }) => {
       const found = find(domains, domain);
       const disks = removes ? disksToRemove(domains, storage, found) : undefined;
-      await domains.definitions.undefine(found, {
+      const kept = await undo.undefineDomain(found, {
         ...(nvram !== undefined && { nvram }),
         ...(tpm !== undefined && { tpm }),
         ...(managedSave !== undefined && { managedSave }),
         forgetSnapshots,
       });
-      if (disks === undefined) return { removed: [], kept: [] };
-      const { removed, kept } = await removeStorage(storage, disks, { keep: true });
+      const undoable = kept === undefined ? null : undoableOf(kept);
+      if (disks === undefined) return { removed: [], kept: [], undo: undoable };
+      const { removed, kept: left } = await removeStorage(storage, disks, { keep: true });
       return {
+        undo: undoable,
         removed: removed.map(({ trash, ...volume }) => ({
           ...volume,
           trash: trash ? trashedOf(trash) : null,
         })),
-        kept: [...kept],
+        kept: [...left],
       };
     },
     'domain.create': async (params, context) => {

@@ -5,6 +5,8 @@ import type { NetworkPortForward } from '../../../model/network/port-forwards.ts
 import type { NetworkTestOptions } from '../../../net/test/step.ts';
 import type { Network } from '../../services/network.ts';
 import type { NetworkService } from '../../services/network-service.ts';
+import type { Undo } from '../../undo/undo.ts';
+import { undoableOf } from './bind-undo.ts';
 import { quarantinedOf } from './domain-shapes.ts';
 import type { Handlers } from './handlers.ts';
 import { leaseOf, networkDetailsOf, networkForwardOf, networkSummaryOf } from './network-shapes.ts';
@@ -18,12 +20,17 @@ type NetworkHandlers = Pick<Handlers, NetworkMethod>;
 export function bindNetworks(
   service: NetworkService | undefined,
   waysOut: () => Promise<string>,
+  undo: Undo,
 ): NetworkHandlers {
   const networks = (): NetworkService => {
     if (service === undefined) throw new Error('a session has no network service');
     return service;
   };
-  const handlers = { ...bindQueries(networks), ...bindDefinitions(networks), ...bindLifecycle(networks) };
+  const handlers = {
+    ...bindQueries(networks),
+    ...bindDefinitions(networks, undo),
+    ...bindLifecycle(networks),
+  };
   if (service !== undefined) return handlers;
   const refuse = async (): Promise<never> => {
     throw needsSystem(await waysOut());
@@ -73,7 +80,7 @@ function bindQueries(networks: Networks) {
   } satisfies Partial<NetworkHandlers>;
 }
 
-function bindDefinitions(networks: Networks) {
+function bindDefinitions(networks: Networks, undo: Undo) {
   const summary = (network: Network) => networkSummaryOf(networks(), network);
   const modeOf = (strict: boolean) => (strict ? 'strict' : 'lenient');
   return {
@@ -84,8 +91,9 @@ function bindDefinitions(networks: Networks) {
       return { network: summary(network), dropped: [...dropped], warnings: [...warnings] };
     },
     'network.undefine': async ({ network }) => {
-      await networks().definitions.undefine(networks().find(network));
-      return {};
+      const service = networks();
+      const kept = await undo.undefineNetwork(service, service.find(network));
+      return { undo: kept === undefined ? null : undoableOf(kept) };
     },
     'network.create': async (params) => {
       const { start, mode, domainName, dhcp, ...wish } = params;

@@ -6,6 +6,8 @@ import { parseVolumeSecret } from '../../../model/secret/secret.ts';
 import type { VolumeDef } from '../../../model/storage/volume/volume.ts';
 import type { Pool } from '../../services/pool.ts';
 import type { StorageService } from '../../services/storage-service.ts';
+import type { Undo } from '../../undo/undo.ts';
+import { undoableOf } from './bind-undo.ts';
 import { bindVolumeTransfers } from './bind-volume-transfer.ts';
 import { quarantinedOf } from './domain-shapes.ts';
 import { poolOf, volumeOf } from './find-storage.ts';
@@ -26,10 +28,10 @@ type StorageHandlers = Pick<Handlers, StorageMethod>;
 
 const modeOf = (strict: boolean) => (strict ? 'strict' : 'lenient');
 
-export function bindStorage(storage: StorageService, log: Logger): StorageHandlers {
+export function bindStorage(storage: StorageService, undo: Undo, log: Logger): StorageHandlers {
   return {
     ...bindPoolQueries(storage),
-    ...bindPoolDefinitions(storage),
+    ...bindPoolDefinitions(storage, undo),
     ...bindPoolLifecycle(storage),
     ...bindVolumeQueries(storage),
     ...bindVolumeCreation(storage),
@@ -60,15 +62,15 @@ function bindPoolQueries(storage: StorageService) {
   } satisfies Partial<StorageHandlers>;
 }
 
-function bindPoolDefinitions(storage: StorageService) {
+function bindPoolDefinitions(storage: StorageService, undo: Undo) {
   return {
     'pool.define': async ({ xml, strict }) => {
       const { pool, dropped } = await storage.definitions.define(xml, modeOf(strict), { byName: true });
       return { pool: poolSummaryOf(pool), dropped: [...dropped] };
     },
     'pool.undefine': async ({ pool }) => {
-      await storage.definitions.undefine(await poolOf(storage, pool));
-      return {};
+      const kept = await undo.undefinePool(await poolOf(storage, pool));
+      return { undo: kept === undefined ? null : undoableOf(kept) };
     },
     'pool.create': async (request) => ({ pool: poolSummaryOf(await storage.creation.create(request)) }),
     'pool.create-xml': async ({ xml, strict, ...options }) => {

@@ -10,6 +10,7 @@ import type { NodeDeviceService } from '../../services/node-device-service.ts';
 import type { NwFilterService } from '../../services/nwfilter-service.ts';
 import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
+import type { Undo } from '../../undo/undo.ts';
 import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
 import { bindDomains } from './bind-domain.ts';
 import { bindHost, type HostSource } from './bind-host.ts';
@@ -22,6 +23,7 @@ import type { ReportSource } from './bind-report.ts';
 import { bindSecrets } from './bind-secret.ts';
 import { bindSnapshots } from './bind-snapshot.ts';
 import { bindStorage } from './bind-storage.ts';
+import { bindUndo } from './bind-undo.ts';
 import type { Handlers } from './handlers.ts';
 import { type CallRecord, recordCalls } from './record-calls.ts';
 
@@ -39,6 +41,7 @@ export interface JsonRpcServices {
   readonly images: ImageService;
   readonly imageGuests: ImageGuests;
   readonly reports: ReportSource;
+  readonly undo: Undo;
   readonly jobs: Jobs;
   readonly host: HostSource;
   readonly driver: Pick<HypervisorDriver, 'capabilitiesXml' | 'domainCapabilitiesXml'>;
@@ -54,13 +57,18 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ...bindHost(services.host, services.driver),
     ...bindDomains(services),
     ...bindSnapshots(services.domains),
-    ...bindNetworks(services.networks, services.waysOut ?? (async () => 'use the system connection')),
+    ...bindNetworks(
+      services.networks,
+      services.waysOut ?? (async () => 'use the system connection'),
+      services.undo,
+    ),
     ...bindNwFilters(services.nwfilters),
     ...bindSecrets(services.secrets),
     ...bindNodeDevices(services.nodeDevices),
-    ...bindStorage(services.storage, services.log),
+    ...bindStorage(services.storage, services.undo, services.log),
     ...bindImages(services.storage, services.images, services.log),
     ...bindJobs(services.jobs),
+    ...bindUndo(services.undo),
   };
   return recordCalls(handlers, services.record);
 }
