@@ -25,7 +25,7 @@ describe('secret definitions', () => {
     ["<secret ephemeral='maybe'/>", 'ephemeral'],
     ["<secret><usage type='nfs'><name>a</name></usage></secret>", 'usage.type'],
     ["<secret><usage type='ceph'/></secret>", 'usage.name'],
-    ["<secret><usage type='volume'><volume>a.img</volume></usage></secret>", 'usage.volume'],
+    ["<secret><usage type='volume'><volume/></usage></secret>", 'usage.volume'],
     ["<secret><usage type='iscsi'><name>a</name></usage></secret>", 'usage.target'],
     ['<secret><value>hidden</value></secret>', 'value'],
   ])('%s is refused at %s', (xml, path) => {

@@ -14,7 +14,7 @@ import {
   writeElement,
 } from '../../base/xml/codec.ts';
 import { parseXml } from '../../base/xml/parse.ts';
-import { longText, matching, str, uuidText, yesNo } from '../../base/xml/scalars.ts';
+import { longText, str, uuidText, yesNo } from '../../base/xml/scalars.ts';
 import { formatXml } from '../../base/xml/tree.ts';
 
 /** A name that a definition of something else refers to; as long as an `usage` attribute may be. */
@@ -22,10 +22,8 @@ const name = str({ min: 1, max: 1024 });
 const named = object({ name: required(childText('name', name), 'name') });
 
 const usageCodec = variants('type', {
-  /** Path of a volume whose data is encrypted with it. */
-  volume: object({
-    volume: required(childText('volume', matching(/^\/[^\p{Cc}]{1,1023}$/u, 'an absolute path')), 'volume'),
-  }),
+  /** Path of a volume whose data is encrypted with it, or another name for that volume: OpenStack's are its ids. */
+  volume: object({ volume: required(childText('volume', name), 'volume') }),
   ceph: named,
   /** CHAP password of an iSCSI target. */
   iscsi: object({ target: required(childText('target', name), 'target') }),

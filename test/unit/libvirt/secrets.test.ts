@@ -67,6 +67,14 @@ describe('secrets', () => {
     await expect(client.call('secretUndefine', { secret: wire })).rejects.toThrow(/^66:/);
   });
 
+  it("are for volumes by any name: OpenStack's are ids, not paths", async () => {
+    const { client, define } = await open();
+    const usageId = '5f3c1c8e-7a52-4d6c-9a5e-0d0c8a1f2b3c';
+    await define(`<secret><usage type='volume'><volume>${usageId}</volume></usage></secret>`);
+    const { secret } = await client.call('secretLookupByUsage', { usageType: 1, usageId });
+    expect(secret).toMatchObject({ usageType: 1, usageId });
+  });
+
   it('keep values, which readers and, of private ones, nobody can see', async () => {
     const { client, define, rig } = await open();
     await define(ceph);

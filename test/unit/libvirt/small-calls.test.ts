@@ -130,3 +130,17 @@ it.each([
 ])('%s is told as %s', (name, told) => {
   expect(apiFunction(name)).toBe(told);
 });
+
+describe('launch security', () => {
+  it('is nothing that a guest here has, and none takes a secret', async () => {
+    const client = await (await startRig()).open();
+    const { dom } = await client.call('domainDefineXml', { xml: guestXml('open') });
+    expect(await client.call('domainGetLaunchSecurityInfo', { dom, flags: 4 })).toEqual({ params: [] });
+    const secret = (field: string) => [{ field, value: { type: 7 as const, value: 'c2VjcmV0' } }];
+    const set = (field: string, flags = 0) =>
+      client.call('domainSetLaunchSecurityState', { dom, params: secret(field), flags });
+    await expect(set('sev-secret')).rejects.toThrow(/^84: .*no launch security/);
+    await expect(set('colour')).rejects.toThrow("74: argument unsupported: parameter 'colour' not supported");
+    await expect(set('sev-secret', 1)).rejects.toThrow(/unsupported flags/);
+  });
+});

@@ -18,8 +18,6 @@ export function absentHandlers(engine: Engine) {
 /** Flags that a call has; all others of these calls have none. A client must not hear "none" for a question not understood. */
 const knownFlags: Readonly<Record<string, number>> = {
   domainListAllCheckpoints: 0xf,
-  // Every call with typed parameters may say that it takes texts among them.
-  domainGetLaunchSecurityInfo: 4,
 };
 
 function refusingUnknownFlags<T extends RemoteHandlers>(handlers: T): T {
@@ -44,11 +42,6 @@ function absentOfDomains(engine: Engine) {
     domainCheckpointLookupByName: ({ dom, name }) => {
       domainOf(engine, dom);
       return notFound(errorNumber.noDomainCheckpoint, `no domain checkpoint with matching name '${name}'`);
-    },
-    domainGetLaunchSecurityInfo: ({ dom }) => {
-      // No guest here has launch security: definitions with it are refused.
-      domainOf(engine, dom);
-      return { params: [] };
     },
   } satisfies RemoteHandlers;
 }

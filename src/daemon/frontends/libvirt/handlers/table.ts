@@ -27,6 +27,7 @@ import { domainStatsHandlers } from './domain-stats.ts';
 import { eventHandlers } from './events.ts';
 import { identityHandlers } from './identity.ts';
 import { interfaceHandlers } from './interfaces.ts';
+import { launchSecurityHandlers } from './launch-security.ts';
 import { nativeHandlers } from './native.ts';
 import { networkHandlers } from './network.ts';
 import { networkDefinitionHandlers } from './network-definition.ts';
@@ -72,6 +73,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainSaveHandlers(engine),
     ...domainDumpHandlers(engine),
     ...domainJobHandlers(engine),
+    ...launchSecurityHandlers(engine),
     ...eventHandlers(),
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),
