@@ -19,11 +19,11 @@ function load() {
   return {
     lseek: lib.func('int64_t lseek64(int fd, int64_t offset, int whence)'),
     fallocate: lib.func('int fallocate64(int fd, int mode, int64_t offset, int64_t length)'),
-    copyFileRange: lib.func(
-      'int64_t copy_file_range(int from, _Inout_ uint8_t *fromOffset, int to, _Inout_ uint8_t *toOffset, size_t length, unsigned int flags)',
-    ),
     syncFileRange: lib.func(
       'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+    ),
+    copyFileRange: lib.func(
+      'int64_t copy_file_range(int from, _Inout_ uint8_t *fromOffset, int to, _Inout_ uint8_t *toOffset, size_t length, unsigned int flags)',
     ),
     ioctlNumber: lib.func('int ioctl(int fd, unsigned long request, unsigned long argument)'),
     ioctlRange: lib.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
@@ -91,11 +91,11 @@ export async function fallocate(
 const SYNC_FILE_RANGE_WRITE = 2; // linux/fs.h
 
 /**
- * Begins to write to the disk what a file has in memory, and waits for nothing: neither is it there afterwards, nor are
- * its place and length. sync_file_range(2) over the whole file. @throws FfiError ESPIPE for what is no file
+ * Begins to write to the disk what a file has in memory, of a range or of all of it, and waits for nothing: neither is it
+ * there afterwards, nor are its place and length. sync_file_range(2). @throws FfiError ESPIPE for what is no file
  */
-export async function startWriteback(fd: number): Promise<void> {
-  await aside('sync_file_range', libc().syncFileRange, [fd, 0, 0, SYNC_FILE_RANGE_WRITE]);
+export async function startWriteback(fd: number, offset = 0, length = 0): Promise<void> {
+  await aside('sync_file_range', libc().syncFileRange, [fd, offset, length, SYNC_FILE_RANGE_WRITE]);
 }
 
 /** The kernel copies at most so much in one call (MAX_RW_COUNT, linux/fs.h). */

@@ -10,6 +10,7 @@ import { Checksum } from '../../base/checksum.ts';
 import { VirtError } from '../../base/errors.ts';
 import { fallocate } from '../../base/ffi/ranges.ts';
 import { FrameReader, type Piece } from '../../base/sparse-frames.ts';
+import { WriteBehind } from './write-behind.ts';
 
 /** Bytes that wait for the disk at most; then the client waits. */
 const QUEUE_BYTES = 2 * 1024 * 1024;
@@ -44,6 +45,7 @@ export class Upload {
   readonly received: Promise<Received>;
   private readonly options: UploadOptions;
   private readonly frames: FrameReader | undefined;
+  private readonly behind: WriteBehind;
   private readonly settle: PromiseWithResolvers<Received>;
   private done = 0;
   private told: string | undefined;
@@ -53,12 +55,22 @@ export class Upload {
   constructor(options: UploadOptions) {
     this.options = options;
     this.frames = options.isFramed ? new FrameReader() : undefined;
+    this.behind = new WriteBehind(options.handle, options.start);
     this.settle = Promise.withResolvers<Received>();
-    this.received = this.settle.promise;
+    this.received = this.outcome();
     this.received.catch(() => undefined); // Whoever wants to know asks `received`.
     this.stream = this.makeStream();
     options.signal.addEventListener('abort', () => this.fail(options.signal.reason), { once: true });
     if (options.length === 0 && !options.isFramed) this.end();
+  }
+
+  /** What came of it; the file may be closed then. */
+  private async outcome(): Promise<Received> {
+    try {
+      return await this.settle.promise;
+    } finally {
+      await this.behind.settled();
+    }
   }
 
   /** Sends the last line and ends the stream. */
@@ -144,6 +156,7 @@ export class Upload {
     for (const buffer of buffers) checksum?.update(buffer);
     await writing;
     this.advance(bytes);
+    if (!this.hasEnded && !this.hasFailed) this.behind.wroteTo(start + this.done);
   }
 
   private async skip(bytes: number): Promise<void> {

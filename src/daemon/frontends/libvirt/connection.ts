@@ -367,8 +367,10 @@ export class LibvirtConnection implements ClientConnection {
       plan,
       call: header,
       outbox: this.outbox,
+      keepPacket: () => this.frames.keep(),
       onGone: () => {
         this.streams.delete(header.serial);
+        if (this.streams.size === 0) this.frames.forgetSpares();
         this.release();
       },
       onRelieved: () => this.release(),

@@ -6,14 +6,19 @@ import {
   MAX_MESSAGE_BYTES,
   type MessageHeader,
   readHeader,
+  STREAM_PACKET_BYTES,
 } from '../../../libvirt/protocol/message.ts';
 
 const READ_BYTES = 65_536;
 /** A client that has not opened a connection yet has nothing long to say. */
 const FIRST_MESSAGE_BYTES = 65_536;
-/** The longest buffer that is kept; a packet of a stream fits. */
-const SPARE_BYTES = 1024 * 1024;
 const PREFIX_BYTES = LENGTH_BYTES + HEADER_BYTES;
+/** Holds a full packet of a stream, and length word and header of what follows it. */
+const SLAB_BYTES = PREFIX_BYTES + STREAM_PACKET_BYTES + PREFIX_BYTES;
+/** When so much of a message has come it gets a slab, and the rest is read right into that. */
+const LONG_BYTES = 16_384;
+/** Slabs that are kept for the next messages; a stream has not many more under way. */
+const MAX_SPARES = 12;
 
 /** All connections read into this one: what is read is used up, or copied, before the next read. */
 const sharedBuffer = Buffer.allocUnsafe(READ_BYTES);
@@ -31,8 +36,10 @@ export class FrameReader {
   /** The beginning of a message; `have` bytes of it are there. */
   private partial: Buffer | undefined;
   private have = 0;
-  /** The buffer of the long message before: uploads send many, and each new buffer is work for the garbage collector. */
-  private spare: Buffer | undefined;
+  /** Slabs that nobody looks at: uploads send many packets, and each new buffer is work for the garbage collector. */
+  private spares: Buffer[] = [];
+  /** The slab that the message at hand lies in; undefined when that lies among others, or is kept. */
+  private atHand: Buffer | undefined;
   /** What came behind the message that made us hold. */
   private rest: Buffer | undefined;
   /** How long a message may be, without its length word. */
@@ -57,10 +64,33 @@ export class FrameReader {
     this.isExact = true;
   }
 
-  /** Where the next bytes are to be read to. */
+  /** Where the next bytes are to be read to: those of a long message have their place already. */
   nextBuffer(): Buffer {
+    const { partial, have } = this;
+    if (partial?.length === SLAB_BYTES && have >= LENGTH_BYTES && this.missing <= SLAB_BYTES - have)
+      return partial.subarray(have, this.isExact ? have + this.missing : SLAB_BYTES);
     if (!this.isExact) return sharedBuffer;
     return sharedBuffer.subarray(0, Math.min(READ_BYTES, this.missing));
+  }
+
+  /**
+   * For the listener: leaves the message at hand as it is until the function that this gives is called. Undefined when
+   * that lies among others, and has to be copied.
+   */
+  keep(): (() => void) | undefined {
+    const slab = this.atHand;
+    if (slab === undefined) return undefined;
+    this.atHand = undefined;
+    return () => this.giveBack(slab);
+  }
+
+  /** Lets go of the memory that was kept for more messages. */
+  forgetSpares(): void {
+    this.spares = [];
+  }
+
+  private giveBack(slab: Buffer): void {
+    if (this.spares.length < MAX_SPARES) this.spares.push(slab);
   }
 
   /** Bytes that are missing of length word and header, which every message has, or of the whole once its length is known. */
@@ -98,8 +128,7 @@ export class FrameReader {
         return at + length;
       }
     }
-    this.partial = this.spare ?? Buffer.allocUnsafe(PREFIX_BYTES);
-    this.spare = undefined;
+    this.partial = this.spares.pop() ?? Buffer.allocUnsafe(PREFIX_BYTES);
     this.have = 0;
     return this.takePart(bytes, at);
   }
@@ -109,27 +138,38 @@ export class FrameReader {
     while (at < bytes.length) {
       const take = Math.min(this.missing, bytes.length - at);
       const partial = this.roomFor(take);
-      bytes.copy(partial, this.have, at, at + take);
+      if (!isThere(bytes, at, partial, this.have)) bytes.copy(partial, this.have, at, at + take);
       this.have += take;
       at += take;
       if (this.have < LENGTH_BYTES) break;
       const length = this.checked(partial.readUInt32BE(0));
       if (this.have < length) continue;
-      this.partial = undefined;
-      this.have = 0;
-      this.listener(readHeader(partial, LENGTH_BYTES), partial, PREFIX_BYTES, length);
-      // Not before: the listener may have us read on.
-      if (partial.length > READ_BYTES && partial.length <= SPARE_BYTES) this.spare = partial;
+      this.handOn(partial, length);
       return at;
     }
     return at;
   }
 
-  /** Grows with what really comes, so that an announced length costs nothing. */
+  private handOn(message: Buffer, length: number): void {
+    this.partial = undefined;
+    this.have = 0;
+    this.atHand = message.length === SLAB_BYTES ? message : undefined;
+    this.listener(readHeader(message, LENGTH_BYTES), message, PREFIX_BYTES, length);
+    // Not before: the listener may have us read on, or keep it.
+    if (this.atHand !== message) return;
+    this.atHand = undefined;
+    this.giveBack(message);
+  }
+
+  /** Grows with what really comes, so that an announced length costs no more than a slab. */
   private roomFor(more: number): Buffer {
     const partial = this.partial as Buffer;
-    if (this.have + more <= partial.length) return partial;
-    const grown = Buffer.allocUnsafe(Math.max(this.have + more, 2 * partial.length));
+    const needed = this.have + more;
+    if (needed <= partial.length) return partial;
+    const grown =
+      needed > LONG_BYTES && needed <= SLAB_BYTES
+        ? (this.spares.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES))
+        : Buffer.allocUnsafe(Math.max(needed, 2 * partial.length));
     partial.copy(grown, 0, 0, this.have);
     this.partial = grown;
     return grown;
@@ -142,4 +182,9 @@ export class FrameReader {
       reason: `a length of ${length} bytes; from ${PREFIX_BYTES} to ${this.maxBytes + LENGTH_BYTES} are allowed here`,
     });
   }
+}
+
+/** True when bytes were read right to where they belong. */
+function isThere(bytes: Buffer, at: number, place: Buffer, offset: number): boolean {
+  return bytes.buffer === place.buffer && bytes.byteOffset + at === place.byteOffset + offset;
 }

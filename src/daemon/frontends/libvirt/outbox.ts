@@ -3,6 +3,7 @@ import { writeSync, writevSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { withoutBytes } from '../../../base/buffers.ts';
 import { errnoOf } from '../../../base/errors.ts';
+import { growSendBuffer } from '../../../base/ffi/socket-buffers.ts';
 import { LENGTH_BYTES, MAX_MESSAGE_BYTES, type MessageHeader } from '../../../libvirt/protocol/message.ts';
 import type { Xdr } from '../../../libvirt/xdr/scalars.ts';
 import { XdrWriter } from '../../../libvirt/xdr/xdr.ts';
@@ -21,6 +22,8 @@ interface Item {
 const BATCH_BYTES = 256 * 1024;
 /** Above this streams wait. */
 const FULL_BYTES = 1024 * 1024;
+/** What a client may leave unread in the kernel of a long answer: with the usual 208 KiB both sides wait for each other. */
+const LONG_SEND_BYTES = 1024 * 1024;
 const RETRY_MS = 5;
 const MAX_RETRIES = 2000;
 
@@ -92,6 +95,11 @@ export class Outbox {
   /** True when whoever makes data for this client should wait for the socket to drain. */
   get isFull(): boolean {
     return this.waitingBytes > FULL_BYTES;
+  }
+
+  /** Makes room in the kernel for much that will go out. */
+  expectMuch(): void {
+    if (!this.socket.destroyed) growSendBuffer(this.socketFd, LONG_SEND_BYTES);
   }
 
   /** `bytes` are the caller's again when this returns. */

@@ -19,6 +19,8 @@ export interface ServerStreamOptions {
   /** Header of the call that opened it: all packets repeat program, procedure and serial. */
   readonly call: MessageHeader;
   readonly outbox: Outbox;
+  /** Leaves the packet at hand as it is until the function that it gives is called; undefined when it can't. */
+  readonly keepPacket: () => (() => void) | undefined;
   /** Called once, when no packet of it is expected any more. */
   readonly onGone: () => void;
   /** Called when the duplex takes data again after it did not. */
@@ -33,8 +35,6 @@ export class ServerStream {
   private isPausedForClient = false;
   /** The client has ended it: that the duplex is cut short by that is no failure. */
   private isLettingGo = false;
-  /** Buffers that the duplex has returned. */
-  private readonly slabs: Buffer[] = [];
 
   constructor(options: ServerStreamOptions) {
     this.options = options;
@@ -50,7 +50,8 @@ export class ServerStream {
 
   /** Begins to send, after the reply. */
   start(): void {
-    const { duplex } = this.options.plan;
+    const { duplex, takesData } = this.options.plan;
+    if (!takesData) this.options.outbox.expectMuch();
     duplex.on('drain', () => this.options.onRelieved());
     duplex.on('close', () => {
       this.sourceDone();
@@ -92,17 +93,12 @@ export class ServerStream {
     else if (duplex.writable) this.pass(data);
   }
 
-  /**
-   * A copy for the duplex, in a buffer that is used again where the duplex returns it: a fresh one for each packet of a
-   * large upload is mostly work for the garbage collector.
-   */
+  /** The packet's own bytes where the duplex returns them, and a copy where that is not so. */
   private pass(data: Buffer): void {
-    const { duplex, returnsBuffers } = this.options.plan;
-    if (returnsBuffers !== true || data.length > STREAM_PACKET_BYTES)
-      return void duplex.write(Buffer.from(data));
-    const slab = this.slabs.pop() ?? Buffer.allocUnsafeSlow(STREAM_PACKET_BYTES);
-    data.copy(slab);
-    duplex.write(slab.subarray(0, data.length), () => void this.slabs.push(slab));
+    const { plan, keepPacket } = this.options;
+    const giveBack = plan.returnsBuffers === true ? keepPacket() : undefined;
+    if (giveBack === undefined) plan.duplex.write(Buffer.from(data));
+    else plan.duplex.write(data, giveBack);
   }
 
   private onHole(data: Buffer): void {
