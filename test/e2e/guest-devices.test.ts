@@ -114,8 +114,8 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}/`, ['binary']);
     socket.binaryType = 'arraybuffer';
     const first = await new Promise<ArrayBuffer>((done, fail) => {
-      socket.onmessage = ({ data }) => done(data as ArrayBuffer);
-      socket.onerror = () => fail(new Error('no WebSocket'));
+      socket.addEventListener('message', ({ data }) => done(data as ArrayBuffer));
+      socket.addEventListener('error', () => fail(new Error('no WebSocket')));
     });
     socket.close();
     expect(Buffer.from(first).toString('latin1')).toMatch(/^RFB 003\.008\n/);

@@ -137,7 +137,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   });
   await domains.open();
   const recorder = new FlightRecorder({ files: new RecordFiles(join(directory, 'flight')), log });
-  listenTo(recorder, { events, domains, memory: hostSource.memory });
+  listenTo(recorder, { events, domains, memory: () => hostSource.memory() });
   const record = {
     note: recorder.note.bind(recorder),
     find: (ref: string | { readonly id: number }) =>

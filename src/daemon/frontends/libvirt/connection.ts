@@ -302,6 +302,10 @@ export class LibvirtConnection implements ClientConnection {
     }
     const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
     const startedAt = found.changes === undefined ? 0 : performance.now();
+    const done = (value: unknown): void => {
+      this.tellChange(found, startedAt, undefined);
+      this.answer(header, found, call, value);
+    };
     const fail = (error: unknown): void => {
       this.tellChange(found, startedAt, reasonOf(error));
       this.answerError(header, found, call, error);
@@ -312,21 +316,13 @@ export class LibvirtConnection implements ClientConnection {
     } catch (error) {
       return fail(error);
     }
-    if (!(result instanceof Promise)) {
-      this.tellChange(found, startedAt, undefined);
-      return this.answer(header, found, call, result);
-    }
+    if (!(result instanceof Promise)) return done(result);
     this.callsInWork++;
-    result
-      .then((value: unknown) => {
-        this.tellChange(found, startedAt, undefined);
-        this.answer(header, found, call, value);
-      }, fail)
-      .finally(() => {
-        this.callsInWork--;
-        this.release();
-        this.closeIfDone();
-      });
+    result.then(done, fail).finally(() => {
+      this.callsInWork--;
+      this.release();
+      this.closeIfDone();
+    });
   }
 
   private tellChange(
