@@ -1,6 +1,7 @@
 /** Events: all there are, and how a client subscribes. What they carry is in `events/`, by kind. */
 import * as z from 'zod';
 import { domainRef, timestamp } from './domain-objects.ts';
+import { checkpointEvents } from './events/checkpoint.ts';
 import { domainEvents } from './events/domain.ts';
 import { guestEvents } from './events/guest.ts';
 import { filterEvents, nodeDeviceEvents, secretEvents } from './events/host-objects.ts';
@@ -19,6 +20,7 @@ export const eventDeclarations = [
   ...domainEvents,
   ...guestEvents,
   ...snapshotEvents,
+  ...checkpointEvents,
   ...jobEvents,
   ...networkEvents,
   ...storageEvents,

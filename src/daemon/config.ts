@@ -200,6 +200,18 @@ export const configSchema = z.strictObject({
         .describe('The largest image that is imported, packed or unpacked, in GiB.'),
     })
     .prefault({}),
+  backup: z
+    .strictObject({
+      tls_directory: z
+        .string()
+        .max(1024)
+        .regex(/^\/.*$/, 'is no absolute path')
+        .default('/etc/pki/libvirt-backup')
+        .describe(
+          'Certificates for backups that are pulled over TLS: ca-cert.pem, server-cert.pem, server-key.pem. Clients must have one of the same authority.',
+        ),
+    })
+    .prefault({}),
   catalogue: z
     .strictObject({
       debian: mirror('Debian (https://cloud.debian.org/images/cloud)'),

@@ -25,6 +25,7 @@ import { NodeDeviceService } from './services/node-device-service.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { buildSnapshots } from './snapshots.ts';
+import { CheckpointStore } from './state/checkpoints.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
@@ -162,6 +163,8 @@ function buildDomains(
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     tpmDirectory: paths.tpm,
+    checkpoints: new CheckpointStore({ directory: paths.checkpoints, log }),
+    backupCertificates: config.backup.tls_directory,
     links: new LinuxLinks(),
     ...(networking && { shares: networking.service.shares }),
     ...(networking && { forwardedPorts: () => networking.service.forwards.active() }),

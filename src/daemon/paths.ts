@@ -72,6 +72,8 @@ export interface DaemonPaths {
   readonly tpm: string;
   /** Snapshots of domains, UUID/NAME.xml. */
   readonly snapshots: string;
+  /** Checkpoints of domains, UUID/NAME.xml. */
+  readonly checkpoints: string;
   readonly guestLogs: string;
   /** What happened around each guest lately, UUID.new and UUID.old. */
   readonly flightRecords: string;
@@ -151,6 +153,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     saves: join(base.data, 'saves'),
     tpm: join(base.data, 'tpm'),
     snapshots: join(base.data, 'snapshots'),
+    checkpoints: join(base.data, 'checkpoints'),
     guestLogs: join(base.logs, 'qemu'),
     flightRecords: join(base.logs, 'flight'),
     undo: join(base.data, 'undo'),

@@ -6,6 +6,7 @@ import type { DevicePlugging } from './driver/plugging.ts';
 import type { GuestRecovery } from './driver/recovery.ts';
 import type { GuestSnapshots } from './driver/snapshotting.ts';
 
+export type * from './driver/backups.ts';
 export type * from './driver/block-jobs.ts';
 export type * from './driver/cpu-models.ts';
 export type * from './driver/guest-events.ts';

@@ -51,6 +51,7 @@ export const errorNumber = {
   noDomainCheckpoint: 103,
   noDomainBackup: 104,
   noNetworkPort: 107,
+  checkpointInconsistent: 109,
 } as const;
 
 type ErrorNumber = (typeof errorNumber)[keyof typeof errorNumber];
@@ -122,6 +123,7 @@ const leads: Readonly<Record<ErrorNumber, string>> = {
   103: 'Domain checkpoint not found',
   104: 'Domain backup job id not found',
   107: 'network port not found',
+  109: 'checkpoint inconsistent',
 };
 
 /** An error of this front door: told with a libvirt number of its own rather than one of the engine's codes. */

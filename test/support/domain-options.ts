@@ -1,6 +1,7 @@
 /** What every domain service under test is made with: stores below a directory, and short patience. */
 import { join } from 'node:path';
 import { silentLogger } from '../../src/base/log.ts';
+import { CheckpointStore } from '../../src/daemon/state/checkpoints.ts';
 import { DefinitionStore } from '../../src/daemon/state/definitions.ts';
 import { RuntimeStore } from '../../src/daemon/state/runtime.ts';
 import { snapshotOptions } from './snapshot-options.ts';
@@ -17,6 +18,8 @@ export function domainOptions(directory: string) {
       log,
     }),
     runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
+    checkpoints: new CheckpointStore({ directory: join(directory, 'c'), log }),
+    backupCertificates: join(directory, 'tls'),
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     tpmDirectory: join(directory, 'tpm'),

@@ -7,6 +7,7 @@ import type { Domain } from './domain.ts';
  * @throws VirtError domain.state when a block job is under way
  */
 export function refuseBlockJobs(domain: Domain, verb: string, disk?: string): void {
+  refuseBackup(domain, verb, disk);
   const jobs = domain.live?.guest.blockJobs.records ?? [];
   const job = jobs.find((one) => disk === undefined || one.disk === disk);
   if (job === undefined) return;
@@ -14,5 +15,16 @@ export function refuseBlockJobs(domain: Domain, verb: string, disk?: string): vo
     wanted: `${verb} domain '${domain.name}'`,
     reason: disk === undefined ? 'domain has active block job' : `disk '${disk}' already in active block job`,
     hint: `wait for its end, or cancel it with 'vireo domain disk cancel ${domain.name} ${job.disk}'`,
+  });
+}
+
+/** @throws VirtError domain.state while a backup works on the disk (left out: on any) */
+export function refuseBackup(domain: Domain, verb: string, disk?: string): void {
+  const backup = domain.live?.guest.backup.record;
+  if (backup === undefined || (disk !== undefined && !backup.disks.some((one) => one.disk === disk))) return;
+  throw new VirtError('domain.state', {
+    wanted: `${verb} domain '${domain.name}'`,
+    reason: disk === undefined ? 'domain has active block job' : `disk '${disk}' already in active block job`,
+    hint: `wait for the end of its backup, or call it off with 'vireo backup cancel ${domain.name}'`,
   });
 }

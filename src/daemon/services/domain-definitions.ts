@@ -55,6 +55,8 @@ export interface UndefineOptions {
   readonly forgetSnapshots?: boolean;
   /** Done in the same job when nothing refuses any more, and before anything goes. */
   readonly before?: () => Promise<void>;
+  /** Its checkpoints too; bitmaps stay in the images. */
+  readonly forgetCheckpoints?: boolean;
 }
 
 /**

@@ -9,13 +9,16 @@ import type { SaveFormat } from '../../model/saved-state/image.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
+import type { CheckpointStore } from '../state/checkpoints.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
 import { BlockJobWatch } from './block-job-watch.ts';
 import { DefinitionFiles } from './definition-files.ts';
 import { type Domain, type DomainRef, DomainRegistry } from './domain.ts';
 import { DomainAgent } from './domain-agent.ts';
+import { DomainBackups } from './domain-backups.ts';
 import { DomainBlockJobs } from './domain-block-jobs.ts';
 import { DomainBlocks } from './domain-blocks.ts';
+import { DomainCheckpoints } from './domain-checkpoints.ts';
 import { DomainControls } from './domain-controls.ts';
 import { DomainCpus } from './domain-cpus.ts';
 import { DomainCreation, type HostForCreation } from './domain-create.ts';
@@ -68,6 +71,9 @@ export interface DomainServiceOptions {
   readonly snapshots: SnapshotOptions;
   /** Where the state of emulated TPMs is, by uuid. */
   readonly tpmDirectory: string;
+  readonly checkpoints: CheckpointStore;
+  /** Directory of the certificates for pull backups over TLS. */
+  readonly backupCertificates: string;
   /** Control groups of guests; undefined where they are not used. */
   readonly groups?: GuestGroups;
   /** Who knows addresses of guests on the host's side. */
@@ -130,6 +136,10 @@ export class DomainService {
   /** What the guests' monitors say by themselves. */
   readonly monitorEvents = new MonitorEvents();
   readonly snapshots: DomainSnapshots;
+  /** What notes which parts of disks were written since a moment. */
+  readonly checkpoints: DomainCheckpoints;
+  /** Backups of running guests. */
+  readonly backups: DomainBackups;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
@@ -176,6 +186,15 @@ export class DomainService {
       },
       options.snapshots,
     );
+    this.checkpoints = new DomainCheckpoints(
+      { world: this.world, definitions: this.definitions },
+      options.checkpoints,
+    );
+    this.backups = new DomainBackups(this.world, {
+      checkpoints: this.checkpoints,
+      notes: this.transfers,
+      certificates: options.backupCertificates,
+    });
     this.files = new DefinitionFiles(this.world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
     this.waiting = new DomainWait(this.world, {
@@ -197,6 +216,7 @@ export class DomainService {
     await this.world.managedSaves.open(new Set(saving));
     await this.recovery.reattach();
     await this.snapshots.recover();
+    await this.checkpoints.recover();
   }
 
   /** @throws VirtError domain.not-found */

@@ -6,15 +6,18 @@ import type { RunningJob } from '../../base/job-registry.ts';
 import type { MemoryProgress } from '../../drivers/live-memory.ts';
 import type { Domain } from './domain.ts';
 
-export type TransferKind = 'save' | 'snapshot' | 'dump';
+export type TransferKind = 'save' | 'snapshot' | 'dump' | 'backup';
 
 /** A transfer of a guest's memory, in work or over. */
 export interface Transfer {
   readonly kind: TransferKind;
   readonly elapsedMs: number;
   readonly progress: MemoryProgress | undefined;
+  /** Of a backup: how much of the disks was written, or of the scratch images of a pull. */
+  readonly disks?: { readonly doneBytes: number; readonly totalBytes: number; readonly isScratch: boolean };
+  readonly error?: string | undefined;
   /** Undefined while it is in work. */
-  readonly outcome: 'completed' | 'failed' | undefined;
+  readonly outcome: 'completed' | 'failed' | 'cancelled' | undefined;
 }
 
 interface Entry {
@@ -46,6 +49,11 @@ export class TransferNotes {
       this.inWork.delete(uuid);
       this.over.set(uuid, { ...transferOf(entry), outcome });
     }
+  }
+
+  /** Notes how one ended that was followed elsewhere. */
+  finish({ uuid }: Pick<Domain, 'uuid'>, transfer: Transfer): void {
+    this.over.set(uuid, transfer);
   }
 
   /** The one in work. */

@@ -36,6 +36,7 @@ export function diskDirectory(domains: () => DomainService): DiskDirectory {
         const live = domain.live?.guest.definition;
         const uses = [
           ...(live === undefined ? [] : usesOf(live)),
+          ...usesOfBackup(domain),
           ...storedUses(domain),
           ...domains().snapshots.treeOf(domain).all.flatMap(usesOfSnapshot),
         ];
@@ -45,6 +46,12 @@ export function diskDirectory(domains: () => DomainService): DiskDirectory {
       return found;
     },
   };
+}
+
+/** The images that a backup in work writes. */
+function usesOfBackup({ live }: Domain): Uses {
+  const { disks = [] } = live?.guest.backup.record ?? {};
+  return disks.map(({ disk, file, format }) => ({ as: `backup of disk ${disk}`, paths: [file], format }));
 }
 
 /** A definition that cannot be read is told where it is used; here it names nothing. */

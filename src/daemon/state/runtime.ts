@@ -1,10 +1,36 @@
 /** Runtime status: what a new daemon must know of guests that run. On /run, so a reboot of the host clears it. */
 import * as z from 'zod';
 import type { Logger } from '../../base/log.ts';
+import { backupOutcomes } from '../../drivers/driver/backups.ts';
 import { blockJobKinds } from '../../drivers/driver/block-jobs.ts';
 import { StatusFiles } from './status-files.ts';
 
 const port = z.int().min(1).max(65_535);
+
+/** drivers/driver/backups.ts, BackupRecord. */
+const backupSchema = z.looseObject({
+  mode: z.enum(['push', 'pull']),
+  disks: z.array(
+    z.looseObject({
+      disk: z.string(),
+      file: z.string(),
+      format: z.enum(['qcow2', 'raw']),
+      outcome: z.enum(backupOutcomes).optional(),
+      doneBytes: z.number().optional(),
+      totalBytes: z.number().optional(),
+    }),
+  ),
+  startedAtMs: z.number(),
+  xml: z.string(),
+  checkpoint: z.string().optional(),
+  made: z.array(z.string()),
+  socket: z.string().optional(),
+  tlsDirectory: z.string().optional(),
+  hasBegun: z.boolean().optional(),
+  isCancelling: z.boolean().optional(),
+  error: z.string().optional(),
+  note: z.string().optional(),
+});
 
 /** drivers/driver.ts, GuestRecord. What came later has a default, so that a newer daemon takes over older guests. */
 const recordSchema = z.looseObject({
@@ -63,6 +89,7 @@ const recordSchema = z.looseObject({
       }),
     )
     .optional(),
+  backup: backupSchema.optional(),
 });
 
 const statusSchema = z.looseObject({

@@ -1,6 +1,7 @@
 /** What a running guest does by itself, and how it ends. */
 
 import type { DomainState } from '../../model/domain/state.ts';
+import type { BackupNews } from './backups.ts';
 import type { BlockJobNews } from './block-jobs.ts';
 
 /** Something a running guest did by itself. `seconds` is QEMU's own time stamp. */
@@ -52,6 +53,8 @@ export type GuestEvent = { readonly seconds: number } & (
   | { readonly kind: 'memory-device-size'; readonly alias: string; readonly bytes: number }
   /** A job on an image is ready, or has ended. */
   | ({ readonly kind: 'block-job' } & BlockJobNews)
+  /** A disk of a backup has ended, or all have. */
+  | ({ readonly kind: 'backup' } & BackupNews)
   /** Any other QMP event, by its name. */
   | { readonly kind: 'other'; readonly name: string; readonly data: unknown }
 );

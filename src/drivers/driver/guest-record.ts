@@ -1,4 +1,5 @@
 /** What is remembered of a running guest, and what a daemon finds of guests that nothing is remembered of. */
+import type { BackupRecord } from './backups.ts';
 import type { BlockJobRecord } from './block-jobs.ts';
 
 /**
@@ -44,6 +45,8 @@ export interface GuestRecord {
   readonly rtcAdjustmentSeconds?: number;
   /** Jobs on its images that have not been cleared away. */
   readonly blockJobs?: readonly BlockJobRecord[];
+  /** A backup of its disks that has not been cleared away. */
+  readonly backup?: BackupRecord;
 }
 
 /** A save under way: what a daemon needs that finds it cut off. */

@@ -5,6 +5,7 @@ import type { DomainState } from '../../model/domain/state.ts';
 import type { GuestAgent } from '../guest-agent.ts';
 import type { LiveMemory } from '../live-memory.ts';
 import type { LiveTuning } from '../live-tuning.ts';
+import type { LiveBackup, LiveCheckpoints } from './backups.ts';
 import type { LiveBlockJobs } from './block-jobs.ts';
 import type { GuestEvent, GuestExit } from './guest-events.ts';
 import type { GuestRecord, SavingRecord } from './guest-record.ts';
@@ -151,6 +152,10 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   readonly agent: GuestAgent;
   /** Jobs on its images. */
   readonly blockJobs: LiveBlockJobs;
+  /** What notes which parts of its disks were written since a moment. */
+  readonly checkpoints: LiveCheckpoints;
+  /** The backup of its disks. */
+  readonly backup: LiveBackup;
 
   /**
    * Runs one QMP command as it is (for experts and for tests): the reply's `return`. `fd` goes with it, for a command that

@@ -15,6 +15,7 @@ import type {
   StartOptions,
   StrayGuest,
 } from '../driver.ts';
+import { removeBackupFiles } from './backups/backup.ts';
 import { startBlockJob } from './block-jobs/start.ts';
 import { PortPool } from './graphics-ports.ts';
 import { QemuGuest } from './guest.ts';
@@ -185,6 +186,9 @@ export class QemuDriver implements HypervisorDriver {
           ...portOf(definition, deviceName),
         }),
       );
+    const { backup } = record;
+    if (backup !== undefined)
+      await this.attempt('remove files of a backup that was cut off', () => removeBackupFiles(backup));
     for (const path of record.foreignSockets) await this.attempt(`remove ${path}`, () => removeSocket(path));
     await this.attempt('remove control groups', () => this.options.groups?.remove(uuid));
     await this.attempt('give back devices of the host', () => this.options.hostDevices?.release(uuid));

@@ -21,6 +21,8 @@ import type {
 import { GuestAgent } from '../guest-agent.ts';
 import type { ShutdownMode } from './agent.ts';
 import { AgentChannel } from './agent-channel.ts';
+import { QemuBackup } from './backups/backup.ts';
+import { QemuCheckpoints } from './backups/checkpoints.ts';
 import { QemuBlockJobs } from './block-jobs/jobs.ts';
 import { ConsoleTable } from './console.ts';
 import { findConsole } from './find-device.ts';
@@ -68,6 +70,8 @@ export class QemuGuest implements LiveGuest {
   readonly memory = new QemuMemory(() => this.qmp());
   readonly agent: GuestAgent;
   readonly blockJobs: QemuBlockJobs;
+  readonly checkpoints = new QemuCheckpoints(this);
+  readonly backup: QemuBackup;
   private readonly process: GuestProcess;
   private readonly log: Logger;
   private readonly consoles = new ConsoleTable();
@@ -110,6 +114,7 @@ export class QemuGuest implements LiveGuest {
       directory: parts.record.directory,
     });
     this.blockJobs = new QemuBlockJobs(this, parts.log);
+    this.backup = new QemuBackup(this, parts.log);
     this.keeper = new LogKeeper(parts.logLimits, parts.log);
     for (const path of [parts.record.logPath, ...parts.record.logs]) this.keeper.add(path);
     this.exited = this.process.ended.then((status) => this.onEnd(status));
@@ -367,6 +372,7 @@ export class QemuGuest implements LiveGuest {
     const outcome = applyEvent(event, this.running, this.channel.alias);
     this.running = outcome.memory;
     this.blockJobs.take(event);
+    this.backup.take(event);
     const { id, open } = event.data;
     if (event.name === 'VSERPORT_CHANGE' && typeof id === 'string') this.setChannelOpen(id, open === true);
     for (const told of outcome.events) this.tell(told);

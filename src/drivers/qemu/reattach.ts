@@ -127,6 +127,7 @@ async function catchUp(deps: StartDeps, guest: QemuGuest, monitor: QmpClient): P
   await recoverDevices(deps, guest, monitor);
   await recoverSave(guest, monitor, deps.options.logger);
   await guest.blockJobs.recover(monitor);
+  await guest.backup.recover(monitor);
   const ahead = await missedRtcAdjustment(monitor, guest.definition);
   if (ahead !== undefined) guest.setClock(ahead, seconds);
   if (status === 'shutdown') guest.replay({ kind: 'powered-off', seconds, byGuest: true });

@@ -9,7 +9,9 @@ import type {
   GuestExit,
   GuestRecord,
   HypervisorDriver,
+  LiveBackup,
   LiveBlockJobs,
+  LiveCheckpoints,
   LiveGuest,
   MonitorEvent,
   ReceiveFilter,
@@ -91,6 +93,27 @@ export class FakeGuest implements LiveGuest {
     goOn: (id) => this.note(`go on ${id}`),
     giveUp: (id) => this.note(`give up ${id}`),
     clear: (id) => this.note(`clear ${id}`),
+  };
+  readonly checkpoints: LiveCheckpoints = {
+    add: (name, disks) => this.note(`checkpoint ${name} ${disks.join()}`),
+    remove: (name, disks) => this.note(`no checkpoint ${name} ${disks.join()}`),
+    broken: () => Promise.resolve([]),
+    sizes: (_name, disks) => Promise.resolve(new Map(disks.map((disk) => [disk, 65_536]))),
+  };
+  /** `emit` tells how it ends. */
+  readonly backup: LiveBackup = {
+    record: undefined,
+    begin: async ({ record, disks }) => {
+      this.done.push(`backup ${record.mode} ${disks.map(({ disk, file }) => `${disk} ${file}`).join()}`);
+      const taken = disks.map(({ disk, file, format }) => ({ disk, file, format }));
+      Object.assign(this.backup, { record: { ...record, disks: taken, hasBegun: true } });
+    },
+    progress: () => Promise.resolve({ doneBytes: 1, totalBytes: 2 }),
+    cancel: () => this.note('cancel backup'),
+    clear: async () => {
+      this.done.push('clear backup');
+      Object.assign(this.backup, { record: undefined });
+    },
   };
   /** What the guest prints on its console. */
   readonly console = new PassThrough();

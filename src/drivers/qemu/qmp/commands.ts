@@ -125,6 +125,8 @@ const jobInfo = z.looseObject({
   id: z.string(),
   status: z.string(),
   error: z.string().optional(),
+  'current-progress': z.number().optional(),
+  'total-progress': z.number().optional(),
 });
 interface JobStart {
   readonly 'job-id': string;

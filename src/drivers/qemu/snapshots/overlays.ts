@@ -10,6 +10,7 @@ import {
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import { withOverlay } from '../../../model/snapshot/overlay.ts';
 import type { NewOverlay } from '../../driver.ts';
+import { propagate, readBitmaps } from '../backups/bitmaps.ts';
 import { highestImage } from '../backing-chain.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
@@ -46,7 +47,10 @@ export async function addOverlays(
     type: 'blockdev-snapshot',
     data: { node: topNode(before), overlay: topNode(after) },
   }));
-  await qmp.executeRaw('transaction', { actions });
+  // Checkpoints go on: what is written to the new images is noted there from their first moment.
+  const bitmaps = await readBitmaps(qmp);
+  const noting = changes.flatMap(({ before, after }) => propagate(topNode(before), topNode(after), bitmaps));
+  await qmp.executeRaw('transaction', { actions: [...actions, ...noting] });
   undo.keep();
   const { devices } = guest.definition;
   const disks = devices.disks.map((disk) => changes.find(({ before }) => before === disk)?.after ?? disk);

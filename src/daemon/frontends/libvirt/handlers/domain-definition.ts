@@ -90,7 +90,6 @@ function persistent(domain: Domain, verb: string): Domain {
   throw notValid(`cannot ${verb} transient domain`);
 }
 
-/** Checkpoints have no engine yet, so there is nothing of them to forget. */
 function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Promise<void> {
   const known = Object.values(undefineFlag).reduce((all, bit) => all | bit, 0);
   checkFlags(flags, known, call);
@@ -106,6 +105,7 @@ function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Pr
     ...(nvram !== undefined && { nvram }),
     ...(has(undefineFlag.managedSave) && { managedSave: 'remove' as const }),
     forgetSnapshots: has(undefineFlag.snapshotsMetadata),
+    forgetCheckpoints: has(undefineFlag.checkpointsMetadata),
   });
 }
 

@@ -34,8 +34,8 @@ const filterGroups: readonly (readonly (readonly [number, (domain: Domain, engin
       [1 << 13, (domain, { domains }) => domains.snapshots.treeOf(domain).size === 0],
     ],
     [
-      [1 << 14, () => false], // checkpoints: no engine keeps any yet
-      [1 << 15, () => true],
+      [1 << 14, (domain, { domains }) => domains.checkpoints.treeOf(domain).size > 0],
+      [1 << 15, (domain, { domains }) => domains.checkpoints.treeOf(domain).size === 0],
     ],
   ];
 

@@ -8,6 +8,8 @@ import { findProgram, run } from '../../../../base/exec.ts';
 import { parseXml } from '../../../../base/xml/parse.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { parseDomain } from '../../../../model/domain/domain.ts';
+import { parseBackup } from '../../../../model/backup/backup.ts';
+import { parseCheckpoint } from '../../../../model/checkpoint/checkpoint.ts';
 import { parseNetwork } from '../../../../model/network/network.ts';
 import { parseSnapshot } from '../../../../model/snapshot/snapshot.ts';
 
@@ -18,6 +20,8 @@ const INVALID_STATUS = 3;
 
 const strictly = {
   domain: (xml: string) => parseDomain(xml, { mode: 'strict' }),
+  domainbackup: (xml: string) => parseBackup(xml, { mode: 'strict' }),
+  domaincheckpoint: (xml: string) => parseCheckpoint(xml, { mode: 'strict' }),
   domainsnapshot: (xml: string) => parseSnapshot(xml, { mode: 'strict' }),
   network: (xml: string) => parseNetwork(xml, { mode: 'strict' }),
 } as const;

@@ -1,12 +1,13 @@
 /** All handlers of all programs, found by program and procedure. */
 import type { Program } from '../../../../libvirt/protocol/programs.ts';
 import type { Engine, QemuHandlers, RemoteHandlers } from '../context.ts';
-import { absentHandlers } from './absent.ts';
 import { connectHandlers } from './connect.ts';
 import { cpuHandlers } from './cpu.ts';
 import { domainAddressHandlers } from './domain-addresses.ts';
+import { domainBackupHandlers } from './domain-backups.ts';
 import { domainBlockJobHandlers } from './domain-block-jobs.ts';
 import { domainBlockHandlers } from './domain-blocks.ts';
+import { domainCheckpointHandlers } from './domain-checkpoints.ts';
 import { domainControlHandlers } from './domain-controls.ts';
 import { domainCpuHandlers } from './domain-cpus.ts';
 import { domainDefinitionHandlers } from './domain-definition.ts';
@@ -43,10 +44,9 @@ import { storagePoolHandlers } from './storage-pools.ts';
 import { storageVolumeChangeHandlers } from './storage-volume-changes.ts';
 import { storageVolumeHandlers } from './storage-volumes.ts';
 
-/** The handlers of an engine. A new area adds its file here, and takes its lines out of `absent.ts`. */
+/** The handlers of an engine. A new area adds its file here. */
 export function buildHandlerTable(engine: Engine): HandlerTable {
   const remote = {
-    ...absentHandlers(engine),
     ...connectHandlers(engine),
     ...identityHandlers(engine),
     ...nodeHandlers(engine),
@@ -60,6 +60,8 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainMetadataHandlers(engine),
     ...domainStatsHandlers(engine),
     ...domainSnapshotHandlers(engine),
+    ...domainCheckpointHandlers(engine),
+    ...domainBackupHandlers(engine),
     ...domainMemoryHandlers(engine),
     ...domainCpuHandlers(engine),
     ...domainBlockHandlers(engine),

@@ -1,0 +1,99 @@
+/** The checkpoints of one running guest: bitmaps that come, go, and are counted. */
+import type { Disk } from '../../../model/domain/devices/disk.ts';
+import type { DomainDef } from '../../../model/domain/domain.ts';
+import type { LiveCheckpoints } from '../../driver/backups.ts';
+import type { QmpClient } from '../qmp/client.ts';
+import { topNode } from '../snapshots/internal.ts';
+import {
+  addBitmap,
+  bitmapOn,
+  mergeInto,
+  type NodeBitmaps,
+  nodesOfDisk,
+  readBitmaps,
+  removeBitmap,
+  type TransactionAction,
+  wholeChain,
+} from './bitmaps.ts';
+
+export interface CheckpointGuest {
+  readonly definition: DomainDef;
+  /** @throws VirtError qmp.closed */
+  monitorClient(): QmpClient;
+}
+
+/** The name of a bitmap that is there for one look only. */
+const COUNTED = 'vireo-tmp-size';
+
+export class QemuCheckpoints implements LiveCheckpoints {
+  private readonly guest: CheckpointGuest;
+
+  constructor(guest: CheckpointGuest) {
+    this.guest = guest;
+  }
+
+  async add(name: string, disks: readonly string[]): Promise<void> {
+    await transaction(
+      this.guest.monitorClient(),
+      this.found(disks).map((disk) => addBitmap(topNode(disk), name)),
+    );
+  }
+
+  async remove(name: string, disks: readonly string[]): Promise<void> {
+    const qmp = this.guest.monitorClient();
+    const bitmaps = await readBitmaps(qmp);
+    // Images below are read-only to QEMU: what they have there nobody asks for any more, and it goes with them.
+    const actions = this.found(disks)
+      .map(topNode)
+      .filter((node) => bitmapOn(bitmaps, node, name) !== undefined)
+      .map((node) => removeBitmap(node, name));
+    await transaction(qmp, actions);
+  }
+
+  async broken(name: string, disks: readonly string[]): Promise<string[]> {
+    const bitmaps = await readBitmaps(this.guest.monitorClient());
+    const targets = new Set(this.whole(name, disks, bitmaps).map(({ disk }) => disk.target.dev));
+    return this.found(disks)
+      .map(({ target }) => target.dev)
+      .filter((target) => !targets.has(target));
+  }
+
+  async sizes(name: string, disks: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const qmp = this.guest.monitorClient();
+    const before = await readBitmaps(qmp);
+    const whole = this.whole(name, disks, before);
+    const leftOver = whole.flatMap(({ disk }) =>
+      bitmapOn(before, topNode(disk), COUNTED) === undefined ? [] : [removeBitmap(topNode(disk), COUNTED)],
+    );
+    await transaction(qmp, leftOver);
+    await transaction(
+      qmp,
+      whole.flatMap(({ disk, chain }) => mergeInto({ node: topNode(disk), target: COUNTED }, chain, name, before)),
+    );
+    const counted = await readBitmaps(qmp);
+    await transaction(
+      qmp,
+      whole.map(({ disk }) => removeBitmap(topNode(disk), COUNTED)),
+    );
+    return new Map(
+      whole.map(({ disk }) => [disk.target.dev, bitmapOn(counted, topNode(disk), COUNTED)?.count ?? 0]),
+    );
+  }
+
+  private whole(name: string, disks: readonly string[], bitmaps: NodeBitmaps) {
+    return this.found(disks).flatMap((disk) => {
+      const chain = wholeChain(nodesOfDisk(disk), name, bitmaps);
+      return chain === undefined ? [] : [{ disk, chain }];
+    });
+  }
+
+  /** A disk may have been unplugged since. */
+  private found(targets: readonly string[]): Disk[] {
+    return this.guest.definition.devices.disks.filter(({ target }) => targets.includes(target.dev));
+  }
+}
+
+/** Does all, or nothing. @throws VirtError qmp.* */
+export async function transaction(qmp: QmpClient, actions: readonly TransactionAction[]): Promise<void> {
+  if (actions.length > 0) await qmp.executeRaw('transaction', { actions });
+}
