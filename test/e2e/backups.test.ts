@@ -1,10 +1,10 @@
 /** Checkpoints and backups of a guest that writes all the time: what is backed up is whole, whoever dies in between. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { eventually, TestDaemon } from '../support/daemon.ts';
+import { eventually, qemuProcesses, TestDaemon } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
 import { WritingGuest } from '../support/writing-guest.ts';
 
@@ -12,13 +12,14 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
   let daemon: TestDaemon;
   let client: VireoClient;
   let vm: WritingGuest;
+  let disk = '';
   const name = 'backed';
 
   beforeAll(async () => {
     daemon = await TestDaemon.start();
     client = await daemon.connect();
     vm = new WritingGuest(client, daemon.root, name);
-    const [disk = ''] = vm.makeChain(1);
+    [disk = ''] = vm.makeChain(1);
     await vm.start(disk);
   }, 120_000);
   afterAll(async () => {
@@ -26,40 +27,141 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     await daemon?.remove();
   });
 
-  const run = (args: readonly string[]) => {
+  const virsh = (...args: string[]) => {
     const uri = `qemu:///system?socket=${join(daemon.root, 'run/libvirt/libvirt-sock')}`;
     return execFileSync('virsh', ['-c', uri, ...args], { encoding: 'utf8', stdio: 'pipe' }).trim();
   };
-  const virsh = (...args: string[]) => run(args);
   const jobType = () => /Job type:\s*(\w+)/.exec(virsh('domjobinfo', name))?.[1];
   const idle = () => eventually('the end of the backup', () => jobType() === 'None', 60_000);
+  const lastJob = () => virsh('domjobinfo', name, '--completed');
+  const file = (title: string, text: string) => {
+    const path = join(daemon.root, title);
+    writeFileSync(path, text);
+    return path;
+  };
+  /** Begins a backup; the answer is the last sector that must be in it. */
+  const begin = (document: string, checkpoint?: string): number => {
+    const promised = vm.lastWritten();
+    const more =
+      checkpoint === undefined
+        ? []
+        : [file('checkpoint.xml', `<domaincheckpoint><name>${checkpoint}</name></domaincheckpoint>`)];
+    expect(virsh('backup-begin', name, file('backup.xml', document), ...more)).toBe('Backup started');
+    return promised;
+  };
+  const push = (path: string, since = '') =>
+    `<domainbackup>${since && `<incremental>${since}</incremental>`}<disks>
+      <disk name='vda' type='file'><target file='${path}'/></disk></disks></domainbackup>`;
+  const socket = () => join(daemon.root, 'nbd.sock');
+  const scratch = () => vm.path('scratch.qcow2');
+  const pull = (since = '') =>
+    `<domainbackup mode='pull'>${since && `<incremental>${since}</incremental>`}
+      <server transport='unix' socket='${socket()}'/>
+      <disks><disk name='vda' type='file'><scratch file='${scratch()}'/></disk></disks></domainbackup>`;
 
-  it('takes a full and an incremental image, which together hold all the guest was promised', async () => {
-    const full = vm.path('full.qcow2');
-    const document = join(daemon.root, 'push.xml');
-    const { writeFileSync } = await import('node:fs');
-    writeFileSync(
-      document,
-      `<domainbackup><disks><disk name='vda' type='file'><target file='${full}'/></disk></disks></domainbackup>`,
-    );
-    const checkpoint = join(daemon.root, 'c1.xml');
-    writeFileSync(checkpoint, '<domaincheckpoint><name>c1</name></domaincheckpoint>');
-    expect(virsh('backup-begin', name, document, checkpoint)).toBe('Backup started');
+  it('pushes a full and an incremental image, which together hold all that was promised', async () => {
+    const [full, second] = [vm.path('full.qcow2'), vm.path('second.qcow2')];
+    const first = begin(push(full), 'c1');
     await idle();
     expect(virsh('domjobinfo', name, '--completed', '--keep-completed')).toMatch(/Operation:\s*Backup/);
+    expect(lastJob()).toMatch(/File remaining:\s*0.000 B/);
+    vm.expectWhole(full, first);
     expect(virsh('checkpoint-list', name, '--name')).toBe('c1');
     await vm.expectGood();
-    console.log(virsh('checkpoint-dumpxml', name, 'c1', '--size', '--no-domain'));
-    const second = vm.path('second.qcow2');
-    writeFileSync(
-      document,
-      `<domainbackup><incremental>c1</incremental><disks><disk name='vda' type='file'><target file='${second}'/></disk></disks></domainbackup>`,
+    expect(virsh('checkpoint-dumpxml', name, 'c1', '--size', '--no-domain')).toMatch(
+      /<disk name='vda' checkpoint='bitmap' bitmap='c1' size='\d+'\/>/,
     );
-    expect(virsh('backup-begin', name, document)).toBe('Backup started');
+    const promised = begin(push(second, 'c1'), 'c2');
     await idle();
-    console.log(virsh('domjobinfo', name, '--completed'));
     await vm.expectGood();
-    console.log(execFileSync('qemu-img', ['info', '-U', second], { encoding: 'utf8' }));
-    console.log(readdirSync(daemon.root), existsSync(full));
+    expect(virsh('checkpoint-parent', name, 'c2')).toBe('c1');
+    execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', full, '-F', 'qcow2', second]);
+    vm.expectWhole(second, promised);
+    // The name is taken, and nothing is written over.
+    expect(() => begin(push(full), 'c1')).toThrow(/domain moment c1 already exists/);
+    expect(() => begin(push(full))).toThrow(/store '.*full.qcow2' for backup of 'vda' exists/);
+  }, 120_000);
+
+  it('serves a moment over NBD with what has changed, also after a daemon that was killed', async () => {
+    const promised = begin(pull('c1'));
+    expect(virsh('backup-dumpxml', name)).toContain("exportname='vda' exportbitmap='backup-vda'");
+    expect(jobType()).toBe('Unbounded');
+    await client.close();
+    daemon = await daemon.crashAndRestart();
+    client = await daemon.connect();
+    vm.use(client);
+    // A client that says nothing is cut off.
+    expect((await client.call('job.list', {})).jobs).toContainEqual(
+      expect.objectContaining({ job: 'backup', cancellable: true }),
+    );
+    await vm.expectGood();
+    const copy = vm.path('pulled.qcow2');
+    const url = `nbd+unix:///vda?socket=${socket()}`;
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', url, copy]);
+    vm.expectWhole(copy, promised);
+    const bitmap = `driver=nbd,export=vda,server.type=unix,server.path=${socket()},x-dirty-bitmap=qemu:dirty-bitmap:backup-vda`;
+    const map = execFileSync('qemu-img', ['map', '--output=json', '--image-opts', bitmap], {
+      encoding: 'utf8',
+    });
+    // What was written since is told as "no data" (QEMU, docs/interop/qemu-nbd).
+    const changed = (JSON.parse(map) as { data: boolean; length: number }[]).filter(({ data }) => !data);
+    expect(changed.length).toBeGreaterThan(0);
+    expect(changed.reduce((sum, { length }) => sum + length, 0)).toBeLessThan(4 << 20);
+    const busy = /another backup job is already running/;
+    expect(() => begin(push(vm.path('other.qcow2')))).toThrow(busy);
+    expect(() => virsh('snapshot-create-as', name, '--disk-only')).toThrow(/active block job/);
+    virsh('domjobabort', name);
+    await idle();
+    expect(lastJob()).toMatch(/Job type:\s*Completed/);
+    expect([existsSync(scratch()), existsSync(socket())]).toEqual([false, false]);
+    await vm.expectGood();
+  }, 120_000);
+
+  it('goes on through a snapshot, and tells when it is not known what was written', async () => {
+    virsh('snapshot-create-as', name, 'top', '--disk-only', '--no-metadata');
+    await vm.expectGood();
+    const [incremental, full] = [vm.path('third.qcow2'), vm.path('full.qcow2')];
+    const promised = begin(push(incremental, 'c1'));
+    await idle();
+    execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', full, '-F', 'qcow2', incremental]);
+    vm.expectWhole(incremental, promised);
+    virsh('checkpoint-delete', name, 'c1');
+    expect(virsh('checkpoint-list', name, '--name')).toBe('c2');
+    expect(() => begin(push(vm.path('none.qcow2'), 'c1'))).toThrow(/Checkpoint 'c1' .* not found/);
+    // QEMU's end in the middle takes the backup and the bitmaps with it, and leaves nothing.
+    begin(pull('c2'));
+    for (const pid of qemuProcesses(daemon.root)) process.kill(pid, 'SIGKILL');
+    await eventually('the end of the guest', () => virsh('domstate', name) === 'shut off');
+    await eventually('nothing left', () => !existsSync(scratch()) && !existsSync(socket()));
+    expect(lastJob()).toMatch(/Job type:\s*Failed/);
+    virsh('start', name);
+    await vm.expectGood();
+    expect(() => begin(push(vm.path('none.qcow2'), 'c2'))).toThrow(/missing or broken bitmap 'c2'/);
+    expect(existsSync(vm.path('none.qcow2'))).toBe(false);
+  }, 120_000);
+
+  it('fails on a full disk with the reason, and leaves nothing there', async () => {
+    const small = join(daemon.root, 'small');
+    mkdirSync(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'vireo-test', small]);
+    try {
+      const stream = await client.subscribe({ events: ['job.ended'] });
+      begin(push(join(small, 'full.qcow2')));
+      for await (const event of stream)
+        if (event.event === 'job.ended' && event.job === 'backup') {
+          expect(event.error).toMatchObject({ code: 'operation.failed', reason: 'No space left on device' });
+          break;
+        }
+      await stream.close();
+      expect(lastJob()).toMatch(/Job type:\s*Failed/);
+      expect(existsSync(join(small, 'full.qcow2'))).toBe(false);
+    } finally {
+      execFileSync('umount', [small]);
+      rmSync(small, { recursive: true });
+    }
+    await vm.expectGood();
+    await client.call('domain.destroy', { domain: name });
+    expect(() => virsh('undefine', name)).toThrow(/cannot delete inactive domain with 1 checkpoints/);
+    virsh('undefine', name, '--checkpoints-metadata');
   }, 120_000);
 });

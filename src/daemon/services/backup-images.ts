@@ -10,7 +10,7 @@ import { pathOfSource } from '../../model/domain/disk-chain.ts';
 import { createQcow2 } from '../../storage/images/create-qcow2.ts';
 import { createRaw } from '../../storage/images/create-raw.ts';
 import { usersOfPaths } from './disk-paths-in-use.ts';
-import type { Domain, LiveDomain } from './domain.ts';
+import type { LiveDomain } from './domain.ts';
 import type { DomainWorld } from './world.ts';
 
 const SAMPLE_MS = 5000;
@@ -53,7 +53,12 @@ export async function makeImages(
   world: DomainWorld,
   { guest }: LiveDomain,
   requests: readonly BackupDiskRequest[],
-  options: { readonly reuse: boolean; readonly isPull: boolean; readonly backing: BackingNames; readonly wanted: string },
+  options: {
+    readonly reuse: boolean;
+    readonly isPull: boolean;
+    readonly backing: BackingNames;
+    readonly wanted: string;
+  },
 ): Promise<string[]> {
   const { reuse, isPull, backing, wanted } = options;
   const made: string[] = [];

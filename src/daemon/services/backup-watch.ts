@@ -38,7 +38,7 @@ export class BackupWatch {
 
   /** Listens to a guest that has just been started, or found again. */
   readonly follow = (domain: Domain, guest: LiveGuest): void => {
-    if (guest.backup.record !== undefined) this.watch(domain, guest);
+    if (guest.backup.record !== undefined) void this.watch(domain, guest);
     guest.onEvent((event) => this.onEvent(domain, guest, event));
     const gone = () => this.onExit(domain, guest);
     void guest.exited.then(gone, gone);

@@ -42,7 +42,8 @@ export class CheckpointRecords {
   private of(uuid: string): Kept {
     const known = this.kept.get(uuid);
     if (known !== undefined) return known;
-    if (!this.stored.has(uuid)) return { tree: new MomentTree<Checkpoint>([], undefined), pending: undefined };
+    if (!this.stored.has(uuid))
+      return { tree: new MomentTree<Checkpoint>([], undefined), pending: undefined };
     const { checkpoints, state } = this.store.load(uuid);
     const kept = { tree: new MomentTree(checkpoints, state.current), pending: state.pending };
     this.kept.set(uuid, kept);

@@ -80,11 +80,10 @@ export class DomainBackups {
     const checkpoint =
       options.checkpoint === undefined ? undefined : this.checkpoints.plan(domain, options.checkpoint);
     const suffix = checkpoint?.name ?? String(Math.floor(Date.now() / 1000));
-    const aligned = alignBackupDisks(
-      { ...wish, mode: wish.mode ?? 'push' },
-      live.guest.definition,
-      { suffix, wanted },
-    );
+    const aligned = alignBackupDisks({ ...wish, mode: wish.mode ?? 'push' }, live.guest.definition, {
+      suffix,
+      wanted,
+    });
     const definition = withNames(withServer(aligned, wanted));
     const disks = takenDisks(definition).map((disk) => requestFor(definition.mode, disk, wanted));
     this.check(domain, live, disks, wanted);
@@ -146,7 +145,13 @@ export class DomainBackups {
     };
   }
 
-  private addressOf({ transport, socket, name, port, tls }: BackupServer): NonNullable<BackupRequest['server']> {
+  private addressOf({
+    transport,
+    socket,
+    name,
+    port,
+    tls,
+  }: BackupServer): NonNullable<BackupRequest['server']> {
     const certificates = tls === true ? { certificates: this.certificates } : {};
     return transport === 'unix'
       ? { transport, socket: socket ?? '', ...certificates }

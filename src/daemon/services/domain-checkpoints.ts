@@ -41,9 +41,14 @@ export class DomainCheckpoints {
     // A domain that is gone for good has no checkpoints: a new one of its uuid is another.
     engine.world.events.subscribe((event) => {
       if (event.event !== 'domain.stopped' || engine.world.registry.withUuid(event.domain.uuid)) return;
-      this.records.forgetAll(event.domain).catch((error: unknown) =>
-        engine.world.log.error({ err: error, domain: event.domain.name }, 'checkpoints could not be forgotten'),
-      );
+      this.records
+        .forgetAll(event.domain)
+        .catch((error: unknown) =>
+          engine.world.log.error(
+            { err: error, domain: event.domain.name },
+            'checkpoints could not be forgotten',
+          ),
+        );
     });
   }
 
@@ -302,4 +307,3 @@ function redefined(domain: Domain, definition: CheckpointDef, tree: CheckpointTr
       : alignCheckpointDisks(kept, disks, { name, wanted });
   return { ...definition, name, creationTime, disks: aligned };
 }
-

@@ -288,8 +288,7 @@ function featureFacts(request: DomainFactsRequest): DomainCapabilityFacts['featu
     vmcoreinfo: devices.has('vmcoreinfo'),
     genid: devices.has('vmgenid'),
     backingStoreInput: true,
-    // Backup jobs (pull or push) are no operation of ours.
-    backup: false,
+    backup: true,
     hyperv: request.domainType === 'kvm' && isX86(request) ? hypervFeatures(acceleratorOf(request)) : [],
   };
 }

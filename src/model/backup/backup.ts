@@ -17,8 +17,8 @@ import {
 import { parseXml } from '../../base/xml/parse.ts';
 import { matching, oneOf, path, str, uint, yesNo } from '../../base/xml/scalars.ts';
 import { formatXml } from '../../base/xml/tree.ts';
-import { checked, need } from '../domain/devices/combinators.ts';
 import { seclabels } from '../domain/devices/address.ts';
+import { checked, need } from '../domain/devices/combinators.ts';
 import { encryption, storageFormat } from '../domain/devices/source.ts';
 
 /** Where an image is: `file` for a file, `dev` for a block device. */
@@ -56,7 +56,8 @@ function driverType(): Field<Infer<typeof driverCodec>['type'] | undefined> {
   const inner = child('driver', driverCodec);
   return {
     read: (reader) => inner.read(reader)?.type,
-    write: (element, type, options) => inner.write(element, type === undefined ? undefined : { type }, options),
+    write: (element, type, options) =>
+      inner.write(element, type === undefined ? undefined : { type }, options),
   };
 }
 
@@ -73,11 +74,17 @@ const diskCodec = checked(diskShape, (disk, reader) => {
     reader.problem(reader.at('incremental'), "does not go with backupmode='full'");
 });
 
-function checkPlace(found: BackupPlace | undefined, type: 'file' | 'block', at: string, reader: Reader): void {
+function checkPlace(
+  found: BackupPlace | undefined,
+  type: 'file' | 'block',
+  at: string,
+  reader: Reader,
+): void {
   if (found === undefined) return;
   const [has, hasNot] = type === 'file' ? (['file', 'dev'] as const) : (['dev', 'file'] as const);
   if (found[has] === undefined) reader.problem(reader.at(`${at}${has}`), 'is missing');
-  if (found[hasNot] !== undefined) reader.problem(reader.at(`${at}${hasNot}`), `does not go with type='${type}'`);
+  if (found[hasNot] !== undefined)
+    reader.problem(reader.at(`${at}${hasNot}`), `does not go with type='${type}'`);
 }
 
 /** One disk of a backup. */

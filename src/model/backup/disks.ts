@@ -15,7 +15,8 @@ export function alignBackupDisks(
   { suffix, wanted }: { readonly suffix: string; readonly wanted: string },
 ): BackupDef {
   const { disks } = domain.devices;
-  if (disks.length === 0) throw refused(wanted, 'disks', 'domain must have at least one disk to perform backup');
+  if (disks.length === 0)
+    throw refused(wanted, 'disks', 'domain must have at least one disk to perform backup');
   const place = backup.mode === 'pull' ? 'scratch' : 'target';
   const seen = new Set<string>();
   const listed = backup.disks.map((wish, index): BackupDisk => {
@@ -40,7 +41,8 @@ export function alignBackupDisks(
 }
 
 /** The disks that are taken. */
-export const takenDisks = ({ disks }: BackupDef): BackupDisk[] => disks.filter(({ backup }) => backup !== false);
+export const takenDisks = ({ disks }: BackupDef): BackupDisk[] =>
+  disks.filter(({ backup }) => backup !== false);
 
 const isReadOnly = ({ readonly, device }: Disk): boolean => readonly === true || device === 'cdrom';
 

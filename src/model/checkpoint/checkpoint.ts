@@ -46,7 +46,8 @@ const diskCodec = checked(
   ({ checkpoint, bitmap, sizeBytes }, reader) => {
     if (checkpoint !== 'no') return;
     if (bitmap !== undefined) reader.problem(reader.at('bitmap'), 'does not go with a disk that is left out');
-    if (sizeBytes !== undefined) reader.problem(reader.at('size'), 'does not go with a disk that is left out');
+    if (sizeBytes !== undefined)
+      reader.problem(reader.at('size'), 'does not go with a disk that is left out');
   },
 );
 

@@ -32,14 +32,14 @@ export function alignCheckpointDisks(
     const disk = disks.find((one) => one.target.dev === wish.name || pathOf(one) === wish.name);
     if (disk === undefined) return refuse(where, `no disk named '${wish.name}'`);
     if (byTarget.has(disk.target.dev)) refuse(where, `disk '${wish.name}' specified twice`);
-    if (wish.checkpoint !== 'no' && isUnwritten(disk)) refuse(where, `disk '${wish.name}' is empty or readonly`);
+    if (wish.checkpoint !== 'no' && isUnwritten(disk))
+      refuse(where, `disk '${wish.name}' is empty or readonly`);
     byTarget.set(disk.target.dev, wish);
   }
   return disks.map((disk): CheckpointDisk => {
     const { dev } = disk.target;
     const wish = byTarget.get(dev);
-    const isNoted =
-      wish === undefined ? wishes.length === 0 && !isUnwritten(disk) : wish.checkpoint !== 'no';
+    const isNoted = wish === undefined ? wishes.length === 0 && !isUnwritten(disk) : wish.checkpoint !== 'no';
     return isNoted
       ? { name: dev, checkpoint: 'bitmap', bitmap: wish?.bitmap ?? name }
       : { name: dev, checkpoint: 'no' };

@@ -330,7 +330,8 @@ function outcomeOf({ disks, mode, error }: BackupRecord): BackupOutcome {
 }
 
 const defaultBitmap = (disk: string): string => `backup-${disk}`;
-const bitmapOfBackup = ({ disk, exportBitmap }: BackupDiskRequest): string => exportBitmap ?? defaultBitmap(disk);
+const bitmapOfBackup = ({ disk, exportBitmap }: BackupDiskRequest): string =>
+  exportBitmap ?? defaultBitmap(disk);
 
 function jobOptions(one: BackupDiskRequest, disk: Disk, request: BackupRequest) {
   const { record, bytesPerSecond = 0, isCompressed = false } = request;

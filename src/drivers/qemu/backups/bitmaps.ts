@@ -55,7 +55,11 @@ const isWhole = ({ inconsistent, persistent, recording }: Bitmap): boolean =>
  * The nodes with the bitmap of a checkpoint, when together they tell all that was written since: from the topmost image
  * down, without a gap. Undefined when they do not.
  */
-export function wholeChain(nodes: readonly string[], name: string, bitmaps: NodeBitmaps): string[] | undefined {
+export function wholeChain(
+  nodes: readonly string[],
+  name: string,
+  bitmaps: NodeBitmaps,
+): string[] | undefined {
   const found = nodes.map((node) => bitmapOn(bitmaps, node, name));
   const length = found.findIndex((one) => one === undefined);
   const having = length === -1 ? found : found.slice(0, length);

@@ -68,7 +68,9 @@ export class QemuCheckpoints implements LiveCheckpoints {
     await transaction(qmp, leftOver);
     await transaction(
       qmp,
-      whole.flatMap(({ disk, chain }) => mergeInto({ node: topNode(disk), target: COUNTED }, chain, name, before)),
+      whole.flatMap(({ disk, chain }) =>
+        mergeInto({ node: topNode(disk), target: COUNTED }, chain, name, before),
+      ),
     );
     const counted = await readBitmaps(qmp);
     await transaction(

@@ -74,7 +74,11 @@ async function copyCertificates(from: string, to: string, uid: number | undefine
 /** Serves a disk read-only under a name, with the bitmap of what has changed. @throws VirtError qmp.* */
 export async function exportDisk(
   qmp: QmpClient,
-  { disk, name, bitmap }: { readonly disk: string; readonly name: string; readonly bitmap: string | undefined },
+  {
+    disk,
+    name,
+    bitmap,
+  }: { readonly disk: string; readonly name: string; readonly bitmap: string | undefined },
 ): Promise<void> {
   await qmp.executeRaw('block-export-add', {
     ...{ type: 'nbd', id: backupJob(disk), 'node-name': backupNode(disk), name, writable: false },

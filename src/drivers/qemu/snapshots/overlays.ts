@@ -10,8 +10,8 @@ import {
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import { withOverlay } from '../../../model/snapshot/overlay.ts';
 import type { NewOverlay } from '../../driver.ts';
-import { propagate, readBitmaps } from '../backups/bitmaps.ts';
 import { highestImage } from '../backing-chain.ts';
+import { propagate, readBitmaps } from '../backups/bitmaps.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';

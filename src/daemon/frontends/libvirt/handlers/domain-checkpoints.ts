@@ -134,7 +134,11 @@ async function create(
       validate: has(flags, createFlag.redefineValidate),
     });
   const { name, description, disks } = parseCheckpoint(xml, { mode: 'lenient' }).definition;
-  const wish = { ...(name !== undefined && { name }), ...(description !== undefined && { description }), disks };
+  const wish = {
+    ...(name !== undefined && { name }),
+    ...(description !== undefined && { description }),
+    disks,
+  };
   return ifRunning('cannot create checkpoint for inactive domain', () =>
     checkpoints.create(domain, wish, { quiesce: has(flags, createFlag.quiesce) }),
   );

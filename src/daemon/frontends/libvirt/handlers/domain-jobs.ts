@@ -21,8 +21,7 @@ export function domainJobHandlers(engine: Engine) {
     domainGetJobStats: async ({ dom, flags }, call) => {
       checkFlags(flags, statsFlag.completed | statsFlag.keepCompleted, call);
       // The last job's figures may be asked for when the guest is gone.
-      if ((flags & statsFlag.completed) === 0)
-        return statsOf(await current(engine, running(engine, dom)));
+      if ((flags & statsFlag.completed) === 0) return statsOf(await current(engine, running(engine, dom)));
       const forget = (flags & statsFlag.keepCompleted) === 0;
       return statsOf(domains.transfers.last(domainOf(engine, dom), { forget }));
     },

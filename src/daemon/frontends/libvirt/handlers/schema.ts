@@ -7,9 +7,9 @@ import { isVirtError } from '../../../../base/errors.ts';
 import { findProgram, run } from '../../../../base/exec.ts';
 import { parseXml } from '../../../../base/xml/parse.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import { parseDomain } from '../../../../model/domain/domain.ts';
 import { parseBackup } from '../../../../model/backup/backup.ts';
 import { parseCheckpoint } from '../../../../model/checkpoint/checkpoint.ts';
+import { parseDomain } from '../../../../model/domain/domain.ts';
 import { parseNetwork } from '../../../../model/network/network.ts';
 import { parseSnapshot } from '../../../../model/snapshot/snapshot.ts';
 
