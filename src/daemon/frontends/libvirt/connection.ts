@@ -302,7 +302,7 @@ export class LibvirtConnection implements ClientConnection {
     }
     const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
     const startedAt = found.changes === undefined ? 0 : performance.now();
-    const done = (value: unknown): void => {
+    const succeed = (value: unknown): void => {
       this.tellChange(found, startedAt, undefined);
       this.answer(header, found, call, value);
     };
@@ -316,9 +316,9 @@ export class LibvirtConnection implements ClientConnection {
     } catch (error) {
       return fail(error);
     }
-    if (!(result instanceof Promise)) return done(result);
+    if (!(result instanceof Promise)) return succeed(result);
     this.callsInWork++;
-    result.then(done, fail).finally(() => {
+    result.then(succeed, fail).finally(() => {
       this.callsInWork--;
       this.release();
       this.closeIfDone();
