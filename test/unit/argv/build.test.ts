@@ -237,6 +237,21 @@ describe('what cannot be honoured is named by its path', () => {
     expect(renderArgs(build({ top }))).toContain('-foo');
   });
 
+  test('takes the directory for temporary files that libguestfs sets, and nothing beside it', () => {
+    const withEnv = (env: string) => {
+      const top = `<qemu:commandline>${env}</qemu:commandline>`;
+      return () => build({ top }, capabilities, { allowCommandLinePassthrough: false });
+    };
+    const tmp = "<qemu:env name='TMPDIR' value='/var/tmp'/>";
+    expect(withEnv(tmp)().environment).toMatchObject({ TMPDIR: '/var/tmp' });
+    for (const env of [
+      `${tmp}<qemu:env name='LD_PRELOAD' value='/x.so'/>`,
+      `${tmp}<qemu:arg value='-s'/>`,
+      "<qemu:env name='TMPDIR' value='here'/>",
+    ])
+      expect(findings(withEnv(env)).problems[0]).toMatch(/^qemu:commandline: is not allowed here/);
+  });
+
   test('calls a missing alias a bug, not a fault of the definition', () => {
     const definition = complete(document({ devices: "<input type='tablet' bus='usb'/>" }), capabilities);
     const { alias: _alias, ...input } = definition.devices.inputs[0] ?? { type: 'tablet' as const };

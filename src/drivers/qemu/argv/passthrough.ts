@@ -4,18 +4,29 @@ import type { JsonObject, JsonValue } from './types.ts';
 
 const REFUSED = 'is not allowed here; the administrator can enable it in vireod.toml';
 
+/**
+ * What anybody may set: where QEMU makes its temporary files, with the rights it has anyway. libguestfs sets it for its
+ * appliance, and would not start without.
+ */
+const HARMLESS = 'TMPDIR';
+
 /** <qemu:commandline>: words behind everything else, and environment variables. */
 export function buildPassthrough(b: Build): void {
   const { qemuCommandline, qemuOverride } = b.definition;
   if (qemuOverride !== undefined && !b.context.allowCommandLinePassthrough)
     b.problem('qemu:override', REFUSED);
   if (qemuCommandline === undefined) return;
-  if (!b.context.allowCommandLinePassthrough) {
+  const isHarmless = qemuCommandline.args.length === 0 && qemuCommandline.env.every(isTemporaryDirectory);
+  if (!b.context.allowCommandLinePassthrough && !isHarmless) {
     b.problem('qemu:commandline', REFUSED);
     return;
   }
   b.passthrough.push(...qemuCommandline.args.map((arg) => arg.value));
   for (const { name, value } of qemuCommandline.env) b.environment[name] = value ?? '';
+}
+
+function isTemporaryDirectory({ name, value }: { name: string; value?: string | undefined }): boolean {
+  return name === HARMLESS && value?.startsWith('/') === true;
 }
 
 /** A device with the properties that <qemu:override> sets or removes. */
