@@ -7,6 +7,7 @@ import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
+import { domainLimitMethods } from './domain-limits.ts';
 import { domainPowerOrderMethods } from './domain-power-order.ts';
 import { domainQueries } from './domain-queries.ts';
 import { domainReportMethods } from './domain-report.ts';
@@ -53,6 +54,7 @@ export const methods = byName([
   ...domainSaveMethods,
   ...domainPowerOrderMethods,
   ...domainTuningMethods,
+  ...domainLimitMethods,
   ...domainBlockJobMethods,
   ...domainStatisticsMethods,
   ...domainReportMethods,

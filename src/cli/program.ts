@@ -29,6 +29,7 @@ import {
   addWait,
 } from './commands/domain-inspect.ts';
 import { addNetStats, addSetBandwidth, addSetLink } from './commands/domain-interfaces.ts';
+import { addLimits, addSetLimits } from './commands/domain-limits.ts';
 import { addList, addShow } from './commands/domain-list.ts';
 import { addPlan } from './commands/domain-plan.ts';
 import {
@@ -126,6 +127,8 @@ const longVerbs: readonly AddCommand[] = [
   addSetVcpus,
   addPin,
   addThreads,
+  addLimits,
+  addSetLimits,
   addDisk,
   addGuest,
   addCommandLine,

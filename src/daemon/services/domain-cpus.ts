@@ -1,5 +1,7 @@
 /** Virtual CPUs and IO threads of domains: how many, and where on the host they run. */
 import { VirtError } from '../../base/errors.ts';
+import type { LiveGuest } from '../../drivers/driver.ts';
+import { limitsThreads, threadLimitsOf } from '../../drivers/host-tuning/thread-groups.ts';
 import { emulatorThreads, type GuestThreads, pinOf, pinThread } from '../../drivers/host-tuning/threads.ts';
 import type { IothreadFacts, IothreadSettings } from '../../drivers/live-tuning.ts';
 import { cpusetMembers, formatCpuset } from '../../model/domain/cpuset.ts';
@@ -8,6 +10,7 @@ import type { CpuTune } from '../../model/domain/tuning.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { threadsOf } from './guest-threads.ts';
 import { allowedCpus } from './process-times.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
 import { type DomainWorld, runJob } from './world.ts';
@@ -55,6 +58,7 @@ export class DomainCpus {
       const cpus = pinOf(guest.definition, { vcpu: index }) ?? inheritedPlaces(guest.definition);
       if (cpus !== undefined) pinThread(threadId, cpus);
     }
+    await this.limitThreads(domain, guest);
     if (now === count) return;
     await saveStatus(this.world, domain);
     throw new VirtError('operation.timeout', {
@@ -62,6 +66,13 @@ export class DomainCpus {
       reason: `the guest still has ${now} CPUs`,
       hint: 'it may give them back later, or may not know how; take them offline inside the guest first',
     });
+  }
+
+  /** Threads that came get the limits that the definition has for their kind. */
+  private async limitThreads(domain: Domain, guest: LiveGuest): Promise<void> {
+    const { groups } = this.world;
+    if (groups === undefined || !limitsThreads(guest.definition)) return;
+    await groups.limitThreads(await threadsOf(guest), domain.uuid, threadLimitsOf(guest.definition));
   }
 
   /** How many CPUs a domain may have at most. @throws VirtError domain.active while it runs, request.invalid */
@@ -114,9 +125,7 @@ export class DomainCpus {
 
   /** Threads of the running guest by what they do. @throws VirtError domain.inactive, qmp.* */
   async threads(domain: Domain): Promise<GuestThreads> {
-    const { guest } = domain.requireLive('ask about threads of');
-    const { cpus = [], iothreads = [] } = await guest.tuning.sample(['cpus', 'iothreads'], SAMPLE_MS);
-    return { pid: guest.record.pid, vcpus: cpus, iothreads };
+    return threadsOf(domain.requireLive('ask about threads of').guest);
   }
 
   /** IO threads as they run. @throws VirtError domain.inactive, qmp.* */
@@ -137,9 +146,10 @@ export class DomainCpus {
         const { guest } = domain.requireLive('add an IO thread to');
         await guest.tuning.addIothread(id);
         const cpus = inheritedPlaces(guest.definition);
-        if (cpus === undefined) return;
-        for (const thread of targetThreads(await this.threads(domain), { iothread: id }))
-          pinThread(thread, cpus);
+        if (cpus !== undefined)
+          for (const thread of targetThreads(await this.threads(domain), { iothread: id }))
+            pinThread(thread, cpus);
+        await this.limitThreads(domain, guest);
       },
       definition: (definition) => withIothreads(definition, [...iothreadIds(definition), id]),
     });

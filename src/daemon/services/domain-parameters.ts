@@ -1,147 +1,28 @@
 /**
- * Shares and limits of domains on their host, by libvirt's names: scheduler, memory, blkio and NUMA parameters. All can be
- * stored; of a running guest those are changed that control groups here offer.
+ * Setting shares and limits of domains: in the definition always, of a running guest where control groups here offer it.
  */
 import { VirtError } from '../../base/errors.ts';
-import { type GroupLimit, type GuestGroups, groupLimitsOf } from '../../drivers/host-tuning/cgroups.ts';
+import {
+  type GroupLimit,
+  type GuestGroups,
+  groupLimitsOf,
+  LIFTED,
+} from '../../drivers/host-tuning/cgroups.ts';
+import { threadLimitsOf } from '../../drivers/host-tuning/thread-groups.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { CpuTune } from '../../model/domain/tuning.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
+import { type ParameterKind, type ParameterValue, parametersOf } from './domain-parameter-table.ts';
+import { threadsOf } from './guest-threads.ts';
 import { applyTargeted, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
-export type ParameterValue = number | string;
-
-/** One parameter: where a definition has it, and which control group file can change it at once. */
-interface Parameter {
-  readonly type: 'ullong' | 'llong' | 'uint' | 'int' | 'string';
-  readonly get: (definition: DomainDef) => ParameterValue;
-  readonly set: (definition: DomainDef, value: ParameterValue) => DomainDef;
-  readonly least?: number;
-  readonly most?: number;
-  readonly group?: GroupLimit;
+/** One parameter with its new value. */
+export interface ParameterChange {
+  readonly kind: ParameterKind;
+  readonly name: string;
+  readonly value: ParameterValue;
 }
-
-/** libvirt's "no limit": VIR_DOMAIN_MEMORY_PARAM_UNLIMITED, in KiB. */
-export const UNLIMITED_KIB = 9_007_199_254_740_991;
-
-const emptyTune: CpuTune = {
-  vcpupins: [],
-  iothreadpins: [],
-  vcpuscheds: [],
-  iothreadscheds: [],
-  cachetunes: [],
-  memorytunes: [],
-};
-
-type CpuField =
-  | 'shares'
-  | 'periodUs'
-  | 'quotaUs'
-  | 'globalPeriodUs'
-  | 'globalQuotaUs'
-  | 'emulatorPeriodUs'
-  | 'emulatorQuotaUs'
-  | 'iothreadPeriodUs'
-  | 'iothreadQuotaUs';
-
-function cpu(field: CpuField, more: Partial<Parameter> = {}): Parameter {
-  const isQuota = field.toLowerCase().endsWith('quotaus');
-  return {
-    type: isQuota ? 'llong' : 'ullong',
-    least: isQuota ? -1 : field === 'shares' ? 2 : 1000,
-    most: isQuota ? 17_592_186_044_415 : field === 'shares' ? 262_144 : 1_000_000,
-    get: ({ cputune }) => cputune?.[field] ?? 0,
-    set: (definition, value) => ({
-      ...definition,
-      cputune: { ...(definition.cputune ?? emptyTune), [field]: Number(value) },
-    }),
-    ...more,
-  };
-}
-
-function memory(field: 'hardLimitKiB' | 'softLimitKiB' | 'swapHardLimitKiB', group: GroupLimit): Parameter {
-  return {
-    type: 'ullong',
-    least: 1,
-    group,
-    get: ({ memtune }) => memtune?.[field] ?? UNLIMITED_KIB,
-    set: (definition, value) => {
-      const { [field]: _before, ...rest } = definition.memtune ?? {};
-      const isUnlimited = Number(value) >= UNLIMITED_KIB;
-      const memtune = isUnlimited ? rest : { ...rest, [field]: Number(value) };
-      return { ...definition, memtune: Object.keys(memtune).length === 0 ? undefined : memtune };
-    },
-  };
-}
-
-const numaModes = ['strict', 'preferred', 'interleave', 'restrictive'] as const;
-
-/** The parameters of each kind, in the order in which clients see them. */
-export const parameters = {
-  scheduler: {
-    cpu_shares: cpu('shares', { group: 'cputune.shares' }),
-    vcpu_period: cpu('periodUs'),
-    vcpu_quota: cpu('quotaUs'),
-    emulator_period: cpu('emulatorPeriodUs'),
-    emulator_quota: cpu('emulatorQuotaUs'),
-    global_period: cpu('globalPeriodUs', { group: 'cputune.global_period' }),
-    global_quota: cpu('globalQuotaUs', { group: 'cputune.global_quota' }),
-    iothread_period: cpu('iothreadPeriodUs'),
-    iothread_quota: cpu('iothreadQuotaUs'),
-  },
-  memory: {
-    hard_limit: memory('hardLimitKiB', 'memtune.hard_limit'),
-    soft_limit: memory('softLimitKiB', 'memtune.soft_limit'),
-    swap_hard_limit: memory('swapHardLimitKiB', 'memtune.swap_hard_limit'),
-  },
-  blkio: {
-    weight: {
-      type: 'uint',
-      least: 10,
-      most: 10_000,
-      group: 'blkiotune.weight',
-      get: ({ blkiotune }) => blkiotune?.weight ?? 0,
-      set: (definition, value) => ({
-        ...definition,
-        blkiotune: { devices: [], ...definition.blkiotune, weight: Number(value) },
-      }),
-    },
-  },
-  numa: {
-    numa_mode: {
-      type: 'int',
-      least: 0,
-      most: numaModes.length - 1,
-      get: ({ numatune }) => Math.max(0, numaModes.indexOf(numatune?.memory?.mode ?? 'strict')),
-      set: (definition, value) => ({
-        ...definition,
-        numatune: {
-          memnodes: [],
-          ...definition.numatune,
-          memory: { ...definition.numatune?.memory, mode: numaModes[Number(value)] ?? 'strict' },
-        },
-      }),
-    },
-    numa_nodeset: {
-      type: 'string',
-      get: ({ numatune }) => numatune?.memory?.nodeset ?? '',
-      set: (definition, value) => ({
-        ...definition,
-        numatune: {
-          memnodes: [],
-          ...definition.numatune,
-          memory: { mode: 'strict', ...definition.numatune?.memory, nodeset: String(value) },
-        },
-      }),
-    },
-  },
-} as const satisfies Readonly<Record<string, Readonly<Record<string, Parameter>>>>;
-
-export type ParameterKind = keyof typeof parameters;
-
-export const parametersOf = (kind: ParameterKind): Readonly<Record<string, Parameter>> => parameters[kind];
 
 export class DomainParameters {
   private readonly world: DomainWorld;
@@ -165,73 +46,91 @@ export class DomainParameters {
   }
 
   /**
-   * Sets some parameters of a kind.
+   * Sets some parameters, of any kind, in one go.
    * @throws VirtError request.invalid; request.unsupported, naming the parameter, for a running guest where the host's
    *   control groups have no such thing
    */
-  async set(
-    domain: Domain,
-    kind: ParameterKind,
-    given: ReadonlyMap<string, ParameterValue>,
-    targets: Targets,
-  ): Promise<void> {
-    const verb = `set ${kind} parameters of`;
+  async set(domain: Domain, changes: readonly ParameterChange[], targets: Targets): Promise<void> {
+    const verb = 'set parameters of';
     const change = (definition: DomainDef) =>
-      [...given].reduce((now, [name, value]) => {
-        const parameter = parametersOf(kind)[name];
-        return parameter === undefined ? now : parameter.set(now, value);
-      }, definition);
+      changes.reduce((now, one) => findParameter(one)?.set(now, one.value) ?? now, definition);
     await applyTargeted(this.world, this.definitions, domain, {
       verb,
       targets,
       check: (_definition, where) => {
-        for (const [name, value] of given) this.check(domain, { kind, name, value, where });
+        for (const one of changes) this.check(domain, one, where);
       },
-      live: async () => {
-        const { guest } = domain.requireLive(verb);
-        const wanted = groupLimitsOf(change(guest.definition));
-        await this.groups?.limit(guest.record.pid, domain.uuid, wanted);
-      },
+      live: () => this.apply(domain, changes, change),
       definition: change,
     });
-    const isLive = targets.live ?? (targets.stored === undefined && domain.isActive);
-    if (isLive && kind === 'scheduler')
-      this.world.events.emit('domain.tunable', domain.identity, {
-        parameters: Object.fromEntries([...given].map(([name, value]) => [`cputune.${name}`, value])),
-      });
+    this.tell(domain, changes, targets);
   }
 
-  private check(
+  private async apply(
     domain: Domain,
-    {
-      kind,
-      name,
-      value,
-      where,
-    }: {
-      readonly kind: ParameterKind;
-      readonly name: string;
-      readonly value: ParameterValue;
-      readonly where: 'live' | 'stored';
-    },
-  ): void {
+    changes: readonly ParameterChange[],
+    change: (definition: DomainDef) => DomainDef,
+  ): Promise<void> {
+    const { groups } = this;
+    if (groups === undefined) return;
+    const { guest } = domain.requireLive('set parameters of');
+    const { definition, record } = guest;
+    const after = change(definition);
+    const parts = changes.map((one) => ({ value: one.value, parameter: findParameter(one) }));
+    if (parts.some(({ parameter }) => parameter?.group !== undefined)) {
+      const limits = { ...liftedBetween(definition, after), ...groupLimitsOf(after) };
+      await groups.limit(record.pid, domain.uuid, limits);
+    }
+    if (parts.some(({ parameter }) => parameter?.ofThreads === true))
+      await groups.limitThreads(await threadsOf(guest), domain.uuid, threadLimitsOf(after));
+    for (const { parameter, value } of parts)
+      await groups.limitDevices(record.pid, domain.uuid, parameter?.devices?.(String(value)) ?? []);
+  }
+
+  /** By the names of libvirt's tunable event (VIR_DOMAIN_TUNABLE_*), which has none for memory and disks. */
+  private tell(domain: Domain, changes: readonly ParameterChange[], targets: Targets): void {
+    const isLive = targets.live ?? (targets.stored === undefined && domain.isActive);
+    const told = changes.filter(({ kind }) => kind === 'scheduler');
+    if (!isLive || told.length === 0) return;
+    this.world.events.emit('domain.tunable', domain.identity, {
+      parameters: Object.fromEntries(told.map(({ name, value }) => [`cputune.${name}`, value])),
+    });
+  }
+
+  private check(domain: Domain, change: ParameterChange, where: 'live' | 'stored'): void {
+    const { kind, name, value } = change;
     const wanted = `set ${name} of domain '${domain.name}'`;
-    const parameter = parametersOf(kind)[name];
+    const parameter = findParameter(change);
     if (parameter === undefined)
       throw new VirtError('request.invalid', {
         wanted,
         reason: `there is no ${kind} parameter of that name`,
       });
-    const { least = 0, most = Number.MAX_SAFE_INTEGER } = parameter;
-    if (typeof value === 'number' && (value < least || value > most))
-      throw new VirtError('request.invalid', { wanted, reason: `it is from ${least} to ${most}` });
-    if (typeof value === 'string' && !/^[0-9,^-]+$/.test(value))
-      throw new VirtError('request.invalid', { wanted, reason: `'${value}' is no set of nodes` });
-    if (where === 'stored' || (parameter.group !== undefined && this.groups !== undefined)) return;
+    const { least = 0, most = Number.MAX_SAFE_INTEGER, also = [] } = parameter;
+    if (typeof value === 'number' && (value < least || value > most) && !also.includes(value))
+      throw new VirtError('request.invalid', { wanted, reason: `${name} is from ${least} to ${most}` });
+    const problem = typeof value === 'string' ? parameter.problem?.(value) : undefined;
+    if (problem !== undefined)
+      throw new VirtError('request.invalid', { wanted, reason: `${name}: ${problem}` });
+    const isOfGroups =
+      parameter.group !== undefined || parameter.ofThreads === true || parameter.devices !== undefined;
+    if (where === 'stored' || (isOfGroups && this.groups !== undefined)) return;
     throw new VirtError('request.unsupported', {
       wanted,
       reason: `'${name}' is not supported here for a running guest`,
       hint: 'change the stored definition',
     });
   }
+}
+
+const findParameter = ({ kind, name }: ParameterChange) => {
+  const all = parametersOf(kind);
+  return Object.hasOwn(all, name) ? all[name] : undefined;
+};
+
+/** Limits that one definition has and the next has not: the guest's group has them still. */
+function liftedBetween(before: DomainDef, after: DomainDef): Partial<Record<GroupLimit, number>> {
+  const kept = groupLimitsOf(after);
+  const lifted = Object.keys(groupLimitsOf(before)).filter((name) => kept[name as GroupLimit] === undefined);
+  return Object.fromEntries(lifted.map((name) => [name, LIFTED]));
 }

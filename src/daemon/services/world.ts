@@ -3,6 +3,7 @@ import { VirtError } from '../../base/errors.ts';
 import type { JobUnit, RunningJob } from '../../base/job-registry.ts';
 import type { Logger } from '../../base/log.ts';
 import type { HypervisorDriver, LiveGuest } from '../../drivers/driver.ts';
+import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import type { SaveFormat } from '../../model/saved-state/image.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
@@ -45,6 +46,8 @@ export interface DomainWorld {
   readonly hooks?: Hooks;
   /** What the guests' monitors say by themselves. */
   readonly monitorEvents: MonitorEvents;
+  /** Control groups of guests; undefined where they are not used. */
+  readonly groups?: GuestGroups;
   /** State of emulated TPMs. */
   readonly tpmStates: TpmStates;
   /** Saved states that are kept for stored domains. */

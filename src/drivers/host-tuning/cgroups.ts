@@ -3,10 +3,14 @@
  * (.../cgroup-v1/) where that is all there is. Each guest gets a group of its own only when its definition asks for one.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, reasonOf, VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { type DeviceLimit, deviceLines, deviceNumber } from './device-limits.ts';
+import { type Bandwidth, type ThreadGroup, type ThreadLimits, threadGroups } from './thread-groups.ts';
+import type { GuestThreads } from './threads.ts';
 
 /** What can be set of a group; a name here is a path of the definition. */
 export interface GroupLimits {
@@ -20,49 +24,62 @@ export interface GroupLimits {
 }
 export type GroupLimit = keyof GroupLimits;
 
-/** One file of a group: the controller that has it, and what is written. */
+const LEAVE_MS = 1000;
+const LOOK_AGAIN_MS = 20;
+
+/** The value of a limit that a guest's group has and is to have no more. */
+export const LIFTED = Number.POSITIVE_INFINITY;
+
+/** One file of a group: the controller that has it, and what is written. Of several files the first that is there. */
 interface Setting {
   readonly controller: string;
-  readonly file: string;
+  readonly files: readonly string[];
   readonly value: string;
 }
 
-const bytes = (kib: number) => String(kib * 1024);
+const bytes = (kib: number, unlimited: string) => (kib === LIFTED ? unlimited : String(kib * 1024));
+/** The number, or the kernel's default. */
+const orDefault = (value: number, ofKernel: number) => String(value === LIFTED ? ofKernel : value);
 
 /** Version 1: a tree for each controller. */
 function settingV1(name: GroupLimit, value: number): Setting {
-  const [controller, file, text] = {
-    'cputune.shares': ['cpu', 'cpu.shares', String(value)],
-    'cputune.global_period': ['cpu', 'cpu.cfs_period_us', String(value)],
-    'cputune.global_quota': ['cpu', 'cpu.cfs_quota_us', String(value)],
-    'memtune.hard_limit': ['memory', 'memory.limit_in_bytes', bytes(value)],
-    'memtune.soft_limit': ['memory', 'memory.soft_limit_in_bytes', bytes(value)],
-    'memtune.swap_hard_limit': ['memory', 'memory.memsw.limit_in_bytes', bytes(value)],
-    'blkiotune.weight': ['blkio', 'blkio.weight', String(value)],
-  }[name] as [string, string, string];
-  return { controller, file, value: text };
+  const [controller, text, ...files] = {
+    'cputune.shares': ['cpu', orDefault(value, 1024), 'cpu.shares'],
+    'cputune.global_period': ['cpu', orDefault(value, 100_000), 'cpu.cfs_period_us'],
+    'cputune.global_quota': ['cpu', orDefault(value, -1), 'cpu.cfs_quota_us'],
+    'memtune.hard_limit': ['memory', bytes(value, '-1'), 'memory.limit_in_bytes'],
+    'memtune.soft_limit': ['memory', bytes(value, '-1'), 'memory.soft_limit_in_bytes'],
+    'memtune.swap_hard_limit': ['memory', bytes(value, '-1'), 'memory.memsw.limit_in_bytes'],
+    'blkiotune.weight': ['blkio', orDefault(value, 100), 'blkio.weight', 'blkio.bfq.weight'],
+  }[name] as [string, string, ...string[]];
+  return { controller, files, value: text };
 }
 
 /** Version 2: one tree. A swap limit is of memory and swap in the definition, of swap alone here. */
 function settingV2(name: GroupLimit, value: number, all: GroupLimits): Setting {
-  const period = all['cputune.global_period'] ?? 100_000;
-  const quota = all['cputune.global_quota'] ?? -1;
-  const cpuMax = `${quota < 0 ? 'max' : quota} ${period}`;
-  const [controller, file, text] = {
-    'cputune.shares': ['cpu', 'cpu.weight', String(value)],
-    'cputune.global_period': ['cpu', 'cpu.max', cpuMax],
-    'cputune.global_quota': ['cpu', 'cpu.max', cpuMax],
-    'memtune.hard_limit': ['memory', 'memory.max', bytes(value)],
-    'memtune.soft_limit': ['memory', 'memory.high', bytes(value)],
-    'memtune.swap_hard_limit': [
-      'memory',
-      'memory.swap.max',
-      bytes(Math.max(0, value - (all['memtune.hard_limit'] ?? 0))),
-    ],
-    'blkiotune.weight': ['io', 'io.weight', `default ${value}`],
-  }[name] as [string, string, string];
-  return { controller, file, value: text };
+  const max = cpuMax({
+    periodUs: known(all['cputune.global_period']),
+    quotaUs: known(all['cputune.global_quota']),
+  });
+  const hardKiB = all['memtune.hard_limit'] ?? 0;
+  const swapKiB = value === LIFTED || hardKiB === LIFTED ? value : Math.max(0, value - hardKiB);
+  const [controller, text, ...files] = {
+    'cputune.shares': ['cpu', orDefault(value, 100), 'cpu.weight'],
+    'cputune.global_period': ['cpu', max, 'cpu.max'],
+    'cputune.global_quota': ['cpu', max, 'cpu.max'],
+    'memtune.hard_limit': ['memory', bytes(value, 'max'), 'memory.max'],
+    'memtune.soft_limit': ['memory', bytes(value, 'max'), 'memory.high'],
+    'memtune.swap_hard_limit': ['memory', bytes(swapKiB, 'max'), 'memory.swap.max'],
+    'blkiotune.weight': ['io', `default ${orDefault(value, 100)}`, 'io.weight', 'io.bfq.weight'],
+  }[name] as [string, string, ...string[]];
+  return { controller, files, value: text };
 }
+
+const known = (value: number | undefined) => (value === LIFTED ? undefined : value);
+
+/** The text of version 2's cpu.max. */
+const cpuMax = ({ periodUs = 100_000, quotaUs = -1 }: Bandwidth) =>
+  `${quotaUs < 0 ? 'max' : quotaUs} ${periodUs}`;
 
 /** What a definition asks of a group of its own; empty when it asks for none. */
 export function groupLimitsOf({ cputune, memtune, blkiotune }: DomainDef): GroupLimits {
@@ -75,7 +92,8 @@ export function groupLimitsOf({ cputune, memtune, blkiotune }: DomainDef): Group
     'memtune.swap_hard_limit': memtune?.swapHardLimitKiB,
     'blkiotune.weight': blkiotune?.weight,
   };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  // libvirt's 0 is what a limit that was never set is shown as.
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== 0));
 }
 
 /** The groups of guests below one mount of the host's control groups. */
@@ -101,10 +119,57 @@ export class GuestGroups {
       ...(this.isVersion2 ? settingV2(name, value, limits) : settingV1(name, value)),
     }));
     for (const { name, controller } of settings) await this.enable(name, controller);
-    for (const directory of new Set(settings.map(({ controller }) => this.group(controller, uuid))))
-      await this.enter(directory, pid);
-    for (const { name, controller, file, value } of settings)
-      await this.write(name, join(this.group(controller, uuid), file), value);
+    for (const controller of new Set(settings.map((setting) => setting.controller)))
+      await this.enter(controller, uuid, pid);
+    for (const { name, controller, files, value } of settings)
+      await this.write(name, firstOf(this.group(controller, uuid), files), value);
+  }
+
+  /**
+   * Limits threads of a guest, each group of them below the guest's own group. With version 2 these are threaded: the
+   * memory and the disks stay the whole guest's.
+   * @throws VirtError request.unsupported where the host does not offer it, request.invalid, system.call
+   */
+  async limitThreads(threads: GuestThreads, uuid: string, limits: ThreadLimits): Promise<void> {
+    const groups = threadGroups(limits, threads);
+    const [first] = groups;
+    if (first === undefined) return;
+    await this.enable(first.path, 'cpu');
+    const own = this.group('cpu', uuid);
+    await this.enter('cpu', uuid, threads.pid);
+    for (const group of groups) await this.limitThread(own, group);
+  }
+
+  private async limitThread(own: string, { name, path, threads, bandwidth }: ThreadGroup): Promise<void> {
+    const directory = join(own, name);
+    await mkdir(directory, { recursive: true });
+    if (this.isVersion2) {
+      // In this order: a group with processes in it hands its controllers on to threaded groups only.
+      await this.write(path, join(directory, 'cgroup.type'), 'threaded');
+      await this.write(path, join(own, 'cgroup.subtree_control'), '+cpu');
+    }
+    for (const thread of threads)
+      await this.write(path, join(directory, this.isVersion2 ? 'cgroup.threads' : 'tasks'), String(thread));
+    const { periodUs, quotaUs } = bandwidth;
+    if (this.isVersion2) return this.write(path, join(directory, 'cpu.max'), cpuMax(bandwidth));
+    if (periodUs !== undefined)
+      await this.write(path, join(directory, 'cpu.cfs_period_us'), String(periodUs));
+    if (quotaUs !== undefined) await this.write(path, join(directory, 'cpu.cfs_quota_us'), String(quotaUs));
+  }
+
+  /**
+   * Limits what a guest may read from and write to block devices of the host.
+   * @throws VirtError file.*, request.invalid, request.unsupported, system.call
+   */
+  async limitDevices(pid: number, uuid: string, devices: readonly DeviceLimit[]): Promise<void> {
+    if (devices.length === 0) return;
+    const controller = this.isVersion2 ? 'io' : 'blkio';
+    await this.enable('blkiotune.device', controller);
+    const group = this.group(controller, uuid);
+    await this.enter(controller, uuid, pid);
+    for (const device of devices)
+      for (const { files, line } of deviceLines(device, await deviceNumber(device.path), this.isVersion2))
+        await this.write('blkiotune.device', firstOf(group, files), line);
   }
 
   /** Takes the groups of a guest away after its end; idempotent. */
@@ -112,8 +177,10 @@ export class GuestGroups {
     const controllers = this.isVersion2 ? ['cpu'] : ['cpu', 'memory', 'blkio'];
     for (const controller of controllers) {
       const group = this.group(controller, uuid);
+      for (const inner of await directoriesIn(group)) await removeSoon(join(group, inner));
+      await removeSoon(group);
       // The one around it goes with the last guest.
-      for (const directory of [group, dirname(group)]) await removeIfEmpty(directory);
+      await removeIfEmpty(dirname(group));
     }
   }
 
@@ -121,7 +188,7 @@ export class GuestGroups {
     return this.isVersion2 ? join(this.root, 'vireo', uuid) : join(this.root, controller, 'vireo', uuid);
   }
 
-  private async enable(name: GroupLimit, controller: string): Promise<void> {
+  private async enable(name: string, controller: string): Promise<void> {
     if (!this.isVersion2) {
       if (!existsSync(join(this.root, controller, 'cgroup.procs'))) throw notHere(name, controller);
       return;
@@ -133,7 +200,10 @@ export class GuestGroups {
       await this.write(name, join(directory, 'cgroup.subtree_control'), `+${controller}`);
   }
 
-  private async enter(directory: string, pid: number): Promise<void> {
+  /** Once only: a process that is moved takes all its threads along, out of the groups that they have of their own. */
+  private async enter(controller: string, uuid: string, pid: number): Promise<void> {
+    const directory = this.group(controller, uuid);
+    if (isInGroup(await ownGroups(pid), this.isVersion2 ? '' : controller, `/vireo/${uuid}`)) return;
     try {
       await mkdir(directory, { recursive: true });
       await writeFile(join(directory, 'cgroup.procs'), String(pid));
@@ -146,12 +216,13 @@ export class GuestGroups {
     }
   }
 
-  private async write(name: GroupLimit, path: string, value: string): Promise<void> {
+  private async write(name: string, path: string, value: string): Promise<void> {
     try {
       await writeFile(path, value, { flag: 'r+' });
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') throw notHere(name, path);
-      throw new VirtError(errnoOf(error) === 'EINVAL' ? 'request.invalid' : 'system.call', {
+      if (errnoOf(error) === 'ESRCH') return; // the thread has ended
+      if (absentErrnos.has(errnoOf(error) ?? '')) throw notHere(name, path);
+      throw new VirtError(invalidErrnos.has(errnoOf(error) ?? '') ? 'request.invalid' : 'system.call', {
         wanted: `set ${name}`,
         reason: `${path} does not take '${value}': ${reasonOf(error)}`,
         cause: error,
@@ -160,18 +231,63 @@ export class GuestGroups {
   }
 }
 
-function notHere(name: GroupLimit, what: string): VirtError {
-  return new VirtError('request.unsupported', {
-    wanted: `set ${name}`,
-    reason: `it is not supported here: the control groups of this host have no ${what}`,
+/** No such file, or one that does nothing: weights need a scheduler of the disk that knows them (bfq). */
+const absentErrnos = new Set(['ENOENT', 'ENOTSUP', 'EOPNOTSUPP']);
+
+/** What the kernel says to a number, or a device, that it does not take. */
+const invalidErrnos = new Set(['EINVAL', 'ERANGE', 'ENODEV']);
+
+/** /proc/PID/cgroup: a line for each tree, `NUMBER:CONTROLLERS:PATH`, version 2's without controllers; '' without it. */
+async function ownGroups(pid: number): Promise<string> {
+  return readFile(`/proc/${pid}/cgroup`, 'latin1').catch(() => '');
+}
+
+/** True when these lines put a process into that group, or below it. */
+export function isInGroup(lines: string, controller: string, group: string): boolean {
+  return lines.split('\n').some((line) => {
+    const [, controllers = '', ...path] = line.split(':');
+    return controllers.split(',').includes(controller) && `${path.join(':')}/`.includes(`${group}/`);
   });
 }
 
-/** Never made, or a process or group is in it still: what is empty and left costs nothing. */
-async function removeIfEmpty(directory: string): Promise<void> {
+/** The first of these files that a group has; when it has none, the first, whose absence will be told. */
+function firstOf(group: string, files: readonly string[]): string {
+  const found = files.find((file) => existsSync(join(group, file))) ?? files[0];
+  return join(group, found ?? '');
+}
+
+async function directoriesIn(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return [];
+    throw error;
+  });
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
+
+function notHere(name: string, what: string): VirtError {
+  return new VirtError('request.unsupported', {
+    wanted: `set ${name}`,
+    reason: `it is not supported here: the control groups of this host have no working ${what}`,
+  });
+}
+
+/** A guest's last threads may take a moment to leave, when it was not this daemon that started it. */
+async function removeSoon(directory: string): Promise<void> {
+  const deadline = performance.now() + LEAVE_MS;
+  while (!(await removeIfEmpty(directory)) && performance.now() < deadline) await sleep(LOOK_AGAIN_MS);
+}
+
+/**
+ * False when a process or group is in it still, which costs nothing if it stays; true when it is gone, or never was
+ * there.
+ */
+async function removeIfEmpty(directory: string): Promise<boolean> {
   try {
     await rmdir(directory);
+    return true;
   } catch (error) {
-    if (!['ENOENT', 'EBUSY', 'ENOTEMPTY', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
+    if (['EBUSY', 'ENOTEMPTY'].includes(errnoOf(error) ?? '')) return false;
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return true;
+    throw error;
   }
 }

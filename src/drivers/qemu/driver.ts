@@ -25,6 +25,7 @@ import { detachDevice } from './hotplug/detach.ts';
 import { whyNot } from './hotplug/refused.ts';
 import { updateDevice } from './hotplug/update.ts';
 import { UidPool } from './identity.ts';
+import { requireGroups } from './limits.ts';
 import { readTail } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
@@ -66,7 +67,8 @@ export class QemuDriver implements HypervisorDriver {
     return completeDefinition(this.options, definition, previous);
   }
 
-  check(definition: DomainDef): Promise<void> {
+  async check(definition: DomainDef): Promise<void> {
+    requireGroups(definition, this.options.groups);
     return checkDefinition(this.options, definition);
   }
 

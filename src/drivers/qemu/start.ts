@@ -4,8 +4,6 @@ import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord, IncomingState, LinkProvider, StartOptions } from '../driver.ts';
-import { groupLimitsOf } from '../host-tuning/cgroups.ts';
-import { tunesThreads, tuneThreads } from '../host-tuning/threads.ts';
 import { buildCommand } from './argv/build.ts';
 import type { BuildContext, QemuCommand } from './argv/types.ts';
 import { followChains, numberImages } from './backing-chain.ts';
@@ -15,6 +13,7 @@ import { rtcAdjustmentOf } from './guest-clock.ts';
 import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
+import { limitGuest } from './limits.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
 import { endsSoon, type OpenMonitor, openMonitor, setPasswords, startFailed } from './monitor.ts';
@@ -112,32 +111,9 @@ async function bringUp(
   starting.undo.add('let go of the guest', () => guest.detach());
   guest.onRemoval((alias) => finishRemoval(starting.deps, guest, alias));
   guest.attach(monitor);
-  await limitGuest(starting, guest.definition, record.pid);
-  if (tunesThreads(guest.definition)) {
-    const { cpus = [], iothreads = [] } = await guest.tuning.sample(
-      ['cpus', 'iothreads'],
-      options.timeouts.commandMs,
-    );
-    tuneThreads(guest.definition, { pid: record.pid, vcpus: cpus, iothreads });
-  }
+  await limitGuest(starting, guest);
   await run(guest, start, monitor);
   return guest;
-}
-
-/** Shares and limits of the whole guest, before it runs. @throws VirtError request.unsupported, system.call */
-async function limitGuest(starting: Starting, definition: DomainDef, pid: number): Promise<void> {
-  const limits = groupLimitsOf(definition);
-  const [first] = Object.keys(limits);
-  if (first === undefined) return;
-  const { groups } = starting.deps.options;
-  if (groups === undefined)
-    throw new VirtError('request.unsupported', {
-      wanted: `set ${first} of '${definition.name}'`,
-      reason: 'control groups are not used here',
-    });
-  const uuid = definition.uuid ?? '';
-  starting.undo.add('remove control groups', () => groups.remove(uuid));
-  await groups.limit(pid, uuid, limits);
 }
 
 /** Devices of the host become this guest's, and the host's again when the start fails. */

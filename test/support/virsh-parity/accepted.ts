@@ -72,7 +72,6 @@ export const acceptedDifferences: readonly Accepted[] = [
   },
   { commands: /^blkdeviotune tuned vda --live/, how: 'status', reason: 'Group of the limits of a disk' },
   { commands: /^domblklist tuned/, how: 'nothing', reason: 'Place of a disk that was plugged in' },
-  { commands: /^blkiotune tuned$/, how: 'status', reason: 'Limits of block devices of the host' },
   {
     commands:
       /^((blkdeviotune|blockresize|domblkthreshold) tuned nothing|iothreaddel tuned 7|attach-disk tuned|detach-device-alias tuned nothing)/,

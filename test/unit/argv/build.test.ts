@@ -66,7 +66,7 @@ describe('what cannot be honoured is named by its path', () => {
       { top: "<vcpu>3</vcpu><cpu><topology sockets='1' cores='2' threads='1'/></cpu>" },
       'cpu.topology',
     ],
-    ['a limit of single threads', { top: '<cputune><quota>5000</quota></cputune>' }, 'cputune.quota'],
+    ['a partition', { top: '<resource><partition>/a</partition></resource>' }, 'resource.partition'],
     [
       'a share of the cache',
       {

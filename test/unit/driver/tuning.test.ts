@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { GuestGroups } from '../../../src/drivers/host-tuning/cgroups.ts';
+import { GuestGroups, isInGroup, LIFTED } from '../../../src/drivers/host-tuning/cgroups.ts';
+import { deviceLines, deviceNumber } from '../../../src/drivers/host-tuning/device-limits.ts';
 import { readDiskCounters } from '../../../src/drivers/qemu/tuning/disks.ts';
 import { readBalloonStatistics } from '../../../src/drivers/qemu/tuning/memory.ts';
 import { readAccelerator } from '../../../src/drivers/qemu/tuning/sample.ts';
@@ -132,5 +133,83 @@ describe('control groups', () => {
     await expect(groups.limit(7, 'u', { 'blkiotune.weight': 100 })).rejects.toMatchObject({
       code: 'request.unsupported',
     });
+  });
+
+  it('of version 1 hold single threads below the guest, and go with it', async () => {
+    const files = ['tasks', 'cpu.cfs_period_us', 'cpu.cfs_quota_us'];
+    const root = tree([
+      'cpu/cgroup.procs',
+      ...['vcpu0', 'vcpu1', 'iothread1'].flatMap((name) =>
+        files.map((file) => `cpu/vireo/u/${name}/${file}`),
+      ),
+    ]);
+    const groups = new GuestGroups(root);
+    const threads = {
+      pid: 42,
+      vcpus: [
+        { index: 0, threadId: 43 },
+        { index: 1, threadId: 44 },
+      ],
+      iothreads: [{ id: 1, threadId: 45 }],
+    };
+    await groups.limitThreads(threads, 'u', {
+      vcpu: { periodUs: 50_000, quotaUs: 25_000 },
+      iothread: { quotaUs: -1 },
+    });
+    const read = (path: string) => readFileSync(join(root, 'cpu/vireo/u', path), 'utf8');
+    expect(read('vcpu1/tasks')).toBe('44');
+    expect(read('vcpu0/cpu.cfs_period_us')).toBe('50000');
+    expect(read('vcpu0/cpu.cfs_quota_us')).toBe('25000');
+    expect(read('iothread1/tasks')).toBe('45');
+    expect(read('iothread1/cpu.cfs_quota_us')).toBe('-1');
+    expect(read('iothread1/cpu.cfs_period_us')).toBe('');
+  });
+
+  it('of version 2 are threaded for single threads, with the controller handed on after that', async () => {
+    const root = tree([
+      ...['', 'vireo/', 'vireo/u/'].map((path) => `${path}cgroup.subtree_control`),
+      ...['cgroup.type', 'cgroup.threads', 'cpu.max'].map((file) => `vireo/u/vcpu0/${file}`),
+    ]);
+    writeFileSync(join(root, 'cgroup.controllers'), 'cpu\n');
+    const threads = { pid: 42, vcpus: [{ index: 0, threadId: 43 }], iothreads: [] };
+    await new GuestGroups(root).limitThreads(threads, 'u', { vcpu: { quotaUs: 20_000 } });
+    const read = (path: string) => readFileSync(join(root, 'vireo/u', path), 'utf8');
+    expect(read('vcpu0/cgroup.type')).toBe('threaded');
+    expect(read('cgroup.subtree_control')).toBe('+cpu');
+    expect(read('vcpu0/cgroup.threads')).toBe('43');
+    expect(read('vcpu0/cpu.max')).toBe('20000 100000');
+  });
+
+  it('know who is in them or below already', () => {
+    const lines = '4:cpu,cpuacct:/vireo/u/vcpu0\n3:memory:/vireo/u2\n0::/vireo/u\n';
+    expect(isInGroup(lines, 'cpu', '/vireo/u')).toBe(true);
+    expect(isInGroup(lines, 'memory', '/vireo/u')).toBe(false);
+    expect(isInGroup(lines, 'blkio', '/vireo/u')).toBe(false);
+    expect(isInGroup(lines, '', '/vireo/u')).toBe(true);
+    expect(isInGroup('', '', '/vireo/u')).toBe(false);
+  });
+
+  it('give back what is lifted', async () => {
+    const root = tree(['memory/cgroup.procs', 'memory/vireo/u/memory.limit_in_bytes']);
+    await new GuestGroups(root).limit(42, 'u', { 'memtune.hard_limit': LIFTED });
+    expect(readFileSync(join(root, 'memory/vireo/u/memory.limit_in_bytes'), 'utf8')).toBe('-1');
+  });
+
+  it('take limits of devices by their numbers', () => {
+    const limit = { path: '/dev/sda', weight: 200, readBytesSec: 1000, writeIopsSec: 0 };
+    expect(deviceLines(limit, '8:0', false)).toEqual([
+      { files: ['blkio.throttle.read_bps_device'], line: '8:0 1000' },
+      { files: ['blkio.throttle.write_iops_device'], line: '8:0 0' },
+      { files: ['blkio.weight_device', 'blkio.bfq.weight_device'], line: '8:0 200' },
+    ]);
+    expect(deviceLines(limit, '8:0', true)).toEqual([
+      { files: ['io.max'], line: '8:0 rbps=1000 wiops=max' },
+      { files: ['io.weight', 'io.bfq.weight'], line: '8:0 200' },
+    ]);
+  });
+
+  it('limit block devices only', async () => {
+    await expect(deviceNumber('/dev/null')).rejects.toMatchObject({ code: 'request.invalid' });
+    await expect(deviceNumber('/dev/no-such-disk')).rejects.toMatchObject({ code: 'file.not-found' });
   });
 });

@@ -19,6 +19,7 @@ import { bindAgent } from './bind-agent.ts';
 import { bindBlockJobs } from './bind-block-jobs.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
+import { bindLimits } from './bind-limits.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
 import { bindReports, type ReportSource } from './bind-report.ts';
 import { bindSaves } from './bind-saves.ts';
@@ -59,6 +60,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindDevices(domains),
     ...bindInterfaces(domains),
     ...bindTuning(domains),
+    ...bindLimits(domains),
     ...bindSaves(domains),
     ...bindPowerOrder(domains),
     ...bindBlockJobs(domains),

@@ -2,8 +2,7 @@
 import type { CpuTune } from '../../../model/domain/tuning.ts';
 import type { Build } from './context.ts';
 
-const CGROUP = 'is a limit by cgroups, which is not supported yet';
-const PERIODS = 'limits single threads by cgroups, which is not supported; <global_quota> limits the guest';
+const PARTITION = 'is not used: each guest with limits has a control group below vireo/';
 
 /** Reports everything outside <devices> that would otherwise be dropped without a word. */
 export function refuseUnsupported(b: Build): void {
@@ -21,22 +20,18 @@ export function refuseUnsupported(b: Build): void {
 }
 
 function refuseTuning(b: Build): void {
-  const { memtune, blkiotune, cputune, resource, vcpu, numatune } = b.definition;
+  const { memtune, cputune, resource, vcpu, numatune } = b.definition;
   b.refuse('memtune', { min_guarantee: memtune?.minGuaranteeKiB }, 'is of other hypervisors');
-  b.refuse('blkiotune', { device: blkiotune?.devices }, CGROUP);
   if (cputune !== undefined) refuseCpuTuning(b, cputune);
-  b.refuse('', { resource: resource?.partition ?? resource?.fibrechannelAppid }, CGROUP);
+  b.refuse('resource', { partition: resource?.partition }, PARTITION);
+  b.refuse('resource', { fibrechannel: resource?.fibrechannelAppid });
   if (vcpu.placement === 'auto') b.problem('vcpu.placement', `'auto' needs numad, which is not used`);
   if (numatune?.memory?.placement === 'auto')
     b.problem('numatune.memory.placement', `'auto' needs numad, which is not used`);
 }
 
-/** Pins and schedulers are put in place by the driver (host-tuning/threads.ts), shares by control groups (host-tuning/cgroups.ts). */
+/** Pins and schedulers are put in place by the driver (host-tuning/threads.ts), shares and limits by control groups (host-tuning/cgroups.ts). */
 function refuseCpuTuning(b: Build, cputune: CpuTune): void {
   const { cachetunes, memorytunes } = cputune;
-  const { periodUs, quotaUs, emulatorPeriodUs, emulatorQuotaUs, iothreadPeriodUs, iothreadQuotaUs } = cputune;
-  b.refuse('cputune', { period: periodUs, quota: quotaUs }, PERIODS);
-  b.refuse('cputune', { emulator_period: emulatorPeriodUs, emulator_quota: emulatorQuotaUs }, PERIODS);
-  b.refuse('cputune', { iothread_period: iothreadPeriodUs, iothread_quota: iothreadQuotaUs }, PERIODS);
   b.refuse('cputune', { cachetune: cachetunes, memorytune: memorytunes }, 'needs resctrl, which is not used');
 }

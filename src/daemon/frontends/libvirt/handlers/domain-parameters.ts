@@ -1,6 +1,6 @@
 /** Scheduler, memory, blkio and NUMA parameters of domains, as typed parameters. */
 import { paramType, type TypedParam, type WireDomain } from '../../../../libvirt/protocol/objects.ts';
-import { type ParameterKind, parametersOf } from '../../../services/domain-parameters.ts';
+import { type ParameterKind, parametersOf } from '../../../services/domain-parameter-table.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
 import { counted, type ParamTable, readParams } from './params.ts';
 import { affect, checkFlags, domainOf, impactOn } from './support.ts';
@@ -25,7 +25,8 @@ export function domainParameterHandlers(engine: Engine) {
     checkFlags(flags, bothSides, call);
     const domain = domainOf(engine, dom);
     const given = readParams(params, typesOf(kind));
-    await engine.domains.parameters.set(domain, kind, given, impactOn(domain, flags));
+    const changes = [...given].map(([name, value]) => ({ kind, name, value }));
+    await engine.domains.parameters.set(domain, changes, impactOn(domain, flags));
   };
   const get = (kind: ParameterKind, { dom, nparams, flags }: GetArgs, call: Call) => {
     checkFlags(flags, bothSides | STRING_OKAY, call);

@@ -1,0 +1,47 @@
+/** Shares and limits of a guest on its host: control groups, pins and schedulers of its threads, before it runs. */
+import { VirtError } from '../../base/errors.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
+import { type GuestGroups, groupLimitsOf } from '../host-tuning/cgroups.ts';
+import { limitsThreads, threadLimitsOf } from '../host-tuning/thread-groups.ts';
+import { type GuestThreads, tunesThreads, tuneThreads } from '../host-tuning/threads.ts';
+import type { QemuGuest } from './guest.ts';
+import type { Starting } from './starting.ts';
+
+/** The first element of a definition that needs control groups; undefined when none does. */
+function firstLimit(definition: DomainDef): string | undefined {
+  const [first] = Object.keys(groupLimitsOf(definition));
+  if (first !== undefined) return first;
+  const [thread] = Object.keys(threadLimitsOf(definition));
+  if (thread !== undefined) return `cputune.${thread === 'vcpu' ? '' : `${thread}_`}quota`;
+  return (definition.blkiotune?.devices.length ?? 0) > 0 ? 'blkiotune.device' : undefined;
+}
+
+/** @throws VirtError definition.unsupported for limits where no control groups are used: for a user's own guests */
+export function requireGroups(definition: DomainDef, groups: GuestGroups | undefined): void {
+  const path = firstLimit(definition);
+  if (path === undefined || groups !== undefined) return;
+  throw new VirtError('definition.unsupported', {
+    wanted: `use the definition of '${definition.name}'`,
+    reason: `${path} needs control groups, which a session has not`,
+    hint: 'leave it out, or define the domain in the system connection',
+    details: { problems: [{ path, message: 'needs control groups' }] },
+  });
+}
+
+/** Puts everything into effect. @throws VirtError request.unsupported, request.invalid, system.call, qmp.* */
+export async function limitGuest(starting: Starting, guest: QemuGuest): Promise<void> {
+  const { definition, record } = guest;
+  const { groups, timeouts } = starting.deps.options;
+  const uuid = definition.uuid ?? '';
+  if (groups !== undefined && firstLimit(definition) !== undefined) {
+    starting.undo.add('remove control groups', () => groups.remove(uuid));
+    const limits = groupLimitsOf(definition);
+    if (Object.keys(limits).length > 0) await groups.limit(record.pid, uuid, limits);
+    await groups.limitDevices(record.pid, uuid, definition.blkiotune?.devices ?? []);
+  }
+  if (!tunesThreads(definition) && !limitsThreads(definition)) return;
+  const { cpus = [], iothreads = [] } = await guest.tuning.sample(['cpus', 'iothreads'], timeouts.commandMs);
+  const threads: GuestThreads = { pid: record.pid, vcpus: cpus, iothreads };
+  tuneThreads(definition, threads);
+  await groups?.limitThreads(threads, uuid, threadLimitsOf(definition));
+}
