@@ -6,6 +6,7 @@
 export * from './ffi/affinity.ts';
 export * from './ffi/files.ts';
 export { FfiError } from './ffi/libc.ts';
+export * from './ffi/memory.ts';
 export * from './ffi/netlink.ts';
 export * from './ffi/pass-fds.ts';
 export * from './ffi/processes.ts';

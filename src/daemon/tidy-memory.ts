@@ -1,13 +1,13 @@
 /** Gives memory back when nobody is served: start-up and bursts leave garbage that V8 alone would keep for long. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { trimFreedMemory } from '../base/ffi.ts';
+import { releaseProgramText, trimFreedMemory } from '../base/ffi.ts';
 
 /** So long there must have been no client. */
 const QUIET_MS = 1000;
 
 /**
- * Collects all garbage (some 20 ms) and gives the freed memory to the kernel, once after the last client has gone, never
+ * Collects all garbage (some 20 ms) and gives the freed memory and unused program text to the kernel, once after the last client has gone, never
  * while one is connected. No timer runs otherwise.
  */
 export class MemoryTidier {
@@ -43,5 +43,6 @@ function garbageCollector(): () => void {
     collect({ type: 'major', flavor: 'last-resort' });
     // glibc keeps it: 10 MiB after a start.
     trimFreedMemory();
+    releaseProgramText();
   };
 }

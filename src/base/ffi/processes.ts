@@ -1,11 +1,10 @@
-/** Processes: pidfds, children that ended, resource limits, our own memory. */
+/** Processes: pidfds, children that ended, resource limits. */
 import { check, lazyLibrary } from './libc.ts';
 
 const libc = lazyLibrary((lib) => ({
   syscall: lib.func('long syscall(long number, long a, long b, long c, long d)'),
   waitpid: lib.func('int waitpid(int pid, _Out_ int *status, int options)'),
   prlimit: lib.func('int prlimit64(int pid, int resource, const uint8_t *limit, _Out_ uint8_t *old)'),
-  mallocTrim: lib.func('int malloc_trim(size_t kept)'),
 }));
 
 // asm-generic/unistd.h: these numbers are the same on every architecture since Linux 5.x.
@@ -63,9 +62,4 @@ export function setLimit(pid: number, resource: LimitedResource, limit: Resource
   value.writeBigUInt64LE(limit.soft, 0);
   value.writeBigUInt64LE(limit.hard, 8);
   check(`prlimit ${resource}`, libc().prlimit(pid, resources[resource], value, null));
-}
-
-/** Gives the kernel back what the C library keeps of freed memory (malloc_trim(3)); some milliseconds. */
-export function trimFreedMemory(): void {
-  libc().mallocTrim(0);
 }
