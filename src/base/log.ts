@@ -1,11 +1,9 @@
 /** The daemon's log: pino on stderr, as JSON for machines or pretty for a terminal. */
 import { type DestinationStream, destination, type Logger as PinoLogger, pino } from 'pino';
 import { oneLine, VirtError } from './errors.ts';
+import type { LogLevel } from './log-levels.ts';
 
 export type Logger = PinoLogger;
-
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 export interface LogOptions {
   readonly level: LogLevel;

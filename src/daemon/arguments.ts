@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { VirtError } from '../base/errors.ts';
-import { type LogLevel, logLevels } from '../base/log.ts';
+import { type LogLevel, logLevels } from '../base/log-levels.ts';
 import type { DaemonMode } from './paths.ts';
 
 export interface DaemonArguments {

@@ -3,7 +3,7 @@ import { parse as parseToml } from 'smol-toml';
 import * as z from 'zod';
 import { reasonOf, VirtError } from '../base/errors.ts';
 import { readText, statIfPresent } from '../base/files.ts';
-import { logLevels } from '../base/log.ts';
+import { logLevels } from '../base/log-levels.ts';
 import { parseUrlRule } from '../storage/download/url.ts';
 
 const seconds = (fallback: number, what: string) =>

@@ -2,6 +2,7 @@
 import { reasonOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { DaemonArguments } from './arguments.ts';
+import { storeCompiledCode } from './compiled-code.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
 import { Doors } from './doors.ts';
 import { takeLibvirtsPlace } from './drop-in.ts';
@@ -11,6 +12,7 @@ import { IdleExit } from './idle-exit.ts';
 import type { DaemonPaths } from './paths.ts';
 import { MemoryTidier } from './tidy-memory.ts';
 import { version } from './version.ts';
+import { WarmUp } from './warm-up.ts';
 
 /** A daemon that serves. */
 export interface RunningDaemon {
@@ -72,7 +74,7 @@ function watchForQuiet(parts: {
     isBusy: () => hasClients() || engine.domains.counts.active > 0 || jobs.list().length > 0,
     onIdle,
   });
-  const tidier = new MemoryTidier(hasClients);
+  const tidier = new MemoryTidier(hasClients, whenFirstQuiet(ground, engine, hasClients));
   const look = () => {
     idle.look();
     tidier.look();
@@ -90,6 +92,29 @@ function watchForQuiet(parts: {
       idle.stop();
       tidier.stop();
     },
+  };
+}
+
+/** What is done once, when nobody is there: most of what clients ask for is rehearsed, and its code kept on disk. */
+function whenFirstQuiet(
+  { log }: Ground,
+  { driver, emulators }: DaemonEngine,
+  hasClients: () => boolean,
+): () => Promise<void> {
+  const warmUp = new WarmUp(driver);
+  let isOver = false;
+  return async () => {
+    if (isOver) return;
+    try {
+      const path = await emulators.find('x86_64');
+      // Asking an emulator for the first time takes seconds: that is for somebody who needs it.
+      if (path === undefined || !(await emulators.isProbed?.(path))) return;
+      isOver = await warmUp.run(() => !hasClients());
+      if (isOver) storeCompiledCode();
+    } catch (error) {
+      isOver = true;
+      log.debug({ reason: reasonOf(error) }, 'the rehearsal ended early');
+    }
   };
 }
 

@@ -1,5 +1,5 @@
 /** The third stage of a daemon: its front doors, and how many have come in. */
-import type { LogLevel } from '../base/log.ts';
+import type { LogLevel } from '../base/log-levels.ts';
 import { QemuCpuModels } from '../drivers/qemu/cpu-models.ts';
 import type { DaemonEngine } from './engine.ts';
 import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';

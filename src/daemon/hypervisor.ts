@@ -50,6 +50,7 @@ export function emulatorSource(paths: DaemonPaths, config: DaemonConfig, log: Lo
   const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
   return {
     capabilities: (path) => cache.get(path),
+    isProbed: (path) => cache.knows(path),
     find: (arch) =>
       emulatorFor(arch).then(
         (emulator) => emulator.path,

@@ -13,10 +13,17 @@ const QUIET_MS = 1000;
 export class MemoryTidier {
   private readonly isBusy: () => boolean;
   private readonly collect: () => void;
+  private readonly before: () => Promise<void>;
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(isBusy: () => boolean, collect: () => void = garbageCollector()) {
+  /** `before` is other work for a quiet moment, which leaves garbage too; it ends early when a client comes. */
+  constructor(
+    isBusy: () => boolean,
+    before: () => Promise<void> = async () => undefined,
+    collect: () => void = garbageCollector(),
+  ) {
     this.isBusy = isBusy;
+    this.before = before;
     this.collect = collect;
   }
 
@@ -24,10 +31,13 @@ export class MemoryTidier {
   look(): void {
     clearTimeout(this.timer);
     if (this.isBusy()) return;
-    this.timer = setTimeout(() => {
-      if (!this.isBusy()) this.collect();
-    }, QUIET_MS);
+    this.timer = setTimeout(() => void this.tidy(), QUIET_MS);
     this.timer.unref();
+  }
+
+  private async tidy(): Promise<void> {
+    if (!this.isBusy()) await this.before();
+    if (!this.isBusy()) this.collect();
   }
 
   stop(): void {

@@ -19,6 +19,8 @@ import type { MonitorReply } from './qmp/wire.ts';
 export interface EmulatorSource {
   /** @throws VirtError qemu.missing, qemu.probe-failed */
   capabilities(path: string): Promise<QemuCapabilities>;
+  /** Whether it was asked before, so that capabilities are a matter of milliseconds. Absent: no. */
+  isProbed?(path: string): Promise<boolean>;
   /** The binary for an architecture in libvirt's words; undefined when none is installed. */
   find(arch: string): Promise<string | undefined>;
 }

@@ -48,6 +48,15 @@ describe('CapabilityCache', () => {
     expect((await stat(await cacheFile())).mode & 0o777).toBe(0o600);
   });
 
+  it('tells whether a binary was probed before, without probing it', async () => {
+    const first = cache();
+    expect(await first.knows(binary)).toBe(false);
+    await first.get(binary);
+    expect(await first.knows(binary)).toBe(true);
+    expect(await cache().knows(binary)).toBe(true);
+    expect(probes).toHaveLength(1);
+  });
+
   it('shares one probe among those who ask at the same time', async () => {
     const one = cache();
     const answers = await Promise.all([one.get(binary), one.get(binary), one.get(binary)]);

@@ -4,7 +4,7 @@ import { type Stats, statSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { fileError, isVirtError, reasonOf } from '../../../base/errors.ts';
-import { ensureDirectory, readText, writeAtomic } from '../../../base/files.ts';
+import { ensureDirectory, readText, statIfPresent, writeAtomic } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
 import { isObject } from '../qmp/codec.ts';
 import { isKvmAccessible, probeQemu } from './probe.ts';
@@ -63,6 +63,11 @@ export class CapabilityCache {
     const started = this.look(path).finally(() => this.underWay.delete(path));
     this.underWay.set(path, started);
     return started;
+  }
+
+  /** Whether there is a record of that binary, so that asking for its capabilities most likely starts no QEMU. */
+  async knows(path: string): Promise<boolean> {
+    return this.held.has(path) || (await statIfPresent(this.fileOf(path))) !== undefined;
   }
 
   private async look(path: string): Promise<QemuCapabilities> {

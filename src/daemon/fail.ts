@@ -1,0 +1,15 @@
+/** The end of a daemon that cannot start or go on. */
+import { isVirtError } from '../base/errors.ts';
+
+/**
+ * Says why on stderr, with the repair where one is known, and ends with exit code 1. Of a bug that `isLogged` it says no
+ * more.
+ */
+export function fail(error: unknown, isLogged = false): never {
+  if (isVirtError(error)) {
+    process.stderr.write(`vireod: ${error.message}\n`);
+    if (error.hint !== undefined) process.stderr.write(`repair: ${error.hint}\n`);
+  } else if (!isLogged)
+    process.stderr.write(`vireod: ${String(error instanceof Error ? error.stack : error)}\n`);
+  process.exit(1);
+}
