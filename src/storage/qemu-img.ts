@@ -1,7 +1,7 @@
 /**
  * Runs qemu-img. It gets open descriptors and no names: every image is `/proc/self/fd/N` within a node description with
  * its format, so no name is read as a protocol, no format is guessed, and no header is followed to another file. It runs
- * with limits, without network, without privileges, and as root only where a file leaves no choice.
+ * with limits, without network, without privileges, and as root only where a file system leaves no choice (images/lend.ts).
  */
 import type { FileHandle } from 'node:fs/promises';
 import { isVirtError, VirtError } from '../base/errors.ts';
@@ -12,7 +12,7 @@ import type { Work } from './backend.ts';
 const GIB = 1024 ** 3;
 const DAY_MS = 24 * 3600 * 1000;
 /** nobody and nogroup: by custom the same numbers everywhere (systemd.io, "Users, Groups, UIDs and GIDs"). */
-const NOBODY = 65_534;
+export const NOBODY = 65_534;
 
 export interface QemuImgRun extends Work {
   /** What was wanted, for errors. */
@@ -78,21 +78,25 @@ function unlocked(driver: string, keySecret: string | undefined): Record<string,
 
 /**
  * Who may read (or write) all of these files without any privilege: their owner, or nobody where everybody may. Undefined
- * when this process is not root. When only root may, it is root, but without a single capability.
+ * when this process is not root. When only root may, or none of them may read all, it is root without a single capability, which
+ * `lend` avoids where it can.
  */
 export async function identityFor(
   files: readonly { readonly handle: FileHandle; readonly writes?: boolean }[],
 ): Promise<ProcessIdentity | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const stats = await Promise.all(files.map(async ({ handle }) => handle.stat()));
-  const closed = stats.filter(({ mode }, index) => {
-    const needed = files[index]?.writes === true ? 0o006 : 0o004;
-    return (mode & needed) !== needed;
-  });
+  const closed = stats.filter(({ mode }, index) => !isForAll(mode, files[index]?.writes === true));
   const owners = new Set(closed.map(({ uid }) => uid));
   const [owner] = closed;
   if (owner === undefined) return { uid: NOBODY, gid: NOBODY, groups: [] };
   return owners.size === 1 ? { uid: owner.uid, gid: owner.gid, groups: [] } : { uid: 0, gid: 0, groups: [] };
+}
+
+/** Whether everybody may read it, or read and write it. */
+export function isForAll(mode: number, writes: boolean): boolean {
+  const needed = writes ? 0o006 : 0o004;
+  return (mode & needed) === needed;
 }
 
 /**

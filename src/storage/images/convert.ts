@@ -105,7 +105,7 @@ async function convert(
   await runQemuImg({
     wanted,
     args,
-    files: [...files.map(({ handle }) => handle), ...secrets.files],
+    files: [...lent.files, ...secrets.files],
     identity: lent.identity,
     memoryBytes: 2 * GIB,
     signal: work.signal,

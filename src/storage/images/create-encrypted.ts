@@ -40,7 +40,7 @@ export async function createEncrypted(path: string, spec: EncryptedSpec, work: W
         ...['create', '-q', ...secrets.args, '-f', format, '-o', options.join(','), ...below],
         ...['--', descriptorName(0), String(capacityBytes)],
       ],
-      files: [handle, ...secrets.files],
+      files: [...lent.files, ...secrets.files],
       identity: lent.identity,
       signal: work.signal,
       timeoutMs: 3600_000,

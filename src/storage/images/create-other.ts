@@ -31,7 +31,7 @@ export async function createOther(path: string, spec: OtherSpec, work: Work = {}
     await runQemuImg({
       wanted,
       args: ['create', '-q', '-f', format, ...below, '--', descriptorName(0), String(spec.capacityBytes)],
-      files: [handle],
+      files: lent.files,
       identity: lent.identity,
       signal: work.signal,
       timeoutMs: 3600_000,

@@ -95,7 +95,7 @@ export async function mergeDown(chain: readonly ImageAt[]): Promise<void> {
     await runQemuImg({
       wanted,
       args: ['commit', '-d', '--', node],
-      files: files.map(({ handle }) => handle),
+      files: lent.files,
       identity: lent.identity,
       memoryBytes: 2 * 1024 ** 3,
     });
@@ -121,7 +121,7 @@ export async function renameBacking(image: ImageAt, below: ImageAt): Promise<voi
         ...['rebase', '-u', '-f', qemuFormat(image.format)],
         ...['-b', below.path, '-F', qemuFormat(below.format), '--', descriptorName(0)],
       ],
-      files: [handle],
+      files: lent.files,
       identity: lent.identity,
     });
     await handle.sync();

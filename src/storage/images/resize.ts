@@ -5,9 +5,10 @@ import type { Work } from '../backend.ts';
 import { describeImage } from '../image-header/details.ts';
 import { bytesOf } from '../image-header/window.ts';
 import { SecretObjects } from '../passphrase.ts';
-import { identityFor, imageNode, qemuFormat, runQemuImg } from '../qemu-img.ts';
+import { imageNode, qemuFormat, runQemuImg } from '../qemu-img.ts';
 import { allocate } from './allocate.ts';
 import { nodeLayers, openLayers, type SourceImage } from './convert.ts';
+import { lend } from './lend.ts';
 import { openImage, writeFailure } from './new-file.ts';
 
 export interface ResizeSpec {
@@ -38,11 +39,15 @@ export async function resizeImage(image: SourceImage, spec: ResizeSpec, work: Wo
   const [top, ...below] = images;
   if (top === undefined) throw new Error('an image has at least one layer');
   try {
+    await using lent = await lend([
+      { handle: top.handle, writes: true },
+      ...below.map(({ handle }) => ({ handle })),
+    ]);
     await runQemuImg({
       wanted,
       args: ['resize', '-q', ...secrets.args, ...flags, '--', node, String(spec.capacityBytes)],
-      files: [...images.map(({ handle }) => handle), ...secrets.files],
-      identity: await identityFor([{ ...top, writes: true }, ...below]),
+      files: [...lent.files, ...secrets.files],
+      identity: lent.identity,
       signal: work.signal,
     });
     await top.handle.datasync();

@@ -59,7 +59,7 @@ async function change(path: string, name: string, verb: Verb): Promise<void> {
     await runQemuImg({
       wanted,
       args: ['snapshot', options[verb], name, '--', imageNode([{ index: 0, format: 'qcow2' }])],
-      files: [handle],
+      files: lent.files,
       identity: lent.identity,
     });
     await handle.sync();
