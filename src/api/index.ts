@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { daemonMethods } from './daemon.ts';
 import { domainAgentMethods } from './domain-agent.ts';
 import { domainBlockJobMethods } from './domain-block-jobs.ts';
+import { domainCloneMethods } from './domain-clone.ts';
 import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
@@ -48,6 +49,7 @@ export const methods = byName([
   ...jobMethods,
   ...domainQueries,
   ...domainDefinitionMethods,
+  ...domainCloneMethods,
   ...domainDeviceMethods,
   ...domainInterfaceMethods,
   ...domainLifecycleMethods,

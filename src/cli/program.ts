@@ -6,6 +6,7 @@ import type { AddCommand } from './commands/command.ts';
 import { addComplete, addCompletion } from './commands/completion.ts';
 import { addCall, addDaemon } from './commands/daemon.ts';
 import { addAddresses } from './commands/domain-addresses.ts';
+import { addClone, addTemplate } from './commands/domain-clone.ts';
 import { addConsole } from './commands/domain-console.ts';
 import { addCreate } from './commands/domain-create.ts';
 import {
@@ -102,6 +103,7 @@ const shortVerbs: readonly AddCommand[] = [
   addAutostart,
   addLifecycleAction,
   addRename,
+  addClone,
   addScreenshot,
   addStats,
   addExec,
@@ -176,6 +178,7 @@ function addNouns(program: Command, cli: Cli): void {
     .description('Manages domains.');
   for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
   addSnapshot(program, cli);
+  addTemplate(program, cli);
   addNetwork(program, cli);
   addFilter(program, cli);
   addSecret(program, cli);

@@ -161,6 +161,7 @@ function buildDomains(
     jobWaitMs,
     stopGraceMs: config.qemu.stop_grace_seconds * 1000,
     savedStates: { directory: paths.saves, format: config.qemu.save_format },
+    storage: () => storage.service,
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     tpmDirectory: paths.tpm,
     checkpoints: new CheckpointStore({ directory: paths.checkpoints, log }),

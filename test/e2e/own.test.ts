@@ -1,13 +1,14 @@
 /** What Vireo has that no other manager has: records that explain a crash, bug reports without secrets, undo of deletions. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { writeTinyGuest } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
-import { idleXml } from './bad-days/domains.ts';
+import { diskXml, idleXml } from './bad-days/domains.ts';
 
 describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar', 'virsh'], 'our own', () => {
   let daemon: TestDaemon;
@@ -101,4 +102,46 @@ describeWith(['root', '/usr/bin/qemu-system-x86_64', 'tar', 'virsh'], 'our own',
     expect((await client.call('undo.list', { type: 'domain' })).deletions).toEqual([]);
     await client.call('network.undefine', { network: 'lab' });
   }, 60_000);
+
+  it('a template has linked clones that run side by side, and full ones that need it no more', async () => {
+    const place = join(directory, 'pool');
+    mkdirSync(place);
+    writeTinyGuest(join(place, 'tpl.img'));
+    await client.call('pool.create', { name: 'p', path: place, autostart: false });
+    await client.call('pool.start', { pool: 'p' });
+    const source = join(place, 'tpl.img');
+    const serial = `<serial type='pty'><log file='${directory}/tpl-serial.log'/></serial>`;
+    const devices = `${diskXml(source)}${serial}<interface type='user'/>`;
+    await client.call('domain.define', { xml: idleXml('tpl', { devices }) });
+    expect(cli('template', 'create', 'tpl')).toMatchObject({ status: 0 });
+    expect(cli('start', 'tpl').stderr).toContain('vireo template instance tpl');
+    const before = readFileSync(source);
+    expect(cli('template', 'instance', 'tpl', 'one', 'two', '--start')).toMatchObject({
+      status: 0,
+      stderr: '',
+    });
+    // Each boots from the template's disk below its own, and says so in a log of its own.
+    for (const name of ['one', 'two'])
+      await eventually(`${name} boots`, () => {
+        const file = join(directory, `${name}-serial.log`);
+        return existsSync(file) && readFileSync(file, 'utf8').includes('TINY-GUEST alive');
+      });
+    const { templates } = await client.call('template.list', {});
+    expect(templates).toMatchObject([
+      { domain: { name: 'tpl' }, disks: [source], instances: ['one', 'two'] },
+    ]);
+    const macs = await Promise.all(
+      ['one', 'two'].map(async (domain) => (await client.call('domain.get', { domain })).interfaces[0]?.mac),
+    );
+    expect(new Set(macs).size).toBe(2);
+    const full = await client.call('domain.clone', { domain: 'tpl', name: 'whole', linked: false });
+    expect(readFileSync(full.disks[0]?.path ?? '').equals(before)).toBe(true);
+    expect(cli('template', 'release', 'tpl').stderr).toMatch(/domain 'one'.*lie on its disks/);
+    for (const name of ['one', 'two']) {
+      await client.call('domain.destroy', { domain: name });
+      await client.call('domain.undefine', { domain: name, removeStorage: true });
+    }
+    expect(readFileSync(source).equals(before)).toBe(true);
+    expect(cli('template', 'release', 'tpl')).toMatchObject({ status: 0 });
+  }, 90_000);
 });

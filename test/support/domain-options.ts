@@ -20,6 +20,9 @@ export function domainOptions(directory: string) {
     runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
     checkpoints: new CheckpointStore({ directory: join(directory, 'c'), log }),
     backupCertificates: join(directory, 'tls'),
+    storage: () => {
+      throw new Error('this test has no pools');
+    },
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     tpmDirectory: join(directory, 'tpm'),

@@ -4,6 +4,7 @@ import type { RunningJob } from '../../base/job-registry.ts';
 import { isSameProcess } from '../../base/spawn.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { isTemplate } from '../../model/domain/template.ts';
 import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
 import { Domain, type LiveDomain } from './domain.ts';
 import { portForwardsOf } from './domain-controls.ts';
@@ -219,6 +220,7 @@ export class DomainLifecycle {
   ): Promise<void> {
     const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
+    refuseTemplate(domain, definition);
     refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
     const id = this.takeId();
     let isAdopted = false;
@@ -514,5 +516,15 @@ function alreadyRunning(domain: Domain): VirtError {
     wanted: `start domain '${domain.name}'`,
     reason: 'domain is already running',
     hint: `look at it with 'vireo console ${domain.name}'`,
+  });
+}
+
+/** What lies on a template's disks would be destroyed by a guest that writes to them. */
+function refuseTemplate({ name }: Domain, definition: DomainDef): void {
+  if (!isTemplate(definition)) return;
+  throw new VirtError('domain.state', {
+    wanted: `start domain '${name}'`,
+    reason: 'it is a template, which does not run',
+    hint: `make a domain of it with 'vireo template instance ${name} NAME', or release it with 'vireo template release ${name}'`,
   });
 }

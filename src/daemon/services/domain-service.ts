@@ -19,6 +19,7 @@ import { DomainBackups } from './domain-backups.ts';
 import { DomainBlockJobs } from './domain-block-jobs.ts';
 import { DomainBlocks } from './domain-blocks.ts';
 import { DomainCheckpoints } from './domain-checkpoints.ts';
+import { DomainClones } from './domain-clone.ts';
 import { DomainControls } from './domain-controls.ts';
 import { DomainCpus } from './domain-cpus.ts';
 import { DomainCreation, type HostForCreation } from './domain-create.ts';
@@ -44,6 +45,7 @@ import type { JobObject, Jobs } from './jobs.ts';
 import { ManagedSaves } from './managed-saves.ts';
 import { MonitorEvents } from './monitor-events.ts';
 import type { SnapshotOptions } from './snapshot-world.ts';
+import type { StorageService } from './storage-service.ts';
 import { TpmStates } from './tpm-states.ts';
 import type { ForwardedPort } from './user-forwards.ts';
 import type { DomainFacts, DomainWorld, GuestLinkControl } from './world.ts';
@@ -69,6 +71,8 @@ export interface DomainServiceOptions {
   /** Ports of the host that active networks lead to their guests; left out where there are no networks. */
   readonly forwardedPorts?: () => readonly ForwardedPort[];
   readonly snapshots: SnapshotOptions;
+  /** Where clones get their disks. */
+  readonly storage: () => StorageService;
   /** Where the state of emulated TPMs is, by uuid. */
   readonly tpmDirectory: string;
   readonly checkpoints: CheckpointStore;
@@ -140,6 +144,8 @@ export class DomainService {
   readonly checkpoints: DomainCheckpoints;
   /** Backups of running guests. */
   readonly backups: DomainBackups;
+  /** Clones, and the templates of linked ones. */
+  readonly clones: DomainClones;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
@@ -194,6 +200,10 @@ export class DomainService {
       checkpoints: this.checkpoints,
       notes: this.transfers,
       certificates: options.backupCertificates,
+    });
+    this.clones = new DomainClones(this.world, {
+      definitions: this.definitions,
+      storage: options.storage,
     });
     this.files = new DefinitionFiles(this.world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });

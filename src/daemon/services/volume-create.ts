@@ -10,6 +10,7 @@ import type { LivePool, Pool } from './pool.ts';
 import type { PoolRefresh } from './pool-refresh.ts';
 import { type PoolWorld, promisedOf } from './pool-world.ts';
 import { imageEncryption } from './volume-secrets.ts';
+import { runs } from './volume-users.ts';
 import type { FoundVolume, Volumes } from './volumes.ts';
 
 export interface MadeVolume {
@@ -75,7 +76,8 @@ export class VolumeCreation {
     const { volume } = source;
     const wish = this.wishOf(copyOf(volume, definition, options), { isCopy: true });
     const image = this.volumes.imageOf(volume);
-    await this.volumes.refuseUsed(source, 'clone', ({ type, isActive }) => type === 'domain' && isActive);
+    // A guest whose disk lies on top of it only reads it.
+    await this.volumes.refuseUsed(source, 'clone', (user) => runs(user) && !user.needsBytes);
     return this.make(pool, wish, 'clone', (path, work) =>
       this.volumes.runJob(source.pool, volume.name, 'clone from', async () => {
         await this.world.images.copy(image, path, wish, work);

@@ -68,6 +68,7 @@ const queries = [
   'snapshot.get',
   'snapshot.list',
   'snapshot.xml',
+  'template.list',
   'undo.list',
   'volume.find',
   'volume.get',
@@ -174,6 +175,8 @@ const valid: Readonly<Record<string, object>> = {
   'volume.clone': { pool: 'a', volume: 'b', name: 'c' },
   'volume.clone-xml': { pool: 'a', volume: 'b', xml: '<volume/>' },
   'volume.resize': { pool: 'a', volume: 'b', capacityBytes: 1 },
+  'domain.clone': { domain: 'a', name: 'b' },
+  'template.set': { domain: 'a' },
   'volume.set-format': { pool: 'a', volume: 'b', format: 'raw' },
 };
 

@@ -123,6 +123,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   const knowledge: { leases: DatedLease[]; neighbours: Neighbour[] } = { leases: [], neighbours: [] };
   const domains = new DomainService({
     ...domainOptions(directory),
+    storage: () => storage,
     driver,
     events,
     links: new FakeNetworkHost(),

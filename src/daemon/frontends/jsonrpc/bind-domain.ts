@@ -17,6 +17,7 @@ import type { StorageService } from '../../services/storage-service.ts';
 import type { Undo } from '../../undo/undo.ts';
 import { bindAgent } from './bind-agent.ts';
 import { bindBlockJobs } from './bind-block-jobs.ts';
+import { bindClones } from './bind-clone.ts';
 import { bindDevices } from './bind-device.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { bindLimits } from './bind-limits.ts';
@@ -32,7 +33,7 @@ import { trashedOf } from './storage-shapes.ts';
 
 type DomainMethod = Extract<
   keyof Handlers,
-  `domain.${string}` | `save-image.${string}` | 'host.shutdown-guests'
+  `domain.${string}` | `save-image.${string}` | `template.${string}` | 'host.shutdown-guests'
 >;
 export type DomainHandlers = Pick<Handlers, DomainMethod>;
 
@@ -66,6 +67,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindBlockJobs(domains),
     ...bindAgent(domains),
     ...bindReports(domains, parts.reports),
+    ...bindClones(domains),
   };
 }
 
