@@ -43,6 +43,65 @@ const diskChoice = z.strictObject({
   format: z.enum(['qcow2']).optional().describe('Its format.'),
 });
 
+const createShape = {
+  name: name.optional().describe('Its name; the time in seconds when not given.'),
+  description: z.string().max(65_536).optional(),
+  diskOnly: z.boolean().default(false).describe('Without the memory of a running guest.'),
+  memoryPath: path.optional().describe('The file that the memory is written into.'),
+  disks: z.array(diskChoice).max(1000).default([]).describe('What is to become of single disks.'),
+  quiesce: z
+    .boolean()
+    .default(false)
+    .describe('Have the guest agent freeze the file systems meanwhile (with `diskOnly`).'),
+  live: z
+    .boolean()
+    .default(false)
+    .describe('Let the guest run while its memory is written into a file; it stands still at the end.'),
+  halt: z.boolean().default(false).describe('End the guest when the snapshot is made.'),
+  reuse: z.boolean().default(false).describe('The new images are there already, made by somebody else.'),
+  metadata: z.boolean().default(true).describe('Remember the snapshot.'),
+};
+
+const revertShape = {
+  state: z
+    .enum(['running', 'paused'])
+    .optional()
+    .describe('What the guest does afterwards; when not given, what it did then.'),
+  resetNvram: z.boolean().default(false).describe("Make the firmware's variables anew."),
+};
+
+const deleteShape = {
+  scope: z
+    .enum(['one', 'with-children', 'children-only'])
+    .default('one')
+    .describe('It alone, it with all below it, or only all below it.'),
+  metadataOnly: z.boolean().default(false).describe('Only forget it; images stay as they are.'),
+};
+
+const plan = z
+  .object({
+    snapshots: z.array(name).describe('Those that would be made, returned to, or deleted, in this order.'),
+    changes: z.array(
+      z.object({
+        path: z.string(),
+        what: z.enum(['made', 'changed', 'removed', 'kept']),
+        part: z.enum(['disk', 'memory', 'firmware']),
+        target: z.string().nullable().describe('The disk that it belongs to.'),
+        why: z.string(),
+      }),
+    ),
+    guest: z
+      .enum(['off', 'runs-on', 'stands-still', 'in-place', 'restarts', 'starts', 'ends'])
+      .describe(
+        'What becomes of the guest. `in-place`: the QEMU that runs gets the other state; `restarts`: a new one does; `stands-still`: as long as it takes.',
+      ),
+    losses: z.array(z.string()).describe('What cannot be had back, in words.'),
+    children: z
+      .array(z.object({ name, parent: name.nullable() }))
+      .describe('Snapshots that would get another parent.'),
+  })
+  .meta({ id: 'SnapshotPlan', description: 'What would be done.' });
+
 const workErrors = [
   'domain.not-found',
   'domain.busy',
@@ -50,6 +109,7 @@ const workErrors = [
   'domain.transient',
   'definition.unsupported',
   'request.invalid',
+  'domain.state',
   'operation.failed',
   'operation.aborted',
   'file.not-found',
@@ -74,31 +134,42 @@ export const snapshotMethods = [
     description:
       'Without more, disks and memory go into the qcow2 images of the disks. Choose `diskOnly` to leave the memory out, or `memoryPath` to write it into a file: the disks then get new images on top of theirs.',
     access: 'modify',
+    params: () => z.strictObject({ domain: domainRef, ...createShape }),
+    result: () => snapshot,
+    errors: ['snapshot.exists', 'agent.missing', 'agent.unresponsive', ...workErrors],
+  }),
+  method({
+    name: 'snapshot.plan',
+    since,
+    summary: 'Tells what making, returning to or deleting a snapshot would do, without doing it.',
+    description:
+      'Exactly one of `create`, `revert` and `delete` is given, with the params of that method. The answer names each file that would be made, changed or removed, or is kept and why; what would be lost; and what becomes of the guest.',
+    access: 'modify',
     params: () =>
       z.strictObject({
         domain: domainRef,
-        name: name.optional().describe('Its name; the time in seconds when not given.'),
-        description: z.string().max(65_536).optional(),
-        diskOnly: z.boolean().default(false).describe('Without the memory of a running guest.'),
-        memoryPath: path.optional().describe('The file that the memory is written into.'),
-        disks: z.array(diskChoice).max(1000).default([]).describe('What is to become of single disks.'),
-        quiesce: z
-          .boolean()
-          .default(false)
-          .describe('Have the guest agent freeze the file systems meanwhile (with `diskOnly`).'),
-        live: z
-          .boolean()
-          .default(false)
-          .describe('Let the guest run while its memory is written into a file.'),
-        halt: z.boolean().default(false).describe('End the guest when the snapshot is made.'),
-        reuse: z
-          .boolean()
-          .default(false)
-          .describe('The new images are there already, made by somebody else.'),
-        metadata: z.boolean().default(true).describe('Remember the snapshot.'),
+        create: z.strictObject(createShape).optional(),
+        revert: z.strictObject({ snapshot: name, ...revertShape }).optional(),
+        delete: z.strictObject({ snapshot: name, ...deleteShape }).optional(),
       }),
-    result: () => snapshot,
-    errors: ['snapshot.exists', 'agent.missing', 'agent.unresponsive', ...workErrors],
+    result: () => plan,
+    errors: [
+      'snapshot.exists',
+      'snapshot.not-found',
+      'snapshot.risky',
+      'saved-state.invalid',
+      'domain.not-found',
+      'domain.state',
+      'domain.transient',
+      'definition.unsupported',
+      'request.invalid',
+      'file.not-found',
+      'file.exists',
+      'file.denied',
+      'file.failed',
+      'pool.not-found',
+      'volume.not-found',
+    ],
   }),
   method({
     name: 'snapshot.list',
@@ -160,14 +231,16 @@ export const snapshotMethods = [
     params: () =>
       z.strictObject({
         ...target,
-        state: z
-          .enum(['running', 'paused'])
-          .optional()
-          .describe('What the guest does afterwards; when not given, what it did then.'),
-        resetNvram: z.boolean().default(false).describe("Make the firmware's variables anew."),
+        ...revertShape,
       }),
     result: () => z.object({}),
-    errors: ['snapshot.not-found', 'snapshot.risky', 'domain.start-failed', ...workErrors],
+    errors: [
+      'snapshot.not-found',
+      'snapshot.risky',
+      'saved-state.invalid',
+      'domain.start-failed',
+      ...workErrors,
+    ],
   }),
   method({
     name: 'snapshot.delete',
@@ -179,11 +252,7 @@ export const snapshotMethods = [
     params: () =>
       z.strictObject({
         ...target,
-        scope: z
-          .enum(['one', 'with-children', 'children-only'])
-          .default('one')
-          .describe('It alone, it with all below it, or only all below it.'),
-        metadataOnly: z.boolean().default(false).describe('Only forget it; images stay as they are.'),
+        ...deleteShape,
       }),
     result: () => z.object({ deleted: z.array(name) }),
     errors: ['snapshot.not-found', ...workErrors],

@@ -2,7 +2,13 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { CountingGuests, clientsOf, countingLinux, type Step } from '../support/counting-guest.ts';
+import {
+  CountingGuests,
+  clientsOf,
+  countingLinux,
+  expectAsPlanned,
+  type Step,
+} from '../support/counting-guest.ts';
 import { TestDaemon } from '../support/daemon.ts';
 import { expectSchemaValid } from '../support/libvirt-schema.ts';
 import { describeWith } from '../support/needs.ts';
@@ -16,8 +22,8 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
 
   beforeAll(async () => {
     daemon = await TestDaemon.start();
-    client = await daemon.connect();
     guests = new CountingGuests(daemon.root, await countingLinux(`${daemon.root}/linux`));
+    client = await daemon.connect();
     image = guests.makeImage('outer.qcow2');
     await client.call('domain.define', { xml: guests.domainXml(name, image) });
     await client.call('domain.start', { domain: name });
@@ -41,6 +47,16 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
 
   it('are made while the guest runs on, and brought back by virsh', async () => {
     const before = await guests.next(name);
+    const plan = await client.call('snapshot.plan', {
+      domain: name,
+      create: { name: 'one', memoryPath: guests.path('one.mem') },
+    });
+    expect(plan.guest).toBe('stands-still');
+    expect(plan.changes.map(({ what, path }) => [what, path])).toEqual([
+      ['made', guests.path('outer.one')],
+      ['kept', image],
+      ['made', guests.path('one.mem')],
+    ]);
     virsh('snapshot-create-as', name, 'one', '--memspec', `${guests.path('one.mem')},snapshot=external`);
     expect(await stateOf()).toBe('running');
     const known = guests.steps(name);
@@ -114,7 +130,15 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
   it('take the files of their memory along when they are deleted, and nothing else', async () => {
     await client.call('domain.destroy', { domain: name });
     const held = guests.diskHash(await topImage());
-    virsh('snapshot-delete', name, 'one', '--children');
+    const plan = await client.call('snapshot.plan', {
+      domain: name,
+      delete: { snapshot: 'one', scope: 'with-children' },
+    });
+    expect(plan.snapshots).toEqual(['again', 'still', 'live', 'one']);
+    const told = vireo('snapshot', 'delete', name, 'one', '--children', '--dry-run');
+    expect(told).toMatch(/removed +memory +\S+one\.mem/);
+    expect(told).toContain('Nothing has been done.');
+    await expectAsPlanned(daemon.root, plan, () => virsh('snapshot-delete', name, 'one', '--children'));
     expect(await client.call('snapshot.list', { domain: name })).toMatchObject({ snapshots: [] });
     // What was put in place of one is no saved state.
     expect(readdirSync(daemon.root).filter((file) => file.endsWith('.mem'))).toEqual(['still.mem']);

@@ -7,7 +7,13 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { CountingGuests, clientsOf, countingLinux, type Step } from '../support/counting-guest.ts';
+import {
+  CountingGuests,
+  clientsOf,
+  countingLinux,
+  expectAsPlanned,
+  type Step,
+} from '../support/counting-guest.ts';
 import { qemuProcesses, TestDaemon } from '../support/daemon.ts';
 import { expectSchemaValid } from '../support/libvirt-schema.ts';
 import { describeWith } from '../support/needs.ts';
@@ -19,8 +25,8 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
 
   beforeAll(async () => {
     daemon = await TestDaemon.start();
-    client = await daemon.connect();
     guests = new CountingGuests(daemon.root, await countingLinux(join(daemon.root, 'linux')));
+    client = await daemon.connect();
   });
   afterAll(async () => {
     await client?.close();
@@ -55,6 +61,11 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
       expect(made).toMatchObject({ name: 'one', state: 'running', memory: 'internal', current: true });
       await guests.expectOnFrom(name, before);
       await guests.next(name);
+      const plan = await client.call('snapshot.plan', { domain: name, revert: { snapshot: 'one' } });
+      expect(plan).toMatchObject({
+        guest: 'in-place',
+        changes: [{ path: image, what: 'changed', target: 'vda' }],
+      });
       const started = performance.now();
       await client.call('snapshot.revert', { domain: name, snapshot: 'one' });
       process.stderr.write(`revert: ${Math.round(performance.now() - started)} ms\n`);
@@ -170,7 +181,9 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
     it('are returned to, which libvirt 9 refuses; the other branch stays', async () => {
       const kept = guests.diskHash(image);
       const second = guests.diskHash(guests.path('outer.s1'));
-      virsh('snapshot-revert', name, 's1');
+      const plan = await client.call('snapshot.plan', { domain: name, revert: { snapshot: 's1' } });
+      expect(plan).toMatchObject({ guest: 'off', losses: ['what is on vda and in no snapshot'] });
+      await expectAsPlanned(daemon.root, plan, () => virsh('snapshot-revert', name, 's1'));
       const { xml } = await client.call('domain.xml', { domain: name });
       const branch = /<source file='([^']+)'/.exec(xml)?.[1] ?? '';
       expect(guests.diskHash(branch)).toBe(kept);
@@ -185,7 +198,9 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
 
     it('are merged when they are deleted; no image that something needs is lost', async () => {
       const second = guests.diskHash(guests.path('outer.s1'));
-      virsh('snapshot-delete', name, 's1');
+      const plan = await client.call('snapshot.plan', { domain: name, delete: { snapshot: 's1' } });
+      expect(plan.children).toEqual([{ name: 's2', parent: null }]);
+      await expectAsPlanned(daemon.root, plan, () => virsh('snapshot-delete', name, 's1'));
       const tree = await client.call('snapshot.list', { domain: name });
       expect(tree.snapshots.map((one) => one.name)).toEqual(['s2']);
       // What lay on the first image is in it, and the second snapshot is of that.

@@ -1,9 +1,10 @@
 /** A guest that counts in its memory and writes to its disk, and tells both: what it had is there again, or is not. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import type { Result } from '../../src/api/index.ts';
 import { eventually, project, type TestDaemon } from './daemon.ts';
 import { littleLinux, startScript } from './guest-image.ts';
 
@@ -94,6 +95,22 @@ export class CountingGuests {
     rmSync(copy);
     return hash;
   }
+}
+
+/** Does what was planned, and holds the plan to it: these files come below the root, these go, no others. */
+export async function expectAsPlanned(
+  root: string,
+  { changes }: Result<'snapshot.plan'>,
+  work: () => unknown,
+): Promise<void> {
+  const files = () => readdirSync(root).map((name) => join(root, name));
+  const planned = (what: 'made' | 'removed') =>
+    changes.flatMap((one) => (one.what === what ? [one.path] : [])).toSorted();
+  const before = files();
+  await work();
+  const after = files();
+  expect(after.filter((path) => !before.includes(path)).toSorted()).toEqual(planned('made'));
+  expect(before.filter((path) => !after.includes(path)).toSorted()).toEqual(planned('removed'));
 }
 
 /** virsh and our own command line on a daemon. */

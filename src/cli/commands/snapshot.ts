@@ -9,6 +9,7 @@ import { badOption } from '../options/fields.ts';
 import { confirm } from '../prompt.ts';
 import type { AddCommand } from './command.ts';
 import { readDocument } from './domain-define.ts';
+import { DRY_RUN_HELP, showPlan } from './snapshot-plan.ts';
 
 const DOMAIN_HELP = 'Name, uuid or id.';
 const SNAPSHOT_HELP = 'Name of the snapshot.';
@@ -34,6 +35,7 @@ interface CreateOptions {
   readonly halt?: boolean;
   readonly reuse?: boolean;
   readonly metadata?: boolean;
+  readonly dryRun?: boolean;
 }
 
 const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
@@ -58,16 +60,18 @@ const addCreate: AddCommand = (parent, cli) => {
     .option('--halt', paramHelp('snapshot.create', 'halt'))
     .option('--reuse', paramHelp('snapshot.create', 'reuse'))
     .option('--no-metadata', 'Do not remember it.')
+    .option('-n, --dry-run', DRY_RUN_HELP)
     .action(async (domain: string, name: string | undefined, options: CreateOptions) => {
-      const { disk = [], memoryFile, ...rest } = options;
+      const { disk = [], memoryFile, dryRun = false, ...rest } = options;
+      const wish = {
+        ...rest,
+        ...(name !== undefined && { name }),
+        ...(memoryFile !== undefined && { memoryPath: cli.absolute(memoryFile) }),
+        disks: disk.map(parseDiskChoice),
+      };
+      if (dryRun) return showPlan(cli, domain, { create: wish });
       const made = await withDomain(cli, domain, (client, ref) =>
-        client.call('snapshot.create', {
-          domain: ref,
-          ...rest,
-          ...(name !== undefined && { name }),
-          ...(memoryFile !== undefined && { memoryPath: memoryFile }),
-          disks: disk.map(parseDiskChoice),
-        }),
+        client.call('snapshot.create', { domain: ref, ...wish }),
       );
       cli.out.result(made, () => `Snapshot '${made.name}' is made.\n`);
     });
@@ -198,6 +202,7 @@ interface RevertOptions {
   readonly state?: 'running' | 'paused';
   readonly resetNvram?: boolean;
   readonly yes?: boolean;
+  readonly dryRun?: boolean;
 }
 
 const addRevert: AddCommand = (parent, cli) => {
@@ -212,7 +217,10 @@ const addRevert: AddCommand = (parent, cli) => {
     )
     .option('--reset-nvram', paramHelp('snapshot.revert', 'resetNvram'))
     .option('-y, --yes', 'Do not ask.')
-    .action(async (domain: string, snapshot: string, { yes = false, ...options }: RevertOptions) => {
+    .option('-n, --dry-run', DRY_RUN_HELP)
+    .action(async (domain: string, snapshot: string, given: RevertOptions) => {
+      const { yes = false, dryRun = false, ...options } = given;
+      if (dryRun) return showPlan(cli, domain, { revert: { snapshot, ...options } });
       await confirm(cli, `Return '${domain}' to '${snapshot}', and lose what came after?`, yes);
       await withDomain(cli, domain, (client, ref) =>
         client.call('snapshot.revert', { domain: ref, snapshot, ...options }),
@@ -226,6 +234,7 @@ interface DeleteOptions {
   readonly childrenOnly?: boolean;
   readonly metadataOnly?: boolean;
   readonly yes?: boolean;
+  readonly dryRun?: boolean;
 }
 
 const addDelete: AddCommand = (parent, cli) => {
@@ -240,10 +249,13 @@ const addDelete: AddCommand = (parent, cli) => {
     .option('--children-only', 'Only all below it.')
     .option('--metadata-only', paramHelp('snapshot.delete', 'metadataOnly'))
     .option('-y, --yes', 'Do not ask.')
+    .option('-n, --dry-run', DRY_RUN_HELP)
     .action(async (domain: string, snapshot: string, options: DeleteOptions) => {
       const { children = false, childrenOnly = false, metadataOnly = false, yes = false } = options;
       if (children && childrenOnly) throw badOption('--children-only', '', 'does not go with --children');
       const scope = children ? 'with-children' : childrenOnly ? 'children-only' : 'one';
+      if (options.dryRun === true)
+        return showPlan(cli, domain, { delete: { snapshot, scope, metadataOnly } });
       await confirm(cli, `Delete snapshot '${snapshot}' of '${domain}'?`, yes);
       const result = await withDomain(cli, domain, (client, ref) =>
         client.call('snapshot.delete', { domain: ref, snapshot, scope, metadataOnly }),

@@ -170,7 +170,8 @@ export function withBranch(snapshot: Revertible, { external }: Pick<Branch, 'ext
   };
 }
 
-function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOptions): void {
+/** @throws VirtError domain.transient for one that would be gone */
+export function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOptions): void {
   if (domain.isPersistent || hasMemory(snapshot) || state !== undefined) return;
   throw new VirtError('domain.transient', {
     wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
@@ -179,7 +180,7 @@ function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOp
 }
 
 /** The definition as of the snapshot, under the domain's present name. */
-function renamed(domain: Domain, definition: DomainDef): DomainDef {
+export function renamed(domain: Domain, definition: DomainDef): DomainDef {
   return { ...definition, name: domain.name };
 }
 

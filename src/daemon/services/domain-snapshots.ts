@@ -14,6 +14,7 @@ import { type CreateOptions, createSnapshot } from './domain-snapshot-create.ts'
 import { type DeleteOptions, deleteSnapshots } from './domain-snapshot-delete.ts';
 import { recoverSnapshots } from './domain-snapshot-recovery.ts';
 import { type RevertOptions, revertToSnapshot } from './domain-snapshot-revert.ts';
+import { planCreate, planDelete, planRevert, type SnapshotPlan } from './snapshot-plan.ts';
 import type { SnapshotTree } from './snapshot-tree.ts';
 import { type SnapshotEngine, type SnapshotOptions, SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -54,6 +55,21 @@ export class DomainSnapshots {
 
   create(domain: Domain, wish: SnapshotDef, options: CreateOptions = {}): Promise<Snapshot> {
     return createSnapshot(this.snapshots, domain, wish, options);
+  }
+
+  /** What `create` would do. @throws VirtError as it, where that can be known before */
+  planCreate(domain: Domain, wish: SnapshotDef, options: CreateOptions): Promise<SnapshotPlan> {
+    return planCreate(this.snapshots, domain, wish, options);
+  }
+
+  /** What `revert` would do. @throws VirtError as it, where that can be known before */
+  planRevert(domain: Domain, name: string, options: RevertOptions): Promise<SnapshotPlan> {
+    return planRevert(this.snapshots, domain, name, options);
+  }
+
+  /** What `delete` would do. @throws VirtError snapshot.not-found, file.* */
+  planDelete(domain: Domain, name: string, options: DeleteOptions): Promise<SnapshotPlan> {
+    return planDelete(this.snapshots, domain, name, options);
   }
 
   revert(domain: Domain, name: string, options: RevertOptions = {}): Promise<void> {

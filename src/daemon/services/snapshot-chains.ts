@@ -54,6 +54,19 @@ export class ImageGraph {
     return chain;
   }
 
+  /** The same after an image is gone: what lay on it lies on what was below it. */
+  without(path: string): ImageGraph {
+    const rest = new ImageGraph();
+    const lower = this.belowOf(path);
+    for (const [image, format] of this.formats) {
+      if (image === path) continue;
+      const below = this.belowOf(image);
+      rest.formats.set(image, format);
+      rest.below.set(image, below?.path === path ? lower : below);
+    }
+    return rest;
+  }
+
   /** Adds an image with all below it, as `read` tells; one that is not there ends its chain. */
   async add(image: ImageAt, read: (image: ImageAt) => Promise<BackingName | undefined>): Promise<void> {
     let next: ImageAt | undefined = image;

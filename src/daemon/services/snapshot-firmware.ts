@@ -20,6 +20,8 @@ export interface CopyPaths {
 
 /** What belongs to a domain beside its disks. */
 export interface FirmwareCopies {
+  /** Where the state of a domain's TPM is. */
+  tpmDirectoryOf(domain: { readonly uuid: string }): string;
   /** Copies what there is. @throws VirtError file.* */
   save(definition: DomainDef, to: CopyPaths): Promise<void>;
   /** Puts back what was copied; what was not stays as it is. @throws VirtError file.* */
@@ -34,6 +36,10 @@ export class FirmwareFiles implements FirmwareCopies {
   /** `tpmDirectory`: where the state of each domain's TPM is, by uuid. */
   constructor(tpmDirectory: string) {
     this.tpmDirectory = tpmDirectory;
+  }
+
+  tpmDirectoryOf({ uuid }: { readonly uuid: string }): string {
+    return join(this.tpmDirectory, uuid);
   }
 
   async save(definition: DomainDef, { nvram, tpm }: CopyPaths): Promise<void> {

@@ -7,6 +7,9 @@ import { snapshotNameProblem } from '../../../model/snapshot/name.ts';
 import { isExternal, type Snapshot, type SnapshotDef } from '../../../model/snapshot/snapshot.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import type { CreateOptions } from '../../services/domain-snapshot-create.ts';
+import type { RevertOptions } from '../../services/domain-snapshot-revert.ts';
+import type { SnapshotPlan } from '../../services/snapshot-plan.ts';
 import type { SnapshotTree } from '../../services/snapshot-tree.ts';
 import type { Handlers } from './handlers.ts';
 
@@ -20,9 +23,22 @@ export function bindSnapshots(domains: DomainService): SnapshotHandlers {
   return {
     'snapshot.create': async ({ domain: ref, ...wish }) => {
       const domain = find(ref);
-      const { diskOnly, quiesce, live, halt, reuse, metadata } = wish;
-      const options = { diskOnly, quiesce, live, halt, reuse, noMetadata: !metadata };
-      return shown(domain, await domains.snapshots.create(domain, wishOf(wish), options));
+      return shown(domain, await domains.snapshots.create(domain, wishOf(wish), createOptions(wish)));
+    },
+    'snapshot.plan': ({ domain: ref, create, revert, delete: gone }) => {
+      const domain = find(ref);
+      const { snapshots } = domains;
+      if ([create, revert, gone].filter((one) => one !== undefined).length !== 1)
+        throw new VirtError('request.invalid', {
+          wanted: 'plan work with a snapshot',
+          reason: "exactly one of 'create', 'revert' and 'delete' has to be given",
+        });
+      if (create !== undefined)
+        return snapshots.planCreate(domain, wishOf(create), createOptions(create)).then(planOf);
+      if (revert !== undefined)
+        return snapshots.planRevert(domain, revert.snapshot, revertOptions(revert)).then(planOf);
+      const { snapshot, scope, metadataOnly } = gone as NonNullable<typeof gone>;
+      return snapshots.planDelete(domain, snapshot, { scope, metadataOnly }).then(planOf);
     },
     'snapshot.list': async ({ domain: ref }) => {
       const tree = domains.snapshots.treeOf(find(ref));
@@ -45,13 +61,36 @@ export function bindSnapshots(domains: DomainService): SnapshotHandlers {
         await domains.snapshots.define(domain, xml, { mode: 'strict', makeCurrent: current }),
       );
     },
-    'snapshot.revert': async ({ domain, snapshot, state, resetNvram }) => {
-      await domains.snapshots.revert(find(domain), snapshot, { ...(state && { state }), resetNvram });
+    'snapshot.revert': async ({ domain, snapshot, ...wish }) => {
+      await domains.snapshots.revert(find(domain), snapshot, revertOptions(wish));
       return {};
     },
     'snapshot.delete': async ({ domain, snapshot, scope, metadataOnly }) => ({
       deleted: await domains.snapshots.delete(find(domain), snapshot, { scope, metadataOnly }),
     }),
+  };
+}
+
+type CreateWish = Omit<Params<'snapshot.create'>, 'domain'>;
+
+function createOptions({ diskOnly, quiesce, live, halt, reuse, metadata }: CreateWish): CreateOptions {
+  return { diskOnly, quiesce, live, halt, reuse, noMetadata: !metadata };
+}
+
+function revertOptions({
+  state,
+  resetNvram,
+}: Pick<Params<'snapshot.revert'>, 'state' | 'resetNvram'>): RevertOptions {
+  return { ...(state && { state }), resetNvram };
+}
+
+function planOf({ snapshots, changes, guest, losses, children }: SnapshotPlan): Result<'snapshot.plan'> {
+  return {
+    snapshots: [...snapshots],
+    changes: [...changes],
+    guest,
+    losses: [...losses],
+    children: [...children],
   };
 }
 
