@@ -222,7 +222,21 @@ export class DomainBlockJobs {
    * has ended already it tells how.
    * @throws VirtError domain.no-block-job, operation.failed, operation.aborted when it was called off
    */
-  async wait(domain: Domain, name: string, until: 'ready' | 'end'): Promise<void> {
+  async wait(
+    domain: Domain,
+    name: string,
+    until: 'ready' | 'end',
+    { isHeld = false }: BeginOptions = {},
+  ): Promise<void> {
+    const release = isHeld ? this.watch.hold(domain) : undefined;
+    try {
+      await this.waitFor(domain, name, until);
+    } finally {
+      release?.();
+    }
+  }
+
+  private async waitFor(domain: Domain, name: string, until: 'ready' | 'end'): Promise<void> {
     const { guest } = domain.requireLive('wait for a block job of');
     const target = findDisk(domain, guest.definition, name).target.dev;
     const id = this.watch.jobOn(domain, target);

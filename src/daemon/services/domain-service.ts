@@ -189,6 +189,7 @@ export class DomainService {
         definitions: this.definitions,
         lifecycle: this.lifecycle,
         notes: this.transfers,
+        blockJobs: this.blockJobs,
       },
       options.snapshots,
     );

@@ -2,9 +2,10 @@
 import type { RunningJob } from '../../base/job-registry.ts';
 import { pathOf } from '../../model/snapshot/disks.ts';
 import { isExternal, type Snapshot } from '../../model/snapshot/snapshot.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
-import { dissolve } from './domain-snapshot-external.ts';
 import { removeMemory } from './domain-snapshot-memory.ts';
+import { dissolve } from './domain-snapshot-merge.ts';
 import { type Revertible, taggedDisks } from './domain-snapshot-revert.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -30,6 +31,7 @@ export async function deleteSnapshots(
 ): Promise<string[]> {
   const deleted: string[] = [];
   await runJob(snapshots.world, domain, 'delete snapshot', async (job) => {
+    if (!metadataOnly) refuseBlockJobs(domain, 'delete a snapshot of');
     for (const snapshot of meant(snapshots, domain, name, scope)) {
       await deleteOne(snapshots, domain, snapshot, { metadataOnly, job });
       deleted.push(snapshot.name);
@@ -60,7 +62,13 @@ async function deleteOne(
 ): Promise<void> {
   if (!metadataOnly) {
     job.progress({ step: snapshot.name });
-    await removeBegun(snapshots, domain, snapshot);
+    try {
+      await removeBegun(snapshots, domain, snapshot);
+    } catch (error) {
+      // It stays, as one that nobody can return to: whoever wants it gone deletes it again.
+      await snapshots.finish(domain, snapshots.treeOf(domain).current);
+      throw error;
+    }
   }
   await forget(snapshots, domain, snapshot);
 }

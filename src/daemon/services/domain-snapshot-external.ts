@@ -13,7 +13,6 @@ import type { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import {
   type FateFacts,
-  fatesOf,
   type ImageAt,
   ImageGraph,
   imageAt,
@@ -205,15 +204,13 @@ export async function replaceImage(
       ...(one.domain && { domain: withImageReplaced(one.domain, from, to) }),
       ...(one.inactiveDomain && { inactiveDomain: withImageReplaced(one.inactiveDomain, from, to) }),
     };
-    const names = [one.domain, one.inactiveDomain].some(
-      (definition) => definition && imagesOf([definition]).some(({ path }) => path === from),
-    );
-    if (names) await snapshots.save(domain, changed);
+    if (changed.domain !== one.domain || changed.inactiveDomain !== one.inactiveDomain)
+      await snapshots.save(domain, changed);
   }
   if (!domain.isPersistent) return;
   const stored = snapshots.definitions.definition(domain, { inactive: true });
-  if (imagesOf([stored]).some(({ path }) => path === from))
-    await snapshots.definitions.replaceStored(domain, keptForm(withImageReplaced(stored, from, to)));
+  const changed = withImageReplaced(stored, from, to);
+  if (changed !== stored) await snapshots.definitions.replaceStored(domain, keptForm(changed));
 }
 
 /** Removes images that no definition and no snapshot names any more. */
@@ -231,46 +228,4 @@ export async function discardImages(
     gone.push(path);
   }
   await snapshots.finish(domain, snapshots.treeOf(domain).current, { gone });
-}
-
-/**
- * What the images below an external snapshot's new ones become when it goes: they get what lies on them, or go, or stay
- * since somebody needs them. Done twice, it is the same.
- */
-export async function dissolve(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
-  const fates = fatesOf(snapshot, await fateFacts(snapshots, domain, snapshot));
-  const running = domain.live?.guest.definition;
-  for (const fate of fates) {
-    if (fate.kind === 'remove') await snapshots.images.removeImage(fate.image.path);
-    if (fate.kind !== 'merge') continue;
-    if (running !== undefined && isInChain(running, fate.top.path))
-      throw new VirtError('domain.active', {
-        wanted: `delete snapshot '${snapshot.name}' of domain '${domain.name}'`,
-        reason: `the running guest has ${fate.top.path} open, which would have to be merged into ${fate.image.path}`,
-        hint: 'shut it down first, or only forget the snapshot',
-      });
-    await mergeOne(snapshots, domain, fate.top, fate.image);
-  }
-}
-
-function isInChain(definition: DomainDef, path: string): boolean {
-  return definition.devices.disks.some((disk) => {
-    const paths = [pathOf(disk)];
-    for (let below = disk.backingStore; below; below = below.backingStore) paths.push(pathOf(below));
-    return paths.includes(path);
-  });
-}
-
-/** `top` into `into`: first the bytes, then everybody who names the one names the other, then the file goes. */
-async function mergeOne(
-  snapshots: SnapshotWorld,
-  domain: Domain,
-  top: ImageAt,
-  into: ImageAt,
-): Promise<void> {
-  const graph = await graphOf(snapshots, domain);
-  await snapshots.images.mergeDown(graph.chainOf(top.path));
-  for (const upper of graph.on(top.path)) await snapshots.images.renameBacking(upper, into);
-  await replaceImage(snapshots, domain, top.path, into);
-  await snapshots.images.removeImage(top.path);
 }

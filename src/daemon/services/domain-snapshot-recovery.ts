@@ -44,6 +44,7 @@ async function recover(snapshots: SnapshotWorld, domain: Domain, pending: Pendin
   if (snapshot === undefined) return snapshots.finish(domain, tree.current);
   if (pending.kind === 'delete') {
     await removeState(snapshots, domain, snapshot);
+    await discardImages(snapshots, domain, pending.discard);
     return forget(snapshots, domain, snapshot);
   }
   return finishRevert(snapshots, domain, snapshot, pending);

@@ -4,6 +4,7 @@ import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
 import type { InternalSnapshot, LiveGuest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
+import { layersOf, pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { hasMemory, locationOf, type Snapshot, storedDomainOf } from '../../model/snapshot/snapshot.ts';
 import type { PendingDisk } from '../state/snapshots.ts';
@@ -20,7 +21,7 @@ import {
 import { openMemory } from './domain-snapshot-memory.ts';
 import { saveStatus } from './domain-status.ts';
 import type { OpenState } from './saved-state-files.ts';
-import { imageAt } from './snapshot-chains.ts';
+import { type ImageAt, ImageGraph, imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -127,10 +128,11 @@ export async function planBranch(
   for (const disk of snapshot.domain.devices.disks) {
     if (locationOf(snapshot, disk.target.dev) !== 'external') continue;
     const below = imageAt(disk);
-    if (below === undefined || !(await snapshots.images.isThere(below.path)))
+    const missing = below === undefined ? disk.target.dev : await missingBelow(snapshots, disk, below);
+    if (below === undefined || missing !== undefined)
       throw new VirtError('file.not-found', {
         wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
-        reason: `${below?.path ?? disk.target.dev}: the image that holds its state is not there`,
+        reason: `${missing}: the image that holds its state is not there`,
       });
     const file = await freeOverlayPath(snapshots, below, snapshot.name, (path) =>
       external.some((one) => one.file === path),
@@ -139,6 +141,20 @@ export async function planBranch(
     external.push({ target: disk.target.dev, file, format: 'qcow2', isOurs: true, ...at });
   }
   return { external, discard: external.length === 0 ? [] : await unneeded(snapshots, domain) };
+}
+
+/** The first image of a disk's that is not there, by what the definition says and by the headers. */
+async function missingBelow(
+  snapshots: SnapshotWorld,
+  disk: Disk,
+  image: ImageAt,
+): Promise<string | undefined> {
+  const graph = new ImageGraph();
+  await graph.add(image, (one) => snapshots.images.backingOf(one));
+  const told = layersOf(disk).flatMap(({ source }) => pathOfSource(source) ?? []);
+  for (const path of new Set([...told, ...graph.chainOf(image.path).map((one) => one.path)]))
+    if (!(await snapshots.images.isThere(path))) return path;
+  return undefined;
 }
 
 /** Images that were made for snapshots, that only the present state needs, and that is given up. */

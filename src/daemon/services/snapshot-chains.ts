@@ -1,7 +1,8 @@
 /** The images of a domain's disks and of its snapshots as a graph: what lies on what, and what may go. */
 import { dirname, join } from 'node:path';
 import { isVirtError } from '../../base/errors.ts';
-import type { Disk } from '../../model/domain/devices/disk.ts';
+import type { BackingStore, Disk } from '../../model/domain/devices/disk.ts';
+import { pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { pathOf } from '../../model/snapshot/disks.ts';
 import type { Snapshot } from '../../model/snapshot/snapshot.ts';
@@ -158,9 +159,18 @@ function fateOf(image: ImageAt, target: string, facts: FateFacts): Fate {
   if (top === undefined)
     return ours.has(image.path) ? { kind: 'remove' } : keep('it was not made for a snapshot');
   if (tops.length > 1) return keep(`${tops.length} images lie on it`);
+  const inside = others.find((other) => isInside(other, target, top.path));
+  if (inside !== undefined) return keep(`snapshot '${inside.name}' is inside what lies on it`);
   const onTop = neededBy(top.path);
   if (onTop !== undefined) return keep(`${onTop} needs what lies on it`);
   return { kind: 'merge', top };
+}
+
+/** Whether a snapshot's state is a tag in that image, which would be gone with it. */
+function isInside({ disks, domain }: Snapshot, target: string, path: string): boolean {
+  const isTag = disks.some(({ name, snapshot }) => name === target && snapshot === 'internal');
+  const disk = domain?.devices.disks.find((one) => one.target.dev === target);
+  return isTag && disk !== undefined && pathOf(disk) === path;
 }
 
 /** Whether that image is what a snapshot keeps of the disk. */
@@ -171,25 +181,40 @@ function holds({ disks, domain }: Snapshot, target: string, path: string): boole
 }
 
 /**
- * The definition with `to` wherever it names `from`, which was merged into it: as a disk's own image, or below one.
+ * The definition with `to` wherever it names `from`, which was merged into it: as a disk's own image, or below one. The same
+ * object where it does not.
  */
 export function withImageReplaced(definition: DomainDef, from: string, to: ImageAt): DomainDef {
   const disks = definition.devices.disks.map((disk) => replacedIn(disk, from, to));
+  if (disks.every((disk, index) => disk === definition.devices.disks[index])) return definition;
   return { ...definition, devices: { ...definition.devices, disks } };
 }
 
 function replacedIn(disk: Disk, from: string, to: ImageAt): Disk {
-  if (pathOf(disk) !== from) return disk;
-  const { backingStore, driver, ...rest } = disk;
-  const isDevice = backingStore?.source.type === 'block';
+  if (pathOf(disk) === from) return replacedAtTop(disk, to);
+  const below = replacedBelow(disk.backingStore, from, to);
+  return below === undefined || below === disk.backingStore ? disk : { ...disk, backingStore: below };
+}
+
+function replacedAtTop({ backingStore, driver, ...rest }: Disk, to: ImageAt): Disk {
   return {
     ...rest,
     driver: { ...driver, type: to.format as NonNullable<Disk['driver']>['type'] },
-    source:
-      backingStore?.source ??
-      (isDevice
-        ? { type: 'block', dev: to.path, slices: [], seclabels: [] }
-        : { type: 'file', file: to.path, slices: [], seclabels: [] }),
+    source: backingStore?.source ?? { type: 'file', file: to.path, slices: [], seclabels: [] },
     ...(backingStore?.backingStore !== undefined && { backingStore: backingStore.backingStore }),
   };
+}
+
+/** The chain without that image: what it was merged into takes its place. */
+function replacedBelow(layer: Disk['backingStore'], from: string, to: ImageAt): Disk['backingStore'] {
+  if (layer === undefined || layer === null) return layer;
+  if (pathOfSource(layer.source) === from)
+    return (
+      layer.backingStore ?? {
+        format: { type: to.format as BackingStore['format']['type'] },
+        source: { type: 'file', file: to.path, slices: [], seclabels: [] },
+      }
+    );
+  const below = replacedBelow(layer.backingStore, from, to);
+  return below === undefined || below === layer.backingStore ? layer : { ...layer, backingStore: below };
 }

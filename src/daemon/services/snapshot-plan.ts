@@ -15,7 +15,7 @@ import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { type CreateOptions, planSnapshot } from './domain-snapshot-create.ts';
 import { type DeleteOptions, meant } from './domain-snapshot-delete.ts';
-import { chooseOverlays, currentOf, fateFacts } from './domain-snapshot-external.ts';
+import { chooseOverlays, fateFacts } from './domain-snapshot-external.ts';
 import { chooseMemoryFile, isStateOf, openMemory } from './domain-snapshot-memory.ts';
 import {
   planBranch,

@@ -7,6 +7,7 @@ import { pathOf } from '../../model/snapshot/disks.ts';
 import type { Snapshot } from '../../model/snapshot/snapshot.ts';
 import type { PendingWork, SnapshotStore } from '../state/snapshots.ts';
 import type { Domain } from './domain.ts';
+import type { DomainBlockJobs } from './domain-block-jobs.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
 import type { TransferNotes } from './domain-transfers.ts';
@@ -61,6 +62,7 @@ export interface SnapshotEngine {
   readonly definitions: DomainDefinitions;
   readonly lifecycle: DomainLifecycle;
   readonly notes: TransferNotes;
+  readonly blockJobs: DomainBlockJobs;
 }
 
 export class SnapshotWorld {
@@ -68,6 +70,7 @@ export class SnapshotWorld {
   readonly definitions: DomainDefinitions;
   readonly lifecycle: DomainLifecycle;
   readonly notes: TransferNotes;
+  readonly blockJobs: DomainBlockJobs;
   readonly store: SnapshotStore;
   readonly images: SnapshotImages;
   readonly firmware: FirmwareCopies;
@@ -82,6 +85,7 @@ export class SnapshotWorld {
     this.definitions = engine.definitions;
     this.lifecycle = engine.lifecycle;
     this.notes = engine.notes;
+    this.blockJobs = engine.blockJobs;
     this.store = store;
     this.images = images;
     this.firmware = firmware;

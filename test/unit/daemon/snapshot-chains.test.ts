@@ -109,6 +109,43 @@ it('a definition that names what was merged names the image that it was merged i
   expect(withImageReplaced(on('/top'), '/middle', { path: '/base', format: 'raw' })).toEqual(on('/top'));
 });
 
+it('a definition with a chain names the image that one below it was merged into, once', () => {
+  const below = (path: string, rest = '') =>
+    `<backingStore type='file'><format type='qcow2'/><source file='${path}'/>${rest}</backingStore>`;
+  const withChain = (chain: string): DomainDef =>
+    parseDomain(
+      `<domain type='qemu'><name>d</name><memory>1024</memory><os><type>hvm</type></os><devices>
+        <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/top'/>${chain}
+          <target dev='vda' bus='virtio'/></disk></devices></domain>`,
+      { mode: 'strict' },
+    ).definition;
+  const base = { path: '/base', format: 'qcow2' };
+  expect(withImageReplaced(withChain(below('/middle', below('/base'))), '/middle', base)).toEqual(
+    withChain(below('/base')),
+  );
+  expect(withImageReplaced(withChain(below('/middle')), '/middle', base)).toMatchObject({
+    devices: { disks: [{ source: { file: '/top' }, backingStore: { source: { file: '/base' } } }] },
+  });
+  const other = withChain(below('/base'));
+  expect(withImageReplaced(other, '/middle', base)).toBe(other);
+});
+
+it('an image that goes leaves what lay on it on what was below it', async () => {
+  const rest = (await graph(chain)).without('/middle');
+  expect(rest.chainOf('/top').map(({ path }) => path)).toEqual(['/top', '/base']);
+  expect(rest.has('/middle')).toBe(false);
+});
+
+it('an image is kept when a snapshot is inside the one on it, which a merge would lose', async () => {
+  const inside = {
+    ...snapshot('inside', '/middle', '/x'),
+    disks: [{ name: 'vda', snapshot: 'internal' as const }],
+  };
+  expect(await fates(first, [inside])).toMatchObject([
+    { kind: 'keep', reason: "snapshot 'inside' is inside what lies on it" },
+  ]);
+});
+
 it('a chain of headers that leads back to itself has an end', async () => {
   const loop = await graph({ '/a': '/b', '/b': '/a' });
   expect(loop.chainOf('/a').map(({ path }) => path)).toEqual(['/a', '/b']);

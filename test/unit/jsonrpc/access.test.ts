@@ -82,6 +82,7 @@ const valid: Readonly<Record<string, object>> = {
   'daemon.set-log-level': { level: 'info' },
   'domain.plan': { xml: '<domain/>' },
   'snapshot.create': { domain: 'a' },
+  'snapshot.plan': { domain: 'a' },
   'snapshot.list': { domain: 'a' },
   'snapshot.define': { domain: 'a', xml: '<domainsnapshot/>' },
   'domain.define': { xml: '<domain/>' },
