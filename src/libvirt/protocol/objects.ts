@@ -7,6 +7,7 @@ import {
   type Infer,
   int,
   optional,
+  remembered,
   safeHyper,
   safeUhyper,
   struct,
@@ -24,7 +25,7 @@ export const nonnullString = text(limits.string);
 export const string = optional(nonnullString);
 
 /** `id` is -1 while the domain does not run; a client's id may be old, its uuid decides. */
-export const nonnullDomain = struct({ name: nonnullString, uuid, id: int });
+export const nonnullDomain = remembered(struct({ name: nonnullString, uuid, id: int }));
 export const nonnullNetwork = struct({ name: nonnullString, uuid });
 export const nonnullNetworkPort = struct({ net: nonnullNetwork, uuid });
 export const nonnullNwfilter = struct({ name: nonnullString, uuid });

@@ -51,6 +51,25 @@ class Struct implements Xdr<Item> {
   }
 }
 
+/**
+ * The same type, for values that are sent again and again: the bytes of a frozen value are made once, and kept for as
+ * long as somebody has the value. Its fields must be plain ones: freezing is not deep.
+ */
+export function remembered<T extends object>(codec: Xdr<T>): Xdr<T> {
+  const known = new WeakMap<T, Uint8Array>();
+  return {
+    minBytes: codec.minBytes,
+    encode(writer, value) {
+      const bytes = known.get(value);
+      if (bytes !== undefined) return writer.padded(bytes);
+      const start = writer.length;
+      codec.encode(writer, value);
+      if (Object.isFrozen(value)) known.set(value, writer.copySince(start));
+    },
+    decode: (reader) => codec.decode(reader),
+  };
+}
+
 function inField(error: unknown, name: string): unknown {
   return error instanceof XdrError ? error.within(name) : error;
 }

@@ -35,6 +35,11 @@ export class XdrWriter {
     return copy;
   }
 
+  /** A copy of what was written from that place on. */
+  copySince(start: number): Uint8Array {
+    return new Uint8Array(this.bytes.subarray(start, this.at));
+  }
+
   /** What was written, in place: good until the writer is used again. */
   view(): Buffer {
     return this.bytes.subarray(0, this.at);

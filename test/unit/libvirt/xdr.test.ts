@@ -15,6 +15,7 @@ import {
   nothing,
   opaque,
   optional,
+  remembered,
   safeHyper,
   safeUhyper,
   string,
@@ -117,6 +118,32 @@ describe('each type', () => {
   ] as const)('%s has the bytes of the standard', (_, codec, one, hex) => {
     expect(hexOf(codec as Xdr<unknown>, one)).toBe(hex);
     expect(fromHex(codec as Xdr<unknown>, hex)).toEqual(one);
+  });
+
+  it('keeps the bytes of a frozen value, and of no other', () => {
+    let encodings = 0;
+    const codec = remembered(
+      struct({
+        n: {
+          ...int,
+          encode(writer, one: number) {
+            encodings++;
+            int.encode(writer, one);
+          },
+        },
+      }),
+    );
+    const frozen = Object.freeze({ n: 5 });
+    const loose = { n: 6 };
+    expect([frozen, frozen, loose].map((one) => hexOf(codec, one))).toEqual([
+      '00000005',
+      '00000005',
+      '00000006',
+    ]);
+    expect(encodings).toBe(2);
+    loose.n = 7;
+    expect(hexOf(codec, loose)).toBe('00000007');
+    expect(fromHex(codec, '00000008')).toEqual({ n: 8 });
   });
 
   it('takes 64-bit numbers beyond 2^53 as bigints, and numbers up to it', () => {

@@ -41,8 +41,17 @@ export async function telling<T>(
   }
 }
 
+const wireDomains = new WeakMap<Domain, WireDomain>();
+
+/** The domain as it is named on the wire: one frozen object, whose bytes are kept, as long as name and number stay. */
 export function wireDomainOf(domain: Domain): WireDomain {
-  return { name: domain.name, uuid: domain.uuid, id: domain.live?.id ?? -1 };
+  const { name, uuid } = domain;
+  const id = domain.live?.id ?? -1;
+  const known = wireDomains.get(domain);
+  if (known !== undefined && known.id === id && known.name === name) return known;
+  const made = Object.freeze({ name, uuid, id });
+  wireDomains.set(domain, made);
+  return made;
 }
 
 /** The domain a client means: its uuid decides. @throws LibvirtError no domain */
