@@ -2,11 +2,13 @@
 import { join } from 'node:path';
 import { listenForUevents } from '../base/uevents.ts';
 import { HostDevices } from '../drivers/host-devices/host-devices.ts';
+import { listNodeDevices } from '../drivers/host-devices/node-devices/list.ts';
 import type { QemuDriver } from '../drivers/qemu/driver.ts';
 import { defaultLogLimits, rotateAll } from '../drivers/qemu/log-file.ts';
 import type { EmulatorSource } from '../drivers/qemu/options.ts';
 import type { HostFacts } from '../kvm/host-facts.ts';
 import { hostFiles } from '../kvm/host-files.ts';
+import { hostWriter } from '../kvm/host-writer.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
 import type { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
@@ -21,12 +23,14 @@ import { listenTo } from './recorder/sources.ts';
 import { diskVolumes } from './services/disk-volumes.ts';
 import { DomainService } from './services/domain-service.ts';
 import { HostService } from './services/host-service.ts';
+import { MediatedDevices } from './services/mediated-devices.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { buildSnapshots } from './snapshots.ts';
 import { CheckpointStore } from './state/checkpoints.ts';
 import { DefinitionStore } from './state/definitions.ts';
+import { MdevDefinitions } from './state/mdev-definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
 import { SecretValues } from './state/secret-values.ts';
 import { buildStorage, type Storage } from './storage.ts';
@@ -133,8 +137,19 @@ function buildNodeDevices(
   { paths, events, log }: Ground,
   { facts, hostDevices }: Pick<DaemonEngine, 'facts' | 'hostDevices'>,
 ): NodeDeviceService {
+  const files = hostFiles();
+  const host = { files, hostName: facts.hostname, hostUuid: facts.uuid.value };
+  const mediated = new MediatedDevices({
+    mode: paths.mode,
+    host: { files, write: hostWriter() },
+    stored: new MdevDefinitions({ directory: paths.mediatedDevices, log }),
+    present: () => listNodeDevices(host),
+    autostartMarker: paths.mediatedDevicesMarker,
+    log,
+  });
   return new NodeDeviceService({
-    host: { files: hostFiles(), hostName: facts.hostname, hostUuid: facts.uuid.value },
+    host,
+    mediated,
     devices: hostDevices,
     mode: paths.mode,
     events,

@@ -82,6 +82,10 @@ export interface DaemonPaths {
   readonly capabilityCache: string;
   /** Scripts of the administrator (in a session: of the user), beside our configuration where libvirt's are. */
   readonly hooks: string;
+  /** Stored mediated devices, where mdevctl has them (in a session: beside our configuration). */
+  readonly mediatedDevices: string;
+  /** Tells which of them were started in this life of the host. */
+  readonly mediatedDevicesMarker: string;
   /** Where libvirt has pid files and logs of its guests; used in its place only. */
   readonly libvirtRuntime: string;
   readonly libvirtLogs: string;
@@ -161,6 +165,8 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     libvirtRuntime: join(base.runtime, '../libvirt/qemu'),
     libvirtLogs: join(base.logs, '../libvirt/qemu'),
     adoptionOffered: join(base.data, 'adoption-offered'),
+    mediatedDevices: join(base.config, '../mdevctl.d'),
+    mediatedDevicesMarker: join(base.runtime, 'mediated-devices-started'),
     hooks: join(base.config, '../libvirt/hooks'),
     images,
   };

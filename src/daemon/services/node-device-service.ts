@@ -16,6 +16,7 @@ import {
   type NodeDevice,
 } from '../../model/node-device/node-device.ts';
 import type { EventBus } from './events.ts';
+import type { MediatedDevices } from './mediated-devices.ts';
 
 /** How often uevents are looked for, in milliseconds: one system call that finds nothing, most times. */
 const LOOK_EVERY_MS = 1000;
@@ -23,6 +24,7 @@ const LOOK_EVERY_MS = 1000;
 export interface NodeDeviceServiceOptions {
   readonly host: NodeDeviceHost;
   readonly devices: Pick<HostDevices, 'detach' | 'reattach' | 'reset'>;
+  readonly mediated: MediatedDevices;
   /** In a session devices are only looked at. */
   readonly mode: 'system' | 'session';
   readonly events: EventBus;
@@ -43,9 +45,15 @@ export class NodeDeviceService {
     this.options = options;
   }
 
-  /** The devices that are any of these, or all. */
+  /** Mediated devices: those that are stored, and making and ending them. */
+  get mediated(): MediatedDevices {
+    return this.options.mediated;
+  }
+
+  /** The devices that are any of these, or all; those that are stored and not there come last. */
   list(capabilities: readonly NodeCapabilityType[] = []): NodeDevice[] {
-    const all = listNodeDevices(this.options.host);
+    const present = listNodeDevices(this.options.host);
+    const all = [...present, ...this.options.mediated.inactive(present)];
     if (capabilities.length === 0) return all;
     return all.filter((device) => capabilityTypesOf(device).some((type) => capabilities.includes(type)));
   }
@@ -94,6 +102,7 @@ export class NodeDeviceService {
 
   /** Tells events of what comes, goes and changes from now on. A host that tells nothing is no failure. */
   start(): void {
+    this.options.mediated.autostart();
     try {
       this.source = this.options.uevents();
     } catch (error) {

@@ -80,6 +80,7 @@ function partsOf(capability: NodeCapability): Parts {
         capability.iommuGroup === undefined
           ? undefined
           : element('iommuGroup', { number: capability.iommuGroup }),
+        ...(capability.attributes ?? []).map(({ name, value }) => element('attr', { name, value })),
       ];
     case 'vdpa':
       return [textElement('chardev', capability.chardev)];

@@ -129,6 +129,8 @@ export type NodeCapability =
       readonly uuid: string;
       readonly parentAddress?: string;
       readonly iommuGroup?: number;
+      /** Of a stored one: what is written to it at its start. */
+      readonly attributes?: readonly { readonly name: string; readonly value: string }[];
     }
   | { readonly type: 'vdpa'; readonly chardev: string };
 
@@ -142,6 +144,8 @@ export interface NodeDevice {
   /** `/dev/vda`, and other names of it. */
   readonly devnode?: string;
   readonly devlinks: readonly string[];
+  /** A mediated device that is stored and not there. */
+  readonly isInactive?: true;
   readonly capability: NodeCapability;
 }
 

@@ -17,7 +17,7 @@ import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import { type HostFiles, hostFiles } from '../../../src/kvm/host-files.ts';
-import { hostWriter } from '../../../src/kvm/host-writer.ts';
+import { type HostWriter, hostWriter } from '../../../src/kvm/host-writer.ts';
 import { setPagePool } from '../../../src/kvm/page-pools.ts';
 import { readPageSharing, setPageSharing } from '../../../src/kvm/page-sharing.ts';
 import { HostSuspension } from '../../../src/kvm/suspend.ts';
@@ -71,6 +71,10 @@ const fakeCpus: CpuModelSource = {
 export interface RigHost {
   /** Where its devices are read from; this computer's. */
   readonly files?: HostFiles;
+  /** What is written to its sysfs. */
+  readonly write?: HostWriter;
+  /** Whether a VFIO group of it is open; none is. */
+  readonly isGroupBusy?: (group: number) => boolean;
   /** What is done to its devices. */
   readonly moved?: string[];
   /** Cards of running guests that filters are for. */
@@ -143,7 +147,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
     networks: undefined,
     storage: storage.storage,
     nwfilters: makeFilters(directory, events, host.cards ?? []),
-    nodeDevices: makeNodeDevices(events, host),
+    nodeDevices: makeNodeDevices(events, { directory, ...host }),
     secrets: makeSecrets(directory, events),
     interfaces: () => host.interfaces ?? [],
     host: fakeHost(join(directory, 'host')),

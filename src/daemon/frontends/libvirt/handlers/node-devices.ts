@@ -32,24 +32,28 @@ const capabilityBits: readonly (readonly [number, NodeCapabilityType])[] = [
 const capabilityMask = 0x3f_ffff;
 
 /** The same, in pairs: persistent and transient, active and inactive. */
-const statePairs: readonly (readonly [number, number, (device: NodeDevice) => boolean])[] = [
+const statePairs: readonly (readonly [number, number, (device: NodeDevice, engine: Engine) => boolean])[] = [
   [1 << 28, 1 << 29, isPersistent],
-  [1 << 31, 1 << 30, () => true],
+  [1 << 31, 1 << 30, ({ isInactive }) => isInactive !== true],
 ];
 const filterMask = 0xf03f_ffff;
 
 const XML_INACTIVE = 1; // virNodeDeviceXMLFlags
 
-/** Mediated devices alone can be made and defined by libvirt's clients; those that are there were made by others. */
-function isPersistent({ capability }: NodeDevice): boolean {
-  return capability.type !== 'mdev';
+/** What the host has by itself is there after its next start, too; a mediated device only when it is stored. */
+function isPersistent(device: NodeDevice, { nodeDevices }: Engine): boolean {
+  return device.capability.type !== 'mdev' || nodeDevices.mediated.storedOf(device) !== undefined;
 }
 
-function fitsFilter(device: NodeDevice, flags: number): boolean {
+function startsByItself(device: NodeDevice, { nodeDevices }: Engine): boolean {
+  return device.capability.type !== 'mdev' || nodeDevices.mediated.storedOf(device)?.autostart === true;
+}
+
+function fitsFilter(engine: Engine, device: NodeDevice, flags: number): boolean {
   const fitsPairs = statePairs.every(([yes, no, holds]) => {
     const asksYes = (flags & yes) !== 0;
     const asksNo = (flags & no) !== 0;
-    return asksYes === asksNo || holds(device) === asksYes;
+    return asksYes === asksNo || holds(device, engine) === asksYes;
   });
   if (!fitsPairs || (flags & capabilityMask) === 0) return fitsPairs;
   const types = capabilityTypesOf(device);
@@ -63,7 +67,7 @@ function noDevice(reason: string): LibvirtError {
 }
 
 /** @throws LibvirtError no node device */
-function deviceOf(engine: Engine, name: string): NodeDevice {
+export function deviceOf(engine: Engine, name: string): NodeDevice {
   try {
     return engine.nodeDevices.find(name);
   } catch (error) {
@@ -85,7 +89,7 @@ export function nodeDeviceHandlers(engine: Engine) {
 function lists(engine: Engine) {
   /** A word that is no capability is had by no device. */
   const having = (cap: string | null) => {
-    const all = engine.nodeDevices.list();
+    const all = engine.nodeDevices.list().filter(({ isInactive }) => isInactive !== true);
     return cap === null
       ? all
       : all.filter((device) => capabilityTypesOf(device).some((type) => type === cap));
@@ -102,7 +106,7 @@ function lists(engine: Engine) {
     },
     connectListAllNodeDevices: ({ needResults, flags }, call) => {
       checkFlags(flags, filterMask, call);
-      const found = engine.nodeDevices.list().filter((device) => fitsFilter(device, flags));
+      const found = engine.nodeDevices.list().filter((device) => fitsFilter(engine, device, flags));
       return { devices: needResults === 0 ? [] : found.map(wireDeviceOf), ret: found.length };
     },
   } satisfies RemoteHandlers;
@@ -128,7 +132,7 @@ function facts(engine: Engine) {
     nodeDeviceGetXmlDesc: ({ name, flags }, call) => {
       checkFlags(flags, XML_INACTIVE, call);
       const device = deviceOf(engine, name);
-      if ((flags & XML_INACTIVE) !== 0 && !isPersistent(device))
+      if ((flags & XML_INACTIVE) !== 0 && !isPersistent(device, engine))
         throw new LibvirtError(
           errorNumber.operationInvalid,
           `node device '${name}' is not persistent`,
@@ -141,10 +145,13 @@ function facts(engine: Engine) {
     nodeDeviceListCaps: ({ name, maxnames }) => ({
       names: atMost(capabilityTypesOf(deviceOf(engine, name)), maxnames),
     }),
-    nodeDeviceIsActive: ({ name }) => ({ active: deviceOf(engine, name) ? 1 : 0 }),
-    nodeDeviceIsPersistent: ({ name }) => ({ persistent: isPersistent(deviceOf(engine, name)) ? 1 : 0 }),
-    // What the host has by itself is there after its next start, too.
-    nodeDeviceGetAutostart: ({ name }) => ({ autostart: isPersistent(deviceOf(engine, name)) ? 1 : 0 }),
+    nodeDeviceIsActive: ({ name }) => ({ active: deviceOf(engine, name).isInactive ? 0 : 1 }),
+    nodeDeviceIsPersistent: ({ name }) => ({
+      persistent: isPersistent(deviceOf(engine, name), engine) ? 1 : 0,
+    }),
+    nodeDeviceGetAutostart: ({ name }) => ({
+      autostart: startsByItself(deviceOf(engine, name), engine) ? 1 : 0,
+    }),
   } satisfies RemoteHandlers;
 }
 

@@ -11,6 +11,7 @@ import { parseBackup } from '../../../../model/backup/backup.ts';
 import { parseCheckpoint } from '../../../../model/checkpoint/checkpoint.ts';
 import { parseDomain } from '../../../../model/domain/domain.ts';
 import { parseNetwork } from '../../../../model/network/network.ts';
+import { parseMdev } from '../../../../model/node-device/mdev-definition.ts';
 import { parseSnapshot } from '../../../../model/snapshot/snapshot.ts';
 
 const DIRECTORY = '/usr/share/libvirt/schemas';
@@ -24,6 +25,7 @@ const strictly = {
   domaincheckpoint: (xml: string) => parseCheckpoint(xml, { mode: 'strict' }),
   domainsnapshot: (xml: string) => parseSnapshot(xml, { mode: 'strict' }),
   network: (xml: string) => parseNetwork(xml, { mode: 'strict' }),
+  nodedev: (xml: string) => parseMdev(xml, { mode: 'strict' }),
 } as const;
 
 export type SchemaName = keyof typeof strictly;

@@ -29,6 +29,7 @@ import { eventHandlers } from './events.ts';
 import { identityHandlers } from './identity.ts';
 import { interfaceHandlers } from './interfaces.ts';
 import { launchSecurityHandlers } from './launch-security.ts';
+import { mediatedDeviceHandlers } from './mediated-devices.ts';
 import { nativeHandlers } from './native.ts';
 import { networkHandlers } from './network.ts';
 import { networkDefinitionHandlers } from './network-definition.ts';
@@ -82,6 +83,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...networkPortHandlers(engine),
     ...nwFilterHandlers(engine),
     ...nodeDeviceHandlers(engine),
+    ...mediatedDeviceHandlers(engine),
     ...interfaceHandlers(engine),
     ...secretHandlers(engine),
     ...storagePoolHandlers(engine),
