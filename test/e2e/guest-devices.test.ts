@@ -2,7 +2,7 @@
  * Devices beside disks and cards, as a little Linux sees them: a TPM that remembers, a shared directory, fw_cfg, SMBIOS, a
  * display by WebSocket. One guest for all.
  */
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { TestDaemon } from '../support/daemon.ts';
+import { eventually, TestDaemon } from '../support/daemon.ts';
 import { agentCommand, agentFiles } from '../support/guest-agent.ts';
 import { littleLinux, startScript } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
@@ -63,11 +64,17 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
     directory = mkdtempSync(join(tmpdir(), 'vireo-dev-'));
     mkdirSync(join(directory, 'a,b'));
     writeFileSync(join(directory, 'a,b/hello'), 'from the host\n');
+    mkdirSync(join(directory, 'small'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0711', 'tmpfs', join(directory, 'small')]);
+    writeFileSync(join(directory, 'small/disk.raw'), '');
+    truncateSync(join(directory, 'small/disk.raw'), 16 << 20);
     const { kernel, initrd } = await littleLinux(directory, [
       ...agentFiles(),
       startScript(`#!/bin/sh\n${agentCommand}`),
     ]);
-    xml = `<domain type='qemu'><name>g</name><memory unit='MiB'>256</memory><vcpu>2</vcpu>
+    xml = `<domain type='qemu'><name>g</name><maxMemory slots='2' unit='MiB'>1024</maxMemory>
+      <memory unit='MiB'>384</memory><currentMemory unit='MiB'>256</currentMemory><vcpu>2</vcpu>
+      <cpu><numa><cell id='0' cpus='0-1' memory='256' unit='MiB'/></numa></cpu>
       <sysinfo type='fwcfg'><entry name='opt/org.test/answer'>forty-two</entry>
         <entry name='opt/org.test/file' file='${directory}/a,b/hello'/></sysinfo>
       <sysinfo type='smbios'><system><entry name='manufacturer'>Acme, Inc.</entry><entry name='serial'>SN-1</entry></system>
@@ -76,16 +83,29 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
         <cmdline>console=ttyS0 quiet</cmdline><smbios mode='sysinfo'/></os><features><acpi/></features><devices>
       <filesystem type='mount'><driver type='virtiofs'/><binary xattr='on'><cache mode='none'/></binary>
         <source dir='${directory}/a,b'/><target dir='shared'/></filesystem>
+      <memory model='virtio-mem'><target><size unit='MiB'>128</size><node>0</node><block unit='MiB'>2</block>
+        <requested unit='MiB'>0</requested></target></memory>
+      <disk type='file'><driver name='qemu' type='raw'/><source file='${directory}/small/disk.raw'/>
+        <target dev='vda' bus='virtio'/></disk>
+      <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>
+        <source file='/no/such.iso' startupPolicy='optional'/><target dev='sda' bus='sata'/></disk>
       <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
       <graphics type='vnc' autoport='yes' websocket='-1'/>
       <serial type='pty'/><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
       </devices></domain>`;
     await call('domain.define', { xml });
+    const events = await client.subscribe({ events: ['domain.disk-changed'] });
     await start();
+    for await (const event of events) {
+      expect(event).toMatchObject({ disk: 'sda', reason: 'drive is empty', path: '/no/such.iso' });
+      break;
+    }
   }, 300_000);
   afterAll(async () => {
     await client?.close();
     await daemon?.remove();
+    if (directory === undefined) return;
+    execFileSync('umount', ['-l', join(directory, 'small')]);
     rmSync(directory, { recursive: true, force: true });
   });
 
@@ -121,6 +141,44 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
     expect(Buffer.from(first).toString('latin1')).toMatch(/^RFB 003\.008\n/);
   }, 30_000);
 
+  it('takes memory and gives it back, and says so', async () => {
+    const total = async () => Number(/MemTotal: +(\d+)/.exec(await inside('cat /proc/meminfo'))?.[1]);
+    const shown = async () => (await call('domain.xml', { domain: 'g' })).xml;
+    expect(await shown()).toMatch(/<current unit='KiB'>0<\/current>/);
+    const before = await total();
+    const events = await client.subscribe({ events: ['domain.memory-device-size'] });
+    expect(
+      await virsh('update-memory-device', 'g', '--alias', 'virtiomem0', '--requested-size', '128M'),
+    ).toBe('');
+    for await (const event of events)
+      if (event.event === 'domain.memory-device-size' && event.bytes === 128 * 1024 * 1024) break;
+    expect(await shown()).toMatch(/<requested unit='KiB'>131072<[^]*<current unit='KiB'>131072</);
+    // What is new has to be put to use by the guest, whose kernel may leave that to a program.
+    await inside('for m in /sys/devices/system/memory/memory*/state; do echo online >$m; done 2>/dev/null');
+    await eventually('the guest has it', async () => (await total()) > before + 100_000);
+    const other =
+      "<memory model='virtio-mem'><target><size unit='MiB'>64</size><node>0</node></target></memory>";
+    await expect(call('domain.update-device', { domain: 'g', xml: other, live: true })).rejects.toThrow();
+  }, 60_000);
+
+  it('tells which disk failed, and that it was for want of room', async () => {
+    const events = await client.subscribe({ events: ['domain.io-error', 'domain.suspended'] });
+    await call('domain.guest.exec', {
+      domain: 'g',
+      path: 'sh',
+      args: ['-c', 'dd if=/dev/zero of=/dev/vda bs=64k count=40 conv=fsync >/dev/null 2>&1 &'],
+    });
+    const image = join(directory, 'small/disk.raw');
+    for await (const event of events) {
+      if (event.event === 'domain.suspended') break;
+      expect(event).toMatchObject({ device: 'virtio-disk0', path: image, isFull: true, action: 'stop' });
+    }
+    expect(await virsh('domblkerror', 'g')).toBe('vda: no space');
+    execFileSync('mount', ['-o', 'remount,size=8m', join(directory, 'small')]);
+    expect(await virsh('resume', 'g')).toBe("Domain 'g' resumed");
+    await eventually('all is written', async () => (await inside('pidof dd || echo none')) === 'none');
+  }, 60_000);
+
   it('has a TPM 2.0 whose state lives as long as the domain, or longer', async () => {
     expect(await inside('cat /sys/class/tpm/tpm0/tpm_version_major')).toBe('2');
     const secret = Buffer.from('remember').toString('hex');
@@ -134,11 +192,11 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
     const { uuid } = await call('domain.get', { domain: 'g' });
     await call('domain.destroy', { domain: 'g' });
     expect(tpmStates()).toEqual([uuid]);
-    await call('domain.define', { xml: xml.replace('<memory', `<uuid>${uuid}</uuid><memory`) });
+    await call('domain.define', { xml: xml.replace('<maxMemory', `<uuid>${uuid}</uuid><maxMemory`) });
     await call('domain.start', { domain: 'g', paused: true });
     expect(await virsh('undefine', 'g')).toBe("Domain 'g' has been undefined");
     expect(tpmStates()).toEqual([uuid]);
     await call('domain.destroy', { domain: 'g' });
     expect(tpmStates()).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 });

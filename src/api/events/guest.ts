@@ -21,7 +21,35 @@ export const guestEvents = [
     name: 'domain.io-error',
     since,
     summary: 'A disk operation failed.',
-    payload: () => z.object({ ...domain, device: z.string(), action: z.string(), reason: z.string() }),
+    payload: () =>
+      z.object({
+        ...domain,
+        device: z.string().describe('Alias of the disk.'),
+        path: z.string().nullable().describe('Its image, where that is a file or device.'),
+        action: z.string().describe('`stop`, `report` or `ignore`.'),
+        reason: z.string().describe("QEMU's words."),
+        isFull: z.boolean().describe('There was no room left.'),
+      }),
+  }),
+  event({
+    name: 'domain.disk-changed',
+    since,
+    summary:
+      "A guest was started without a medium that was missing, which `startupPolicy='optional'` allows.",
+    payload: () =>
+      z.object({
+        ...domain,
+        disk: z.string().describe('As the guest sees it: `sda`.'),
+        alias: z.string().nullable().describe('Null for a disk that is not there.'),
+        path: z.string().describe('The image that is missing.'),
+        reason: z.enum(['drive is empty', 'disk is left out']),
+      }),
+  }),
+  event({
+    name: 'domain.migration-pass',
+    since,
+    summary: "QEMU begins another pass over the guest's memory, on its way to a file.",
+    payload: () => z.object({ ...domain, pass: z.int() }),
   }),
   event({
     name: 'domain.rtc-changed',

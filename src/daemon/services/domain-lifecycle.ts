@@ -10,6 +10,7 @@ import { Domain, type LiveDomain } from './domain.ts';
 import { portForwardsOf } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
+import { droppedMedia } from './dropped-media.ts';
 import { GuestWatch } from './guest-watch.ts';
 import { filteredDefinition } from './saved-definition.ts';
 import { openForLoading } from './saved-state-files.ts';
@@ -259,7 +260,21 @@ export class DomainLifecycle {
       domain.startAbort = undefined;
     }
     const reason = saved === undefined || as.reason !== 'booted' ? as.reason : 'restored';
+    this.tellDropped(domain, definition);
     this.tellStarted(domain, reason, { paused, isPausedByRequest: request.paused });
+  }
+
+  /** Media that were missing, which the definition allows. */
+  private tellDropped(domain: Domain, stored: DomainDef): void {
+    const running = domain.live?.guest.definition;
+    if (running === undefined) return;
+    for (const { disk, alias, path, isDrive } of droppedMedia(stored, running))
+      this.world.events.emit('domain.disk-changed', domain.identity, {
+        disk,
+        alias: alias ?? null,
+        path,
+        reason: isDrive ? 'drive is empty' : 'disk is left out',
+      });
   }
 
   private tellStarted(

@@ -2,7 +2,7 @@
 import { reasonOf, VirtError } from '../../base/errors.ts';
 import { close } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
-import type { ActualInterface, GuestLink, LinkProvider } from '../../drivers/driver.ts';
+import type { ActualInterface, GuestLink, LinkProvider, RetuneRequest } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import { familyOf } from '../../model/network/addresses.ts';
 import type { FilterLookup } from '../../model/nwfilter/filter.ts';
@@ -88,6 +88,28 @@ export class GuestFilters implements LinkProvider {
     const { links } = this.options;
     if (links.move === undefined) throw new Error('links of this host cannot be moved');
     return links.move(request);
+  }
+
+  /** The new filter is compiled before anything changes; when the limits cannot be had, the old one comes back. */
+  async retune(request: RetuneRequest): Promise<void> {
+    const { definition, before, interfaceIndex: index, domainName: name, deviceName, domainUuid } = request;
+    const { links, filters } = this.options;
+    if (links.retune === undefined) throw new Error('links of this host cannot be changed');
+    const old = await this.compile({ nic: before, index, name });
+    const filter = await this.compile({ nic: definition, index, name });
+    const put = async (one: CompiledFilter | undefined) => {
+      if (one === undefined) return filters.drop(deviceName);
+      this.refuseWithoutBridge(deviceName, index, name);
+      await filters.apply(new Map([[deviceName, one]]));
+      this.owners.set(deviceName, domainUuid);
+    };
+    await put(filter);
+    try {
+      await links.retune(request);
+    } catch (error) {
+      await put(old);
+      throw error;
+    }
   }
 
   async mtuOf(nic: Interface): Promise<number | undefined> {

@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { VirtError } from '../../base/errors.ts';
 import { close } from '../../base/ffi.ts';
 import type { XmlElement } from '../../base/xml/tree.ts';
-import type { ActualInterface, GuestLink, LinkProvider } from '../../drivers/driver.ts';
+import type { ActualInterface, GuestLink, LinkProvider, RetuneRequest } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import type { NetworkDef } from '../../model/network/network.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
@@ -136,6 +136,28 @@ export class GuestLinks implements LinkProvider {
     await this.host.attachTap(deviceName, port.bridge, port);
     await this.host.setBandwidth(deviceName, bandwidthPlanOf(place.connection.bandwidth));
     return actualOf(nic, place, undefined);
+  }
+
+  /** Limits of a running guest's link. @throws VirtError link.failed, definition.unsupported */
+  async retune({ definition: nic, before, deviceName, domainName }: RetuneRequest): Promise<void> {
+    const floorKBps = floorOf(nic);
+    if (floorKBps !== floorOf(before)) {
+      const { network } = { network: undefined, ...nic.source };
+      const wanted = `guarantee bandwidth to domain '${domainName}'`;
+      if (network === undefined)
+        throw new VirtError('definition.unsupported', {
+          wanted,
+          reason: 'bandwidth.inbound.floor: a share can only be guaranteed on a virtual network',
+        });
+      if (floorKBps === undefined) await this.takeBack(before);
+      else await this.networks.shares.promise({ network, mac: nic.mac?.address ?? '', floorKBps, wanted });
+    }
+    try {
+      await this.host.setBandwidth(deviceName, bandwidthPlanOf(nic.bandwidth));
+    } catch (error) {
+      await this.host.setBandwidth(deviceName, bandwidthPlanOf(before.bandwidth));
+      throw error;
+    }
   }
 
   async close({

@@ -14,9 +14,14 @@ export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event
     case 'io-error':
       events.emit('domain.io-error', identity, {
         device: event.device,
+        path: event.path ?? null,
         action: event.action,
         reason: event.reason,
+        isFull: event.isFull,
       });
+      break;
+    case 'migration-pass':
+      events.emit('domain.migration-pass', identity, { pass: event.pass });
       break;
     case 'device-kept':
       events.emit('domain.device-removal-failed', identity, { alias: event.alias });

@@ -15,8 +15,18 @@ export type GuestEvent = { readonly seconds: number } & (
   | { readonly kind: 'watchdog'; readonly action: string }
   /** The guest set its clock: how far it is ahead now of what the host's clock (or local time) says. */
   | { readonly kind: 'rtc-change'; readonly offsetSeconds: number }
+  /** Memory on its way out is gone through once more (qapi/migration.json, MIGRATION_PASS). */
+  | { readonly kind: 'migration-pass'; readonly pass: number }
   | { readonly kind: 'balloon'; readonly actualBytes: number }
-  | { readonly kind: 'io-error'; readonly device: string; readonly action: string; readonly reason: string }
+  /** `device`: alias of the disk, or QEMU's node; `path`: the image; `isFull`: there was no room. */
+  | {
+      readonly kind: 'io-error';
+      readonly device: string;
+      readonly path?: string;
+      readonly action: string;
+      readonly reason: string;
+      readonly isFull: boolean;
+    }
   /** The guest's driver changed what its card receives. */
   | { readonly kind: 'receive-filter'; readonly alias: string }
   /** The guest let go of a device; the running definition has it no more. */

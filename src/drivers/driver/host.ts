@@ -56,6 +56,16 @@ export interface HostDeviceProvider {
   holders(): ReadonlyMap<string, { readonly uuid: string; readonly name: string }>;
 }
 
+/** A card of a running guest with other limits, or another filter. */
+export interface RetuneRequest {
+  readonly domainUuid: string;
+  readonly domainName: string;
+  readonly interfaceIndex: number;
+  readonly definition: DomainDef['devices']['interfaces'][number];
+  readonly before: DomainDef['devices']['interfaces'][number];
+  readonly deviceName: string;
+}
+
 /** What the driver asks of the network side: "give me a tap for this NIC". */
 export interface LinkProvider {
   /** @throws VirtError network.session, network.inactive, network.not-found, link.failed */
@@ -91,6 +101,11 @@ export interface LinkProvider {
   move?(
     request: Parameters<LinkProvider['open']>[0] & { readonly deviceName: string },
   ): Promise<ActualInterface>;
+  /**
+   * Gives the link of a running guest the limits and the filter of its definition in place of those before.
+   * @throws VirtError definition.unsupported, link.failed, program.*; what was before is in force then
+   */
+  retune?(request: RetuneRequest): Promise<void>;
   /** The MTU that the guest's card is to have, where its definition says none but its network does. */
   mtuOf?(definition: DomainDef['devices']['interfaces'][number]): Promise<number | undefined>;
 }

@@ -29,7 +29,7 @@ import { findConsole } from './find-device.ts';
 import { withRtcAdjustment } from './guest-clock.ts';
 import { GuestListeners } from './guest-listeners.ts';
 import { Unplugs } from './hotplug/unplugs.ts';
-import { withChannelStates } from './live-definition.ts';
+import { diskOfNode, withChannelStates, withMemorySize } from './live-definition.ts';
 import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
 import { addGraphicsClient, openGraphics } from './open-graphics.ts';
 import {
@@ -401,6 +401,8 @@ export class QemuGuest implements LiveGuest {
   /** An event with what only this object knows. */
   private completed(event: GuestEvent): GuestEvent {
     if (event.kind === 'rtc-change') return this.withClock(event);
+    if (event.kind === 'memory-device-size') this.live = withMemorySize(this.live, event);
+    if (event.kind === 'io-error') return { ...event, ...diskOfNode(this.live, event.device) };
     if (event.kind !== 'block-threshold') return event;
     return { ...event, device: this.tuning.diskOfThreshold(event.device) ?? event.device };
   }

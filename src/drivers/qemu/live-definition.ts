@@ -28,9 +28,48 @@ export function liveDefinition(definition: DomainDef, chosen: Chosen): DomainDef
         ...withLink(device, chosen.links[String(index)]),
         ...chosen.actual?.[String(index)],
       })),
+      memories: devices.memories.map((device) =>
+        device.model === 'virtio-mem' ? { ...device, target: { currentKiB: 0, ...device.target } } : device,
+      ),
       ...(devices.vsock !== undefined && { vsock: withCid(devices.vsock, chosen.vsockCid) }),
     },
   };
+}
+
+/** The definition with what the guest has taken of a virtio-mem device. */
+export function withMemorySize(
+  definition: DomainDef,
+  { alias, bytes }: { readonly alias: string; readonly bytes: number },
+): DomainDef {
+  const memories = definition.devices.memories.map((device) =>
+    device.alias === alias
+      ? { ...device, target: { ...device.target, currentKiB: Math.floor(bytes / 1024) } }
+      : device,
+  );
+  return { ...definition, devices: { ...definition.devices, memories } };
+}
+
+/** The disk that a node of QEMU's belongs to (argv/blockdev.ts names them by an image's number), by alias and image. */
+export function diskOfNode(definition: DomainDef, node: string): { device?: string; path?: string } {
+  const index = Number(/^libvirt-(\d+)-/.exec(node)?.[1]);
+  for (const disk of definition.devices.disks) {
+    let layer: Pick<typeof disk, 'source' | 'backingStore'> | undefined = disk;
+    for (let depth = 0; layer !== undefined && depth < 256; depth++) {
+      if ('index' in layer.source && layer.source.index === index)
+        return { ...named(disk), ...pathOf(layer.source) };
+      const below: typeof disk.backingStore = layer.backingStore;
+      layer =
+        below?.source === undefined ? undefined : { source: below.source, backingStore: below.backingStore };
+    }
+  }
+  return {};
+}
+
+const named = ({ alias }: Devices['disks'][number]) => (alias === undefined ? {} : { device: alias });
+
+function pathOf(source: Devices['disks'][number]['source']): { path?: string } {
+  const path = source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
+  return path === undefined ? {} : { path };
 }
 
 type PtyOwner = {

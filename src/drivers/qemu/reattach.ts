@@ -10,6 +10,7 @@ import { missedRtcAdjustment } from './guest-clock.ts';
 import { finishRemoval } from './hotplug/detach.ts';
 import { recoverDevices } from './hotplug/recover.ts';
 import { liveDefinition } from './live-definition.ts';
+import { readMemorySizes } from './memory-sizes.ts';
 import { GuestProcess } from './process.ts';
 import { connectQmp, type QmpClient } from './qmp/client.ts';
 import { stateOfRunState } from './run-state.ts';
@@ -125,6 +126,7 @@ async function catchUp(deps: StartDeps, guest: QemuGuest, monitor: QmpClient): P
   for (const { kind, alias = '', ...process } of guest.record.helpers)
     if (!isSameProcess(process)) guest.replay({ kind: 'helper-ended', seconds, helper: kind, alias });
   await recoverDevices(deps, guest, monitor);
+  await readMemorySizes(guest, monitor);
   await recoverSave(guest, monitor, deps.options.logger);
   await guest.blockJobs.recover(monitor);
   await guest.backup.recover(monitor);

@@ -158,13 +158,22 @@ const handlers: Readonly<Record<string, Handler>> = {
     const stopReason = action === 'stop' ? 'I/O error' : memory.stopReason;
     return tell(
       { ...memory, stopReason },
-      { kind: 'io-error', seconds: event.seconds, device, action, reason },
+      {
+        kind: 'io-error',
+        seconds: event.seconds,
+        device,
+        action,
+        reason,
+        isFull: event.data['nospace'] === true,
+      },
     );
   },
   RTC_CHANGE: (event, memory) =>
     tell(memory, { kind: 'rtc-change', seconds: event.seconds, offsetSeconds: whole(event.data['offset']) }),
   BALLOON_CHANGE: (event, memory) =>
     tell(memory, { kind: 'balloon', seconds: event.seconds, actualBytes: whole(event.data['actual']) }),
+  MIGRATION_PASS: (event, memory) =>
+    tell(memory, { kind: 'migration-pass', seconds: event.seconds, pass: whole(event.data['pass']) }),
   DEVICE_DELETED(event, memory) {
     const alias = event.data['device'];
     // Without an id it is a part of a device (a virtio back end); the device's own event follows.

@@ -16,6 +16,7 @@ import { type Launched, launch } from './launch.ts';
 import { limitGuest } from './limits.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
+import { readMemorySizes } from './memory-sizes.ts';
 import { endsSoon, type OpenMonitor, openMonitor, setPasswords, startFailed } from './monitor.ts';
 import { ensureNvram } from './nvram.ts';
 import { GuestProcess } from './process.ts';
@@ -157,6 +158,7 @@ async function goOn(
 ): Promise<void> {
   start.onStep?.('loading the state');
   await receiveMemory(monitor, incoming.fd, start.signal);
+  await readMemorySizes(guest, monitor);
   await incoming.onLoaded?.();
   if (!start.paused) await guest.resume();
   const seconds = Date.now() / 1000;

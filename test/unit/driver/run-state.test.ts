@@ -76,6 +76,7 @@ describe('events', () => {
       device: 'libvirt-1-format',
       action: 'stop',
       reason: 'EIO',
+      isFull: false,
     });
     expect(play(first.memory, event('RESUME'), event('STOP')).memory.state).toEqual({
       state: 'paused',

@@ -11,6 +11,7 @@ import { isSaid } from '../../../model/domain/device-match.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { Graphics } from '../../../model/domain/devices/graphics.ts';
 import type { Interface } from '../../../model/domain/devices/interface.ts';
+import type { MemoryDevice } from '../../../model/domain/devices/memory-devices.ts';
 import type { QemuGuest } from '../guest.ts';
 import { setPasswords } from '../monitor.ts';
 import type { StartDeps } from '../starting.ts';
@@ -43,6 +44,8 @@ function changed(deps: StartDeps, guest: QemuGuest, change: DeviceChange): Promi
       return changeInterface(deps, guest, change);
     case 'graphics':
       return changeGraphics(guest, change);
+    case 'memories':
+      return changeMemory(guest, change);
     default:
       refuseOthers(guest, change, []);
       return Promise.resolve(change.old.device);
@@ -109,14 +112,45 @@ function pathOf({ source }: Disk): unknown {
 async function changeInterface(deps: StartDeps, guest: QemuGuest, change: DeviceChange): Promise<Interface> {
   let nic = change.old.device as Interface;
   const wish = change.device as Interface;
-  refuseOthers(guest, change, ['link', 'source']);
+  refuseOthers(guest, change, ['link', 'source', 'bandwidth', 'filterref']);
   if (!isSameNetwork(wish.source, nic.source)) nic = await moveInterface(deps, guest, nic, wish.source);
+  if (!isSame(wish.bandwidth, nic.bandwidth) || !isSame(wish.filterref, nic.filterref))
+    nic = await retuneInterface(deps, guest, nic, wish);
   const link = wish.link ?? 'up';
   if (link !== (nic.link ?? 'up')) {
     await guest.setLink(aliasOfDevice(change.old) ?? '', link === 'up');
     nic = { ...nic, link };
   }
   return nic;
+}
+
+const isSame = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
+
+/** Limits and filter become those of the wish; one that it leaves out goes, as with libvirt. */
+async function retuneInterface(
+  deps: StartDeps,
+  guest: QemuGuest,
+  before: Interface,
+  { bandwidth, filterref }: Interface,
+): Promise<Interface> {
+  const { links } = deps.options;
+  const deviceName = before.target?.dev;
+  const { bandwidth: _limits, filterref: _filter, ...rest } = before;
+  const definition = { ...rest, ...(bandwidth && { bandwidth }), ...(filterref && { filterref }) };
+  if (deviceName === undefined || links?.retune === undefined)
+    throw new VirtError('definition.unsupported', {
+      wanted: `update ${before.alias} of domain '${guest.definition.name}'`,
+      reason: `interface.bandwidth: an interface of type ${before.source.type} has no device on the host to limit`,
+    });
+  await links.retune({
+    domainUuid: guest.definition.uuid ?? '',
+    domainName: guest.definition.name,
+    interfaceIndex: guest.definition.devices.interfaces.indexOf(before),
+    definition,
+    before,
+    deviceName,
+  });
+  return definition;
 }
 
 /** A network that has no bridge of its own runs as what it leads to. */
@@ -153,6 +187,23 @@ async function moveInterface(
     deviceName,
   });
   return { ...definition, ...actual };
+}
+
+/** How much of a virtio-mem device the guest is to have (QEMU docs/system/devices/virtio-mem): it takes its time. */
+async function changeMemory(guest: QemuGuest, change: DeviceChange): Promise<MemoryDevice> {
+  const before = change.old.device as MemoryDevice;
+  const { target } = change.device as MemoryDevice;
+  const { requestedKiB = before.target.requestedKiB, currentKiB: _now, ...rest } = target;
+  refuseOthers(guest, { ...change, device: { ...change.device, target: rest } as Device }, []);
+  if (before.model !== 'virtio-mem' || requestedKiB === before.target.requestedKiB) return before;
+  await guest.monitorClient().execute('qom-set', {
+    path: `/machine/peripheral/${before.alias ?? ''}`,
+    property: 'requested-size',
+    value: (requestedKiB ?? 0) * 1024,
+  });
+  // While that was under way the guest may have taken some of it already.
+  const now = guest.definition.devices.memories.find(({ alias }) => alias === before.alias) ?? before;
+  return { ...now, target: { ...now.target, requestedKiB } };
 }
 
 async function changeGraphics(guest: QemuGuest, change: DeviceChange): Promise<Graphics> {

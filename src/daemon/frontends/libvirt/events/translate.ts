@@ -111,6 +111,15 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return [wrapped('balloonChange', event.domain, { actual: Math.floor(event.memoryBytes / 1024) })];
     case 'domain.tray-changed':
       return [wrapped('trayChange', event.domain, { devAlias: event.alias, reason: event.open ? 0 : 1 })];
+    case 'domain.disk-changed': {
+      // virConnectDomainEventDiskChangeReason. A disk that is not there has no alias; its target names it.
+      const { alias, disk, path: oldSrcPath, reason } = event;
+      const number = reason === 'drive is empty' ? 0 : 1;
+      const body = { oldSrcPath, newSrcPath: null, devAlias: alias ?? disk, reason: number };
+      return [wrapped('diskChange', event.domain, body)];
+    }
+    case 'domain.migration-pass':
+      return [flat('migrationIteration', event.domain, { iteration: event.pass })];
     case 'domain.graphics':
       return [wrapped('graphics', event.domain, graphicsBody(event))];
     case 'domain.sleeping':
@@ -217,13 +226,13 @@ function jobCompleted(event: EventOf<'job.ended'>): OutgoingEvent[] {
 
 function ioErrors(event: EventOf<'domain.io-error'>): OutgoingEvent[] {
   const body = {
-    srcPath: '',
+    srcPath: event.path ?? '',
     devAlias: event.device,
     action: ioErrorActions[event.action] ?? 0,
   };
   return [
     wrapped('ioError', event.domain, body),
-    wrapped('ioErrorReason', event.domain, { ...body, reason: event.reason }),
+    wrapped('ioErrorReason', event.domain, { ...body, reason: event.isFull ? 'enospc' : '' }),
   ];
 }
 
