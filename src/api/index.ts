@@ -6,6 +6,7 @@ import { domainBlockJobMethods } from './domain-block-jobs.ts';
 import { domainCloneMethods } from './domain-clone.ts';
 import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
+import { domainHistoryMethods } from './domain-history.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainLimitMethods } from './domain-limits.ts';
@@ -60,6 +61,7 @@ export const methods = byName([
   ...domainBlockJobMethods,
   ...domainStatisticsMethods,
   ...domainReportMethods,
+  ...domainHistoryMethods,
   ...domainAgentMethods,
   ...snapshotMethods,
   ...networkMethods,

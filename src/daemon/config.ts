@@ -142,6 +142,21 @@ export const configSchema = z.strictObject({
         ),
     })
     .prefault({}),
+  statistics: z
+    .strictObject({
+      history: z
+        .boolean()
+        .default(true)
+        .describe('Keep what running guests use, for graphs: one file of 54 KiB for each guest.'),
+      sample_seconds: z
+        .number()
+        .int()
+        .min(10)
+        .max(300)
+        .default(10)
+        .describe('How often running guests are measured for that; QEMU is asked two questions each time.'),
+    })
+    .prefault({}),
   hooks: z
     .strictObject({
       directory: z

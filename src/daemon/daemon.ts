@@ -53,6 +53,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
       await doors.close();
       detach(engine);
       await engine.recorder.flush();
+      await engine.history.stop();
       await tellHook(ground, { operation: 'shutdown', subOperation: '-', extra: 'shutdown' });
       log.info('stopped; guests were left as they are');
     },

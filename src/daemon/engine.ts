@@ -14,6 +14,8 @@ import { listNeighbours } from '../net/links/neighbours.ts';
 import type { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
 import { buildAdoption } from './drop-in.ts';
 import type { Ground } from './ground.ts';
+import { StatisticsHistory } from './history/history.ts';
+import { HistoryFiles } from './history/history-files.ts';
 import { buildDriver, emulatorSource, guestGroups, kvmProblem } from './hypervisor.ts';
 import { buildImages } from './images.ts';
 import { buildNetworking, type Networking } from './networks.ts';
@@ -57,6 +59,9 @@ export interface DaemonEngine {
   /** What happened around each guest lately, and the files of it. */
   readonly recorder: FlightRecorder;
   readonly records: RecordFiles;
+  /** What guests used before, and the files of it. */
+  readonly history: StatisticsHistory;
+  readonly histories: HistoryFiles;
   /** Takes deletions back. */
   readonly undo: Undo;
 }
@@ -90,12 +95,20 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   });
   const parts = { host, facts, driver, emulators, networking, sessionLinks, storage, secrets, hostDevices };
   const domains: DomainService = buildDomains(ground, parts);
+  const histories = new HistoryFiles({ directory: paths.history, log });
   listenTo(recorder, { events: ground.events, domains, memory: () => host.memory() });
   return {
     ...parts,
     domains,
     recorder,
     records,
+    histories,
+    history: new StatisticsHistory({
+      domains,
+      files: histories,
+      sampleMs: config.statistics.sample_seconds * 1000,
+      log,
+    }),
     undo: new Undo({
       store: new UndoStore({ directory: paths.undo, log }),
       domains,
@@ -217,14 +230,17 @@ export async function openEngine({
 
 /** Caps logs that grew unwatched, and starts what is to be started with the host. Networks and storage first: guests that are started then find them. */
 export async function bringUp(
-  { networking, storage, domains, records, undo }: DaemonEngine,
-  { paths, log }: Ground,
+  { networking, storage, domains, records, undo, history, histories }: DaemonEngine,
+  { paths, config, events, log }: Ground,
 ): Promise<void> {
+  if (config.statistics.history) history.start(events);
   await rotateAll(paths.guestLogs, defaultLogLimits, log);
   await Promise.all([networking?.bringUp(), storage.bringUp()]);
   await domains.recovery.autostart(join(paths.runtime, 'autostarted'));
   undo.start();
-  await records.sweep((uuid) => domains.hasUuid(uuid));
+  const isKnown = (uuid: string): boolean => domains.hasUuid(uuid);
+  await records.sweep(isKnown);
+  await histories.sweep(isKnown);
 }
 
 /** Reads all stored definitions again. */

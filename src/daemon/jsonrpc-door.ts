@@ -38,6 +38,7 @@ export function openJsonRpcDoor(parts: {
       secrets: engine.secrets,
       nodeDevices: engine.nodeDevices,
       undo: engine.undo,
+      history: { history: engine.history, isOn: config.statistics.history },
       ...(sessionLinks && { waysOut: () => sessionLinks.waysOut() }),
       storage: engine.storage.service,
       ...engine.images,

@@ -77,6 +77,8 @@ export interface DaemonPaths {
   readonly guestLogs: string;
   /** What happened around each guest lately, UUID.new and UUID.old. */
   readonly flightRecords: string;
+  /** What guests used, UUID.ring. */
+  readonly history: string;
   /** What is kept of deleted definitions. */
   readonly undo: string;
   readonly capabilityCache: string;
@@ -160,6 +162,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     checkpoints: join(base.data, 'checkpoints'),
     guestLogs: join(base.logs, 'qemu'),
     flightRecords: join(base.logs, 'flight'),
+    history: join(base.data, 'history'),
     undo: join(base.data, 'undo'),
     capabilityCache: join(base.cache, 'capabilities'),
     libvirtRuntime: join(base.runtime, '../libvirt/qemu'),

@@ -1,4 +1,5 @@
 /** `domain stats [--watch]`: what guests use, in a table. */
+import { Option } from 'commander';
 import type { Result } from '../../api/index.ts';
 import { formatBytes } from '../../base/units.ts';
 import { methodSummary } from '../api-help.ts';
@@ -6,7 +7,9 @@ import type { Cli } from '../cli.ts';
 import { domainRefOf } from '../domains.ts';
 import { withInterrupt } from '../interrupt.ts';
 import { parseDuration } from '../options/duration.ts';
+import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
+import { type Span, showHistory, spans } from './domain-history.ts';
 
 type Sample = Result<'domain.stats'>['samples'][number];
 
@@ -29,6 +32,7 @@ interface Row {
 interface StatsOptions {
   readonly watch?: boolean;
   readonly interval: string;
+  readonly history?: Span | true;
 }
 
 export const addStats: AddCommand = (parent, cli) => {
@@ -42,7 +46,19 @@ export const addStats: AddCommand = (parent, cli) => {
     .argument('[domains...]', 'Names, uuids or ids; all that run when none is given.')
     .option('-w, --watch', 'Go on showing it.')
     .option('--interval <time>', 'Between two samples.', '1s')
-    .action((names: string[], options: StatsOptions) => showStats(cli, names, options));
+    .addOption(
+      new Option('--history [span]', 'What was used before, as graphs: the last hour, day or month.').choices(
+        spans,
+      ),
+    )
+    .action(async (names: string[], options: StatsOptions) => {
+      const { history } = options;
+      if (history === undefined) return showStats(cli, names, options);
+      const [name, ...others] = names;
+      if (name === undefined || others.length > 0)
+        throw badOption('--history', names.join(' '), 'it shows one domain', 'vireo stats NAME --history');
+      return showHistory(cli, name, history === true ? 'hour' : history);
+    });
 };
 
 async function showStats(cli: Cli, names: readonly string[], options: StatsOptions): Promise<void> {

@@ -29,6 +29,7 @@ const queries = [
   'domain.power-order.get',
   'domain.record',
   'domain.stats',
+  'domain.stats-history',
   'domain.stats-stream',
   'domain.threads',
   'domain.wait',

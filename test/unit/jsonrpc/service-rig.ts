@@ -8,6 +8,8 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { buildHandlers } from '../../../src/daemon/frontends/jsonrpc/bind.ts';
 import type { DaemonSource } from '../../../src/daemon/frontends/jsonrpc/bind-daemon.ts';
 import type { HostSource } from '../../../src/daemon/frontends/jsonrpc/bind-host.ts';
+import { StatisticsHistory } from '../../../src/daemon/history/history.ts';
+import { HistoryFiles } from '../../../src/daemon/history/history-files.ts';
 import { FlightRecorder } from '../../../src/daemon/recorder/flight-recorder.ts';
 import { reportOn } from '../../../src/daemon/recorder/guest-report.ts';
 import { RecordFiles } from '../../../src/daemon/recorder/record-files.ts';
@@ -156,6 +158,13 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   const handlers = buildHandlers({
     record,
     undo,
+    history: {
+      isOn: true,
+      history: new StatisticsHistory({
+        ...{ domains, sampleMs: 10_000, log },
+        files: new HistoryFiles({ directory: join(directory, 'history'), log }),
+      }),
+    },
     reports: {
       read: (uuid, limit) => recorder.read(uuid, limit),
       report: (domain, signal) =>

@@ -19,6 +19,7 @@ import { bindAgent } from './bind-agent.ts';
 import { bindBlockJobs } from './bind-block-jobs.ts';
 import { bindClones } from './bind-clone.ts';
 import { bindDevices } from './bind-device.ts';
+import { bindHistory, type HistorySource } from './bind-history.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { bindLimits } from './bind-limits.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
@@ -45,6 +46,8 @@ export interface DomainParts {
   readonly imageGuests: ImageGuests;
   /** What happened around domains lately. */
   readonly reports: ReportSource;
+  /** What domains used before. */
+  readonly history: HistorySource;
   /** Keeps what is deleted. */
   readonly undo: Undo;
   readonly log: Logger;
@@ -68,6 +71,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindAgent(domains),
     ...bindReports(domains, parts.reports),
     ...bindClones(domains),
+    ...bindHistory(domains, parts.history),
   };
 }
 

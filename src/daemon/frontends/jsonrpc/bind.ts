@@ -13,6 +13,7 @@ import type { StorageService } from '../../services/storage-service.ts';
 import type { Undo } from '../../undo/undo.ts';
 import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
 import { bindDomains } from './bind-domain.ts';
+import type { HistorySource } from './bind-history.ts';
 import { bindHost, type HostSource } from './bind-host.ts';
 import { bindImages } from './bind-image.ts';
 import { bindJobs } from './bind-job.ts';
@@ -41,6 +42,7 @@ export interface JsonRpcServices {
   readonly images: ImageService;
   readonly imageGuests: ImageGuests;
   readonly reports: ReportSource;
+  readonly history: HistorySource;
   readonly undo: Undo;
   readonly jobs: Jobs;
   readonly host: HostSource;
