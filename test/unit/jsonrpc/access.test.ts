@@ -23,6 +23,7 @@ const queries = [
   'domain.get-metadata',
   'domain.interface-stats',
   'domain.job',
+  'domain.limits',
   'domain.list',
   'domain.log',
   'domain.port-forward.list',
@@ -178,6 +179,7 @@ const valid: Readonly<Record<string, object>> = {
   'volume.clone-xml': { pool: 'a', volume: 'b', xml: '<volume/>' },
   'volume.resize': { pool: 'a', volume: 'b', capacityBytes: 1 },
   'domain.clone': { domain: 'a', name: 'b' },
+  'domain.set-limits': { domain: 'a', limits: {} },
   'template.set': { domain: 'a' },
   'volume.set-format': { pool: 'a', volume: 'b', format: 'raw' },
 };
