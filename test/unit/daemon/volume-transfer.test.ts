@@ -15,7 +15,8 @@ import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { endFrame, FrameReader, frameHeader, type Piece } from '../../../src/base/sparse-frames.ts';
 import type { Pool } from '../../../src/daemon/services/pool.ts';
-import type { UploadWish } from '../../../src/daemon/services/volume-transfer.ts';
+import { MAX_TRANSFERS } from '../../../src/daemon/services/volume-transfer.ts';
+import type { UploadWish } from '../../../src/daemon/services/volume-upload.ts';
 import { qcow2 } from '../../support/qcow2-header.ts';
 import { dirPool, type StorageRig, storageRig } from '../../support/storage-rig.ts';
 
@@ -202,6 +203,32 @@ describe('an upload', () => {
     rig.storage.jobs.cancel(begun.jobId);
     await expect(begun.finished).rejects.toMatchObject({ code: 'operation.aborted' });
     expect(all(rig.path)).toEqual([]);
+  });
+
+  it('has to wait when so many go on, and has the room of one that ended', async () => {
+    const rig = await started();
+    const begin = (name: string) => rig.transfers.upload(rig.pool, name, { ...plain, length: 3 });
+    const under = await Promise.all(Array.from({ length: MAX_TRANSFERS }, (_, index) => begin(`v${index}`)));
+    await expect(begin('late')).rejects.toMatchObject({
+      code: 'request.busy',
+      reason: `${MAX_TRANSFERS} uploads and downloads are under way`,
+    });
+    const [first, second, ...others] = under;
+    if (first === undefined || second === undefined) throw new Error('there are none');
+    sendAll(first.stream, Buffer.from('abc'));
+    await first.finished;
+    second.stream.destroy();
+    await expect(second.finished).rejects.toMatchObject({ code: 'stream.failed' });
+    // One that failed has left room, too; one that never began takes none.
+    const late = await begin('late');
+    await expect(begin('late')).rejects.toMatchObject({ code: 'volume.busy' });
+    const last = await begin('last');
+    await expect(begin('more')).rejects.toMatchObject({ code: 'request.busy' });
+    for (const { stream, finished } of [late, last, ...others]) {
+      sendAll(stream, Buffer.from('abc'));
+      await finished;
+    }
+    expect(all(rig.path)).toHaveLength(MAX_TRANSFERS + 1);
   });
 
   it('of more than was announced is refused', async () => {

@@ -2,7 +2,7 @@
 import { reasonOf } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { StorageService } from '../../services/storage-service.ts';
-import type { StartedUpload, Uploaded } from '../../services/volume-transfer.ts';
+import type { StartedUpload, Uploaded } from '../../services/volume-upload.ts';
 import { poolOf, volumeOf } from './find-storage.ts';
 import type { Handlers } from './handlers.ts';
 import { errorObject } from './protocol.ts';
