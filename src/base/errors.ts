@@ -25,7 +25,12 @@ export const errorTable = {
   'request.unsupported': row(1003, 3, 501, 'This build or this connection does not offer the operation.'),
   'request.flags': row(1004, 74, 400, 'A flag or a combination of flags is not supported.'),
   'request.too-large': row(1005, 39, 413, 'A message, a batch or a document is over its limit.'),
-  'request.busy': row(1006, 87, 429, 'Too many requests of this client, or transfers of all clients, are in work.'),
+  'request.busy': row(
+    1006,
+    87,
+    429,
+    'Too many requests of this client, or transfers of all clients, are in work.',
+  ),
   'access.denied': row(1007, 88, 403, 'The caller may not do this.'),
   'access.read-only': row(1008, 29, 403, 'The connection is read-only.'),
   'xml.malformed': row(1010, 27, 400, 'The document is not well-formed XML, or breaks a limit.'),

@@ -85,6 +85,8 @@ export interface ScanResult {
 export interface FormatMemory {
   /** The format that counts, if this volume was seen before; `identity` is device and inode. */
   known(name: string, identity: string): VolumeFormat | undefined;
+  /** Whether that was said of a file without content. */
+  wasBlank(name: string): boolean;
   /** What a domain's definition says of the path. */
   declared(path: string): Promise<VolumeFormat | undefined>;
   remember(name: string, identity: string, format: VolumeFormat, how: FormatSource): void;
@@ -92,8 +94,8 @@ export interface FormatMemory {
   isInsidePool(path: string): boolean;
 }
 
-/** Who said of which format a volume is. */
-export type FormatSource = 'created' | 'declared' | 'seen' | 'told';
+/** Who said of which format a volume is; `blank` is a file that was raw at its first sight since it was all zeros. */
+export type FormatSource = 'created' | 'declared' | 'seen' | 'told' | 'blank';
 
 /** Headers that were read before, by what says that a file is still the same. */
 export interface HeaderCache {

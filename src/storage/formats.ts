@@ -25,7 +25,7 @@ const schema = z.object({
 });
 
 const knownFormats: ReadonlySet<string> = new Set(volumeFormats);
-const knownSources: ReadonlySet<string> = new Set(['created', 'declared', 'seen', 'told']);
+const knownSources: ReadonlySet<string> = new Set(['created', 'declared', 'seen', 'told', 'blank']);
 
 /** @throws Error for what is no entry */
 function entryOf(raw: unknown): Entry {
@@ -89,7 +89,8 @@ export class FormatRecord {
     }
     const same = this.byIdentity.get(identity);
     const named = this.byName.get(name);
-    const entry = same ?? (named?.format === 'raw' && named.how !== 'seen' ? named : undefined);
+    const isSaid = named?.how !== 'seen' && named?.how !== 'blank';
+    const entry = same ?? (named?.format === 'raw' && isSaid ? named : undefined);
     if (entry !== undefined && (named !== entry || named.identity !== identity))
       this.remember(name, identity, entry.format, entry.how);
     return entry?.format;
@@ -98,6 +99,11 @@ export class FormatRecord {
   /** Says of which format the file is that has this name now; its identity is learnt at the next look. */
   expect(name: string, format: VolumeFormat, how: FormatSource): void {
     this.expected.set(name, { format, how });
+  }
+
+  /** Whether nobody has said anything of it, and it had no content when it was first seen. */
+  wasBlank(name: string): boolean {
+    return this.byName.get(name)?.how === 'blank';
   }
 
   has(name: string): boolean {

@@ -7,7 +7,7 @@
 set -eu
 directory=$1
 suite=${2:-bookworm}
-packages=systemd-sysv,udev,dbus,kmod,linux-image-cloud-amd64,iproute2,openssh-server,cloud-init,netplan.io,systemd-resolved,sudo,e2fsprogs
+packages=systemd-sysv,udev,dbus,kmod,linux-image-cloud-amd64,iproute2,openssh-server,cloud-init,netplan.io,systemd-resolved,sudo,e2fsprogs,locales
 mkdir -p "$directory"
 work=$(mktemp -d "$directory/root.XXXXXX")
 trap 'rm -rf "$work"' EXIT

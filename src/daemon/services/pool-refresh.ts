@@ -219,6 +219,7 @@ export class PoolRefresh {
     let declared: Promise<Map<string, VolumeFormat>> | undefined;
     const memory: FormatMemory = {
       known: (name, identity) => formats.known(name, identity),
+      wasBlank: (name) => formats.wasBlank(name),
       declared: async (path) => {
         // Definitions are read only when there is a file that nobody knows.
         declared ??= this.declaredFormats();

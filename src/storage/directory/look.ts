@@ -82,7 +82,8 @@ async function lookAtFile(name: string, path: string, look: FileLook): Promise<L
   const stamp = `${identity}:${stats.size}:${stats.mtimeNs}`;
   const known = context.formats.known(name, identity);
   const cached = context.headers.get(name, stamp);
-  if (known !== undefined && (cached?.format === known || !hasHeader(known)))
+  const wasBlank = known !== undefined && context.formats.wasBlank(name);
+  if (known !== undefined && (cached?.format === known || !(hasHeader(known) || wasBlank)))
     return {
       volume: volumeOf(name, look, cached ?? { format: known, capacityBytes: Number(stats.size) }),
       isUnsettled: false,
@@ -91,7 +92,9 @@ async function lookAtFile(name: string, path: string, look: FileLook): Promise<L
     const start = await beginningOf(handle, Number(stats.size));
     const file = { start, fileBytes: Number(stats.size), directory: directory.path };
     const judged =
-      known === undefined ? await judge(name, file, look) : { format: known, isUnsettled: false };
+      known === undefined || wasBlank
+        ? await judge(name, file, look, wasBlank)
+        : { format: known, isUnsettled: false };
     return { judged, facts: await factsOf(handle, file, judged.format) };
   });
   if (read === undefined) return undefined;
@@ -110,11 +113,16 @@ interface Judgement {
   readonly isUnsettled: boolean;
 }
 
-/** What a domain says of it, or else what it looks like; remembered once the file is settled. */
+/**
+ * What a domain says of it, or else what it looks like; remembered once the file is settled. One that was blank is raw,
+ * unless it has become a LUKS volume: whoever makes one derives keys for seconds before the header is written, and that
+ * header names no other file.
+ */
 async function judge(
   name: string,
   file: { start: Buffer; fileBytes: number; directory: string },
   look: FileLook,
+  wasBlank: boolean,
 ): Promise<Judgement> {
   const { formats } = look.context;
   const identity = identityOf(look.stats);
@@ -123,13 +131,18 @@ async function judge(
     formats.remember(name, identity, declared, 'declared');
     return { format: declared, isUnsettled: false };
   }
-  const seen = formatAtFirstSight(file, (path) => formats.isInsidePool(path));
+  const first = formatAtFirstSight(file, (path) => formats.isInsidePool(path));
+  const seen = wasBlank && first.format !== 'luks' ? { format: 'raw' as const } : first;
   const ageMs = Date.now() - Number(look.stats.mtimeMs);
   const isUnsettled = file.fileBytes === 0 || Math.abs(ageMs) < SETTLE_MS;
-  if (!isUnsettled) formats.remember(name, identity, seen.format, 'seen');
+  if (!isUnsettled) formats.remember(name, identity, seen.format, isBlank(file.start) ? 'blank' : 'seen');
   // An empty file is looked at again when it has changed; nothing will happen to it by itself.
   return { ...seen, isUnsettled: isUnsettled && file.fileBytes > 0 };
 }
+
+const ZEROS = Buffer.alloc(HEADER_BYTES);
+
+const isBlank = (start: Buffer): boolean => start.equals(ZEROS.subarray(0, start.length));
 
 /** Hands the open file to `use`; undefined when it is gone, or is another file than it was. */
 async function reading<T>(

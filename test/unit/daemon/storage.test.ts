@@ -252,6 +252,37 @@ describe('formats', () => {
     ]);
   });
 
+  it('of a file without content are open to LUKS, whose header comes late, and to nothing else', async () => {
+    const rig = storageRig();
+    const { pool, path } = await started(rig);
+    const luks = Buffer.alloc(4096);
+    luks.write('LUKS\xba\xbe\0\x01', 0, 'latin1');
+    for (const name of ['luks', 'qcow2', 'used', 'written']) put(join(path, name), Buffer.alloc(4096));
+    await rig.storage.lifecycle.refresh(pool);
+    const formats = () =>
+      Object.fromEntries(rig.storage.volumes.list(pool).map(({ name, format }) => [name, format]));
+    const allRaw = { luks: 'raw', qcow2: 'raw', used: 'raw', written: 'raw' };
+    expect(formats()).toEqual(allRaw);
+    rig.disks.push({
+      domain: { uuid: 'u', name: 'web' },
+      isActive: true,
+      as: 'disk vda',
+      paths: [join(path, 'used')],
+      format: 'raw',
+    });
+    put(join(path, 'qcow2'), qcow2());
+    put(join(path, 'written'), Buffer.alloc(4096, 1));
+    await rig.storage.lifecycle.refresh(pool);
+    for (const name of ['luks', 'qcow2', 'used', 'written']) put(join(path, name), luks);
+    await rig.storage.lifecycle.refresh(pool);
+    const wanted = { ...allRaw, luks: 'luks' };
+    expect(formats()).toEqual(wanted);
+    // Whoever opens it says the same, and it stays.
+    for (const name of ['luks', 'used']) put(join(path, name), qcow2());
+    await rig.storage.lifecycle.refresh(pool);
+    expect(formats()).toEqual(wanted);
+  });
+
   it("are those of a domain's definition where one uses the file", async () => {
     const rig = storageRig();
     const path = rig.place('p');
