@@ -36,6 +36,16 @@ const MIB = 1024 * 1024;
 const copyParams: ParamTable = { bandwidth: 'ullong', granularity: 'uint', buf_size: 'ullong' };
 
 export function domainBlockJobHandlers(engine: Engine) {
+  return {
+    ...control(engine),
+    ...pulls(engine),
+    ...commits(engine),
+    ...copies(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** What becomes of a job that is at work. */
+function control(engine: Engine) {
   const { blockJobs } = engine.domains;
   return {
     domainGetBlockJobInfo: async ({ dom, path, flags }, call) => {
@@ -55,6 +65,12 @@ export function domainBlockJobHandlers(engine: Engine) {
       checkFlags(flags, BYTES, call);
       await blockJobs.setSpeed(domainOf(engine, dom), path, speedOf(bandwidth, (flags & BYTES) !== 0));
     },
+  } satisfies RemoteHandlers;
+}
+
+function pulls(engine: Engine) {
+  const { blockJobs } = engine.domains;
+  return {
     domainBlockPull: async ({ dom, path, bandwidth, flags }, call) => {
       checkFlags(flags, PULL_BYTES, call);
       const bytesPerSecond = speedOf(bandwidth, (flags & PULL_BYTES) !== 0);
@@ -78,6 +94,12 @@ export function domainBlockJobHandlers(engine: Engine) {
         throw invalid('flag VIR_DOMAIN_BLOCK_REBASE_RELATIVE is valid only with non-null base');
       await blockJobs.pull(domain, { disk: path, base: base ?? undefined, bytesPerSecond, isRelative });
     },
+  } satisfies RemoteHandlers;
+}
+
+function commits(engine: Engine) {
+  const { blockJobs } = engine.domains;
+  return {
     domainBlockCommit: async ({ dom, disk, base, top, bandwidth, flags }, call) => {
       checkFlags(flags, 0x1f, call);
       const domain = domainOf(engine, dom);
@@ -93,6 +115,12 @@ export function domainBlockJobHandlers(engine: Engine) {
         isRelative: (flags & commit.relative) !== 0,
       });
     },
+  } satisfies RemoteHandlers;
+}
+
+function copies(engine: Engine) {
+  const { blockJobs } = engine.domains;
+  return {
     domainBlockCopy: async ({ dom, path, destxml, params, flags }, call) => {
       checkFlags(flags, 0xf, call);
       const domain = domainOf(engine, dom);

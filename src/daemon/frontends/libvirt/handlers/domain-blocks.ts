@@ -15,7 +15,17 @@ const peekFlag = { virtual: 1, physical: 2 } as const;
 const MAX_MEMORY_PEEK = 64 * 1024;
 
 export function domainBlockHandlers(engine: Engine) {
-  const { blocks, interfaces } = engine.domains;
+  return {
+    ...counters(engine),
+    ...limits(engine),
+    ...looks(engine),
+    ...others(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** What disks have done, how large they are, and which failed. */
+function counters(engine: Engine) {
+  const { blocks } = engine.domains;
   return {
     domainBlockStats: async ({ dom, path }) => {
       const all = await blocks.counters(domainOf(engine, dom), path === '' ? undefined : path);
@@ -54,6 +64,25 @@ export function domainBlockHandlers(engine: Engine) {
         physical: sizes.physicalBytes,
       };
     },
+    domainGetDiskErrors: async ({ dom, maxerrors, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const domain = domainOf(engine, dom);
+      const found = await blocks.errors(domain);
+      // Room for none asks how many there can be: one for each disk.
+      const { disks } = domain.requireLive('ask about disks of').guest.definition.devices;
+      if (maxerrors === 0) return { errors: [], nerrors: disks.length };
+      const errors = found
+        .slice(0, maxerrors)
+        .map(({ target, error }) => ({ disk: target, error: error === 'no space' ? 2 : 1 }));
+      return { errors, nerrors: errors.length };
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** Sizes and limits, and the marks at which a client wants to be told. */
+function limits(engine: Engine) {
+  const { blocks } = engine.domains;
+  return {
     domainBlockResize: async ({ dom, disk, size, flags }, call) => {
       checkFlags(flags, resizeFlag.bytes, call);
       const unit = (flags & resizeFlag.bytes) === 0 ? 1024 : 1;
@@ -73,12 +102,23 @@ export function domainBlockHandlers(engine: Engine) {
       if (nparams === 0) return { params: [], nparams: Object.keys(tuneNames).length };
       if (disk === null) throw invalid('disk in virDomainGetBlockIoTune must not be NULL');
       const { live } = impactOn(domain, flags);
-      const limits = blocks.limits(domain, disk, { inactive: !live });
+      const set = blocks.limits(domain, disk, { inactive: !live });
       const all = Object.entries(tuneNames).map(([name, field]) =>
-        field === 'groupName' ? text(name, limits.groupName ?? '') : big(name, limits[field] ?? 0),
+        field === 'groupName' ? text(name, set.groupName ?? '') : big(name, set[field] ?? 0),
       );
       return counted(all, nparams);
     },
+    domainSetBlockThreshold: async ({ dom, dev, threshold, flags }, call) => {
+      checkFlags(flags, 0, call);
+      await blocks.setThreshold(domainOf(engine, dom), dev, toNumber('threshold', threshold));
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** Into disks and memory. */
+function looks(engine: Engine) {
+  const { blocks } = engine.domains;
+  return {
     domainBlockPeek: async ({ dom, path, offset, size, flags }, call) => {
       checkFlags(flags, 0, call);
       return { buffer: await blocks.peek(domainOf(engine, dom), path, toNumber('offset', offset), size) };
@@ -92,22 +132,12 @@ export function domainBlockHandlers(engine: Engine) {
       const kind = flags === peekFlag.virtual ? 'virtual' : 'physical';
       return { buffer: await guest.tuning.peekMemory(kind, toNumber('offset', offset), size) };
     },
-    domainGetDiskErrors: async ({ dom, maxerrors, flags }, call) => {
-      checkFlags(flags, 0, call);
-      const domain = domainOf(engine, dom);
-      const found = await blocks.errors(domain);
-      // Room for none asks how many there can be: one for each disk.
-      const { disks } = domain.requireLive('ask about disks of').guest.definition.devices;
-      if (maxerrors === 0) return { errors: [], nerrors: disks.length };
-      const errors = found
-        .slice(0, maxerrors)
-        .map(({ target, error }) => ({ disk: target, error: error === 'no space' ? 2 : 1 }));
-      return { errors, nerrors: errors.length };
-    },
-    domainSetBlockThreshold: async ({ dom, dev, threshold, flags }, call) => {
-      checkFlags(flags, 0, call);
-      await blocks.setThreshold(domainOf(engine, dom), dev, toNumber('threshold', threshold));
-    },
+  } satisfies RemoteHandlers;
+}
+
+function others(engine: Engine) {
+  const { interfaces } = engine.domains;
+  return {
     domainInterfaceStats: async ({ dom, device }) => {
       const domain = domainOf(engine, dom);
       const [one] = await telling(

@@ -48,36 +48,38 @@ interface WireSnapshot {
   readonly dom: WireDomain;
 }
 
+const wire = (domain: Domain, { name }: Pick<Snapshot, 'name'>) => ({ name, dom: wireDomainOf(domain) });
+
 export function domainSnapshotHandlers(engine: Engine) {
-  const { snapshots } = engine.domains;
-  const wire = (domain: Domain, { name }: Pick<Snapshot, 'name'>) => ({ name, dom: wireDomainOf(domain) });
-  const found = ({ dom, name }: WireSnapshot) => {
-    const domain = domainOf(engine, dom);
-    return { domain, tree: snapshots.treeOf(domain), snapshot: lookUp(engine, domain, name) };
-  };
+  return {
+    ...lists(engine),
+    ...lookups(engine),
+    ...facts(engine),
+    ...changes(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** The snapshot a client means, with its domain and all others. @throws LibvirtError no domain, no domain snapshot */
+function snapshotOf(engine: Engine, { dom, name }: WireSnapshot) {
+  const domain = domainOf(engine, dom);
+  return { domain, tree: engine.domains.snapshots.treeOf(domain), snapshot: lookUp(engine, domain, name) };
+}
+
+function lists(engine: Engine) {
   const ofDomain = ({ dom, flags }: { dom: WireDomain; flags: number }, call: Call) => {
     checkFlags(flags, allListFlags, call);
     const domain = domainOf(engine, dom);
-    const tree = snapshots.treeOf(domain);
+    const tree = engine.domains.snapshots.treeOf(domain);
     return { domain, list: listed(tree, tree.topological, flags, { rootsOnly: has(flags, 1) }) };
   };
   const below = (snap: WireSnapshot, flags: number, call: Call) => {
     checkFlags(flags, allListFlags, call);
-    const { domain, tree, snapshot } = found(snap);
+    const { domain, tree, snapshot } = snapshotOf(engine, snap);
     const all = has(flags, listFlag.rootsOrDescendants);
     const list = all ? tree.descendantsOf(snapshot.name) : tree.childrenOf(snapshot.name);
     return { domain, list: listed(tree, list, flags, { rootsOnly: false }) };
   };
   return {
-    domainSnapshotCreateXml: async ({ dom, xmlDesc, flags }, call) => {
-      const domain = domainOf(engine, dom);
-      return { snap: wire(domain, await create(engine, domain, xmlDesc, flags, call)) };
-    },
-    domainSnapshotGetXmlDesc: ({ snap, flags }, call) => {
-      checkFlags(flags, xmlFlag.secure, call);
-      const { domain, snapshot } = found(snap);
-      return { xml: snapshots.xml(domain, snapshot.name, { secure: has(flags, xmlFlag.secure) }) };
-    },
     domainSnapshotNum: (args, call) => ({ num: ofDomain(args, call).list.length }),
     domainSnapshotListNames: ({ maxnames, ...args }, call) => ({
       names: atMost(namesOf(ofDomain(args, call).list), maxnames),
@@ -94,14 +96,16 @@ export function domainSnapshotHandlers(engine: Engine) {
       const { domain, list } = below(snap, flags, call);
       return { snapshots: needResults === 0 ? [] : list.map((one) => wire(domain, one)), ret: list.length };
     },
+  } satisfies RemoteHandlers;
+}
+
+function lookups(engine: Engine) {
+  const { snapshots } = engine.domains;
+  return {
     domainSnapshotLookupByName: ({ dom, name, flags }, call) => {
       checkFlags(flags, 0, call);
       const domain = domainOf(engine, dom);
       return { snap: wire(domain, lookUp(engine, domain, name)) };
-    },
-    domainHasCurrentSnapshot: ({ dom, flags }, call) => {
-      checkFlags(flags, 0, call);
-      return { result: snapshots.treeOf(domainOf(engine, dom)).current === undefined ? 0 : 1 };
     },
     domainSnapshotCurrent: ({ dom, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -113,7 +117,7 @@ export function domainSnapshotHandlers(engine: Engine) {
     },
     domainSnapshotGetParent: ({ snap, flags }, call) => {
       checkFlags(flags, 0, call);
-      const { domain, tree, snapshot } = found(snap);
+      const { domain, tree, snapshot } = snapshotOf(engine, snap);
       const parent = tree.parentOf(snapshot);
       if (parent === undefined)
         throw new LibvirtError(
@@ -122,22 +126,47 @@ export function domainSnapshotHandlers(engine: Engine) {
         );
       return { snap: wire(domain, parent) };
     },
+  } satisfies RemoteHandlers;
+}
+
+function facts(engine: Engine) {
+  const { snapshots } = engine.domains;
+  return {
+    domainSnapshotGetXmlDesc: ({ snap, flags }, call) => {
+      checkFlags(flags, xmlFlag.secure, call);
+      const { domain, snapshot } = snapshotOf(engine, snap);
+      return { xml: snapshots.xml(domain, snapshot.name, { secure: has(flags, xmlFlag.secure) }) };
+    },
+    domainHasCurrentSnapshot: ({ dom, flags }, call) => {
+      checkFlags(flags, 0, call);
+      return { result: snapshots.treeOf(domainOf(engine, dom)).current === undefined ? 0 : 1 };
+    },
     domainSnapshotIsCurrent: ({ snap, flags }, call) => {
       checkFlags(flags, 0, call);
-      const { tree, snapshot } = found(snap);
+      const { tree, snapshot } = snapshotOf(engine, snap);
       return { current: tree.current === snapshot.name ? 1 : 0 };
     },
     domainSnapshotHasMetadata: ({ snap, flags }, call) => {
       checkFlags(flags, 0, call);
-      found(snap);
+      snapshotOf(engine, snap);
       return { metadata: 1 };
+    },
+  } satisfies RemoteHandlers;
+}
+
+function changes(engine: Engine) {
+  const { snapshots } = engine.domains;
+  return {
+    domainSnapshotCreateXml: async ({ dom, xmlDesc, flags }, call) => {
+      const domain = domainOf(engine, dom);
+      return { snap: wire(domain, await create(engine, domain, xmlDesc, flags, call)) };
     },
     domainRevertToSnapshot: async ({ snap, flags }, call) => {
       const known = revertFlag.running | revertFlag.paused | revertFlag.force | revertFlag.resetNvram;
       checkFlags(flags, known, call);
       if (has(flags, revertFlag.running) && has(flags, revertFlag.paused))
         throw invalid(`running and paused flags in ${call.name} are mutually exclusive`);
-      const { domain, snapshot } = found(snap);
+      const { domain, snapshot } = snapshotOf(engine, snap);
       const state = has(flags, revertFlag.running)
         ? 'running'
         : has(flags, revertFlag.paused)
@@ -152,7 +181,7 @@ export function domainSnapshotHandlers(engine: Engine) {
       checkFlags(flags, deleteFlag.children | deleteFlag.metadataOnly | deleteFlag.childrenOnly, call);
       if (has(flags, deleteFlag.children) && has(flags, deleteFlag.childrenOnly))
         throw invalid(`children and children_only flags in ${call.name} are mutually exclusive`);
-      const { domain, snapshot } = found(snap);
+      const { domain, snapshot } = snapshotOf(engine, snap);
       const scope = has(flags, deleteFlag.children)
         ? 'with-children'
         : has(flags, deleteFlag.childrenOnly)
