@@ -18,28 +18,42 @@ const bothSides = affect.live | affect.config;
 const STRING_OKAY = 4;
 
 export function domainCpuHandlers(engine: Engine) {
+  return {
+    ...counts(engine),
+    ...pins(engine),
+    ...iothreads(engine),
+    ...times(engine),
+  } satisfies RemoteHandlers;
+}
+
+async function hostCpus({ host }: Engine): Promise<readonly number[]> {
+  return (await host.facts()).topology.onlineCpus;
+}
+
+/** Maps of the processors that each target may use, of `maplen` bytes each. */
+async function pinMaps(
+  engine: Engine,
+  domain: Domain,
+  wish: { readonly flags: number; readonly maplen: number },
+  targets: readonly PinTarget[],
+) {
+  const { live } = impactOn(domain, wish.flags);
+  const definition = engine.domains.definitions.definition(domain, { inactive: !live });
+  const all = await hostCpus(engine);
+  const bits = Math.max(0, wish.maplen) * 8;
+  return targets.map((target) => {
+    const set = pinOf(definition, target);
+    const members = set === undefined ? all : cpusetMembers(set);
+    return bitmapOf(
+      members.filter((cpu) => cpu < bits),
+      bits,
+    );
+  });
+}
+
+/** How many virtual CPUs there are, and which of them. */
+function counts(engine: Engine) {
   const { cpus } = engine.domains;
-  const pin = async (domain: Domain, target: PinTarget, cpumap: Uint8Array, flags: number) => {
-    const members = membersOf(cpumap);
-    if (members.length === 0) throw invalid('Empty cpu list for pinning');
-    await cpus.pin(domain, target, formatCpuset(members), impactOn(domain, flags));
-  };
-  const hostCpus = async () => (await engine.host.facts()).topology.onlineCpus;
-  /** Maps of the processors that each target may use, of `maplen` bytes each. */
-  const maps = async (domain: Domain, flags: number, maplen: number, targets: readonly PinTarget[]) => {
-    const { live } = impactOn(domain, flags);
-    const definition = engine.domains.definitions.definition(domain, { inactive: !live });
-    const all = await hostCpus();
-    const bits = Math.max(0, maplen) * 8;
-    return targets.map((target) => {
-      const set = pinOf(definition, target);
-      const members = set === undefined ? all : cpusetMembers(set);
-      return bitmapOf(
-        members.filter((cpu) => cpu < bits),
-        bits,
-      );
-    });
-  };
   return {
     domainSetVcpus: async ({ dom, nvcpus }) => {
       const domain = domainOf(engine, dom);
@@ -65,6 +79,18 @@ export function domainCpuHandlers(engine: Engine) {
       const wanted = countAfter(cpusetMembers(cpumap), vcpu.current ?? vcpu.count, state !== 0);
       await cpus.setCount(domain, wanted, impactOn(domain, flags));
     },
+  } satisfies RemoteHandlers;
+}
+
+/** Which CPUs of the host a thread may use. */
+function pins(engine: Engine) {
+  const { cpus } = engine.domains;
+  const pin = async (domain: Domain, target: PinTarget, cpumap: Uint8Array, flags: number) => {
+    const members = membersOf(cpumap);
+    if (members.length === 0) throw invalid('Empty cpu list for pinning');
+    await cpus.pin(domain, target, formatCpuset(members), impactOn(domain, flags));
+  };
+  return {
     domainPinVcpu: ({ dom, vcpu, cpumap }) => pin(domainOf(engine, dom), { vcpu }, cpumap, affect.live),
     domainPinVcpuFlags: ({ dom, vcpu, cpumap, flags }, call) => {
       checkFlags(flags, bothSides, call);
@@ -77,7 +103,7 @@ export function domainCpuHandlers(engine: Engine) {
       const { vcpu } = engine.domains.definitions.definition(domain, { inactive: !live });
       const num = Math.min(vcpu.count, Math.max(0, ncpumaps));
       const targets = Array.from({ length: num }, (_, index) => ({ vcpu: index }));
-      return { cpumaps: Buffer.concat(await maps(domain, flags, maplen, targets)), num };
+      return { cpumaps: Buffer.concat(await pinMaps(engine, domain, { flags, maplen }, targets)), num };
     },
     domainPinEmulator: ({ dom, cpumap, flags }, call) => {
       checkFlags(flags, bothSides, call);
@@ -86,8 +112,21 @@ export function domainCpuHandlers(engine: Engine) {
     domainGetEmulatorPinInfo: async ({ dom, maplen, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const domain = domainOf(engine, dom);
-      return { cpumaps: Buffer.concat(await maps(domain, flags, maplen, ['emulator'])), ret: 1 };
+      return {
+        cpumaps: Buffer.concat(await pinMaps(engine, domain, { flags, maplen }, ['emulator'])),
+        ret: 1,
+      };
     },
+    domainPinIothread: ({ dom, iothreadsId, cpumap, flags }, call) => {
+      checkFlags(flags, bothSides, call);
+      return pin(domainOf(engine, dom), { iothread: iothreadsId }, cpumap, flags);
+    },
+  } satisfies RemoteHandlers;
+}
+
+function iothreads(engine: Engine) {
+  const { cpus } = engine.domains;
+  return {
     domainGetIothreadInfo: async ({ dom, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const domain = domainOf(engine, dom);
@@ -95,18 +134,14 @@ export function domainCpuHandlers(engine: Engine) {
       const ids = live
         ? (await cpus.iothreads(domain)).map(({ id }) => id)
         : iothreadIds(engine.domains.definitions.definition(domain, { inactive: true }));
-      const bytes = Math.ceil((1 + Math.max(0, ...(await hostCpus()))) / 8);
+      const bytes = Math.ceil((1 + Math.max(0, ...(await hostCpus(engine)))) / 8);
       const targets = ids.map((iothread) => ({ iothread }));
-      const cpumaps = await maps(domain, flags, bytes, targets);
+      const cpumaps = await pinMaps(engine, domain, { flags, maplen: bytes }, targets);
       const info = ids.map((iothreadId, index) => ({
         iothreadId,
         cpumap: cpumaps[index] ?? Buffer.alloc(0),
       }));
       return { info, ret: info.length };
-    },
-    domainPinIothread: ({ dom, iothreadsId, cpumap, flags }, call) => {
-      checkFlags(flags, bothSides, call);
-      return pin(domainOf(engine, dom), { iothread: iothreadsId }, cpumap, flags);
     },
     domainAddIothread: async ({ dom, iothreadId, flags }, call) => {
       checkFlags(flags, bothSides, call);
@@ -133,12 +168,17 @@ export function domainCpuHandlers(engine: Engine) {
       );
       await cpus.setIothread(domain, iothreadId, settings, impactOn(domain, flags));
     },
+  } satisfies RemoteHandlers;
+}
+
+function times(engine: Engine) {
+  return {
     domainGetCpuStats: async ({ dom, nparams, startCpu, ncpus, flags }, call) => {
       checkFlags(flags, STRING_OKAY, call);
       const domain = domainOf(engine, dom);
       const { guest } = domain.requireLive('count the processor time of');
       if (startCpu !== -1) {
-        if (ncpus === 0) return { params: [], nparams: (await hostCpus()).length };
+        if (ncpus === 0) return { params: [], nparams: (await hostCpus(engine)).length };
         throw notValid('cgroup CPUACCT controller is not mounted');
       }
       const times = threadTimes(guest.record.pid);

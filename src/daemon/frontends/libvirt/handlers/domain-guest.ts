@@ -40,12 +40,25 @@ export function agentSeconds(timeout: number): number | undefined {
 }
 
 export function domainGuestHandlers(engine: Engine) {
+  return {
+    ...power(engine),
+    ...fileSystems(engine),
+    ...users(engine),
+    ...guestCpus(engine),
+    ...guestFacts(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** A domain whose guest can be asked. @throws LibvirtError, VirtError domain.inactive */
+function runningOf(engine: Engine, dom: Parameters<typeof domainOf>[1]): Domain {
+  const domain = domainOf(engine, dom);
+  domain.requireLive('ask the guest agent of');
+  return domain;
+}
+
+/** Sleep and waking up, and the clock. */
+function power(engine: Engine) {
   const { agent } = engine.domains;
-  const running = (dom: Parameters<typeof domainOf>[1]): Domain => {
-    const domain = domainOf(engine, dom);
-    domain.requireLive('ask the guest agent of');
-    return domain;
-  };
   return {
     domainPmSuspendForDuration: async ({ dom, target, duration, flags }, call) => {
       checkFlags(flags, 0, call);
@@ -54,18 +67,29 @@ export function domainGuestHandlers(engine: Engine) {
       const mode = suspendTargets[target];
       if (mode === undefined)
         throw new LibvirtError(errorNumber.argumentUnsupported, `Unknown suspend target: ${target}`);
-      await agent.suspend(running(dom), mode);
+      await agent.suspend(runningOf(engine, dom), mode);
     },
     domainPmWakeup: async ({ dom, flags }, call) => {
       checkFlags(flags, 0, call);
-      await agent.wakeUp(running(dom));
+      await agent.wakeUp(runningOf(engine, dom));
     },
-    domainGetHostname: async ({ dom, flags }, call) => {
-      checkFlags(flags, nameFlag.lease | nameFlag.agent, call);
-      const domain = running(dom);
-      if ((flags & nameFlag.lease) !== 0) return { hostname: await leasedName(engine, domain) };
-      return { hostname: await agent.hostName(domain) };
+    domainGetTime: async ({ dom, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const ns = await agent.timeNs(runningOf(engine, dom));
+      return { seconds: Number(ns / 1_000_000_000n), nseconds: Number(ns % 1_000_000_000n) };
     },
+    domainSetTime: async ({ dom, seconds, nseconds, flags }, call) => {
+      checkFlags(flags, SYNC_TIME, call);
+      if (nseconds > 999_999_999) throw invalid('nseconds must be less than 1000000000');
+      const ns = BigInt(seconds) * 1_000_000_000n + BigInt(nseconds);
+      await agent.setTime(runningOf(engine, dom), (flags & SYNC_TIME) === 0 ? ns : undefined);
+    },
+  } satisfies RemoteHandlers;
+}
+
+function fileSystems(engine: Engine) {
+  const { agent } = engine.domains;
+  return {
     domainFstrim: async ({ dom, mountPoint, minimum, flags }, call) => {
       checkFlags(flags, 0, call);
       if (mountPoint !== null)
@@ -73,33 +97,22 @@ export function domainGuestHandlers(engine: Engine) {
           errorNumber.argumentUnsupported,
           'Specifying mount point is not supported for now',
         );
-      await agent.trim(running(dom), toNumber('minimum', minimum));
+      await agent.trim(runningOf(engine, dom), toNumber('minimum', minimum));
     },
     domainFsfreeze: async ({ dom, mountpoints, flags }, call) => {
       checkFlags(flags, 0, call);
       const chosen = mountpoints.length === 0 ? undefined : mountpoints;
-      return { filesystems: await agent.freeze(running(dom), chosen) };
+      return { filesystems: await agent.freeze(runningOf(engine, dom), chosen) };
     },
     domainFsthaw: async ({ dom, mountpoints, flags }, call) => {
       checkFlags(flags, 0, call);
       if (mountpoints.length > 0)
         throw new LibvirtError(errorNumber.argumentUnsupported, 'specifying mountpoints is not supported');
-      return { filesystems: await agent.thaw(running(dom)) };
-    },
-    domainGetTime: async ({ dom, flags }, call) => {
-      checkFlags(flags, 0, call);
-      const ns = await agent.timeNs(running(dom));
-      return { seconds: Number(ns / 1_000_000_000n), nseconds: Number(ns % 1_000_000_000n) };
-    },
-    domainSetTime: async ({ dom, seconds, nseconds, flags }, call) => {
-      checkFlags(flags, SYNC_TIME, call);
-      if (nseconds > 999_999_999) throw invalid('nseconds must be less than 1000000000');
-      const ns = BigInt(seconds) * 1_000_000_000n + BigInt(nseconds);
-      await agent.setTime(running(dom), (flags & SYNC_TIME) === 0 ? ns : undefined);
+      return { filesystems: await agent.thaw(runningOf(engine, dom)) };
     },
     domainGetFsinfo: async ({ dom, flags }, call) => {
       checkFlags(flags, 0, call);
-      const domain = running(dom);
+      const domain = runningOf(engine, dom);
       const { definition } = domain.requireLive('ask the guest agent of').guest;
       const info = (await agent.fileSystems(domain)).map((one) => ({
         mountpoint: one.mountpoint,
@@ -109,14 +122,37 @@ export function domainGuestHandlers(engine: Engine) {
       }));
       return { info, ret: info.length };
     },
+  } satisfies RemoteHandlers;
+}
+
+function users(engine: Engine) {
+  const { agent } = engine.domains;
+  return {
     domainSetUserPassword: async ({ dom, user, password, flags }, call) => {
       checkFlags(flags, ENCRYPTED, call);
       if (user === null || password === null) throw invalid('user and password must not be NULL');
-      await agent.setPassword(running(dom), user, password, (flags & ENCRYPTED) !== 0);
+      await agent.setPassword(runningOf(engine, dom), user, password, (flags & ENCRYPTED) !== 0);
     },
+    domainAuthorizedSshKeysGet: async ({ dom, user, flags }, call) => {
+      checkFlags(flags, 0, call);
+      return { keys: await agent.sshKeys(runningOf(engine, dom), user) };
+    },
+    domainAuthorizedSshKeysSet: async ({ dom, user, keys, flags }, call) => {
+      checkFlags(flags, sshFlag.append | sshFlag.remove, call);
+      if (flags === (sshFlag.append | sshFlag.remove)) throw invalid('append and remove exclude each other');
+      const how =
+        (flags & sshFlag.append) !== 0 ? 'append' : (flags & sshFlag.remove) !== 0 ? 'remove' : 'set';
+      await agent.changeSshKeys(runningOf(engine, dom), user, keys, how);
+    },
+  } satisfies RemoteHandlers;
+}
+
+function guestCpus(engine: Engine) {
+  const { agent } = engine.domains;
+  return {
     domainGetGuestVcpus: async ({ dom, flags }, call) => {
       checkFlags(flags, 0, call);
-      const cpus = await agent.cpus(running(dom));
+      const cpus = await agent.cpus(runningOf(engine, dom));
       const ids = (keep: (cpu: (typeof cpus)[number]) => boolean) =>
         formatCpuset(cpus.filter(keep).map((cpu) => cpu['logical-id']));
       return {
@@ -139,11 +175,24 @@ export function domainGuestHandlers(engine: Engine) {
     domainSetGuestVcpus: async ({ dom, cpumap, state, flags }, call) => {
       checkFlags(flags, 0, call);
       if (state !== 0 && state !== 1) throw invalid('unsupported state value');
-      await agent.setCpus(running(dom), cpusetMembers(cpumap), state === 1);
+      await agent.setCpus(runningOf(engine, dom), cpusetMembers(cpumap), state === 1);
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** What the agent knows, and how long it is waited for. */
+function guestFacts(engine: Engine) {
+  const { agent } = engine.domains;
+  return {
+    domainGetHostname: async ({ dom, flags }, call) => {
+      checkFlags(flags, nameFlag.lease | nameFlag.agent, call);
+      const domain = runningOf(engine, dom);
+      if ((flags & nameFlag.lease) !== 0) return { hostname: await leasedName(engine, domain) };
+      return { hostname: await agent.hostName(domain) };
     },
     domainGetGuestInfo: async ({ dom, types, flags }, call) => {
       checkFlags(flags, 0, call);
-      const domain = running(dom);
+      const domain = runningOf(engine, dom);
       const known = Object.values(infoTypes).reduce((all, bit) => all | bit, 0);
       if ((types & ~known) !== 0 && (types & known) === 0)
         throw new LibvirtError(
@@ -160,17 +209,6 @@ export function domainGuestHandlers(engine: Engine) {
       checkFlags(flags, 0, call);
       agent.setResponseTimeout(domainOf(engine, dom), agentSeconds(timeout));
       return { result: 0 };
-    },
-    domainAuthorizedSshKeysGet: async ({ dom, user, flags }, call) => {
-      checkFlags(flags, 0, call);
-      return { keys: await agent.sshKeys(running(dom), user) };
-    },
-    domainAuthorizedSshKeysSet: async ({ dom, user, keys, flags }, call) => {
-      checkFlags(flags, sshFlag.append | sshFlag.remove, call);
-      if (flags === (sshFlag.append | sshFlag.remove)) throw invalid('append and remove exclude each other');
-      const how =
-        (flags & sshFlag.append) !== 0 ? 'append' : (flags & sshFlag.remove) !== 0 ? 'remove' : 'set';
-      await agent.changeSshKeys(running(dom), user, keys, how);
     },
   } satisfies RemoteHandlers;
 }
