@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { buildOpenRpc } from '../src/api/openrpc.ts';
-import { errorTable } from '../src/base/errors.ts';
+import { type ErrorCode, errorTable } from '../src/base/errors.ts';
+import { repairs } from '../src/base/repairs.ts';
 import { configurationPage } from './configuration-page.ts';
 
 interface Schema {
@@ -224,17 +225,19 @@ function renderApi(document: Document): string {
 
 function renderErrors(): string {
   const rows = Object.entries(errorTable).map(
-    ([code, row]) => `| \`${code}\` | ${row.jsonrpc} | ${row.libvirt} | ${row.http} | ${cell(row.meaning)} |`,
+    ([code, row]) =>
+      `| \`${code}\` | ${row.jsonrpc} | ${row.libvirt} | ${row.http} | ${cell(row.meaning)} | ${cell(repairs[code as ErrorCode])} |`,
   );
   return [
     '# Errors',
     '',
     generated,
     '',
-    'Programs decide on `data.code`; numbers are for protocols that need one. Text may change.',
+    'Programs decide on `data.code`; numbers are for protocols that need one. Text may change. Every error of the JSON-RPC API has a',
+    '`data.hint`: what to do about it, of the very object; the last column where nothing better is known.',
     '',
-    '| code | JSON-RPC | libvirt | HTTP | meaning |',
-    '|---|---|---|---|---|',
+    '| code | JSON-RPC | libvirt | HTTP | meaning | what to do |',
+    '|---|---|---|---|---|---|',
     ...rows,
     '',
     'Besides these, JSON-RPC 2.0 itself has -32700 (no JSON), -32600 (no valid request), -32601 (no such method), -32602',

@@ -199,7 +199,9 @@ export const guestInterface = z
         address: z.string(),
         prefix: z.int().nullable().describe('Null where no source tells it.'),
         family: z.enum(['ipv4', 'ipv6']),
-        sources: z.array(addressSource),
+        sources: z
+          .array(z.enum([...addressSource.options, 'assumed']))
+          .describe('Who told it; `assumed`: nobody did, and it is what a user network gives first.'),
         confirmed: z
           .boolean()
           .describe(

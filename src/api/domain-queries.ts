@@ -126,7 +126,7 @@ export const domainQueries = [
     since: '0.1.0',
     summary: 'Tells the addresses of a running guest, from everybody who knows one.',
     description:
-      'Sources: `lease`, the DHCP server of its network; `agent`, the guest agent; `arp`, the neighbour table of the host (ARP and IPv6 neighbour discovery); `user`, connections that are open on a user network. A guest can claim any address: nothing vouches for what only it tells. A source that has nothing to say is named with the reason; when it is the only one that was asked for, that is the error. A read-only connection may not have the agent asked, and gets the other three. Takes up to ten seconds when the agent hangs.',
+      'Sources: `lease`, the DHCP server of its network; `agent`, the guest agent; `arp`, the neighbour table of the host (ARP and IPv6 neighbour discovery); `user`, connections that are open on a user network. Without `sources`, a card on a user network of QEMU of which nobody knows an address has the one that its DHCP gives first (10.0.2.15), marked `assumed` and not confirmed. A guest can claim any address: nothing vouches for what only it tells. A source that has nothing to say is named with the reason; when it is the only one that was asked for, that is the error. A read-only connection may not have the agent asked, and gets the other three. Takes up to ten seconds when the agent hangs.',
     access: 'query',
     raises: { sources: { values: ['agent'], access: 'modify' } },
     params: () =>

@@ -58,9 +58,14 @@ async function show(cli: Cli, name: string, wanted: readonly Source[] | undefine
         title: 'ADDRESS',
         value: ({ one }) => `${one.address}${one.prefix === null ? '' : `/${one.prefix}`}`,
       },
-      { title: 'SOURCE', value: ({ one }) => `${one.sources.join(', ')}${one.confirmed ? '' : ' (old)'}` },
+      { title: 'SOURCE', value: ({ one }) => sourceText(one) },
     ]);
   });
+}
+
+function sourceText({ sources: told, confirmed }: Row['one']): string {
+  if (told.includes('assumed')) return "assumed: what the user network's DHCP gives first";
+  return `${told.join(', ')}${confirmed ? '' : ' (old)'}`;
 }
 
 /** No address, and what each source had to say to that. */

@@ -1,6 +1,7 @@
 /** Waiting for a domain: a state, an address, its agent, its SSH server; by events, and by looking again. */
 import { VirtError } from '../../base/errors.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
+import { assumedAddresses } from './assumed-addresses.ts';
 import type { Domain } from './domain.ts';
 import { type FoundAddresses, type GuestAddresses, hostSideSources, isLinkLocal } from './guest-addresses.ts';
 import { answersSsh, type Endpoint } from './ssh-probe.ts';
@@ -114,7 +115,7 @@ export class DomainWait {
       missing:
         doubtful.length > 0
           ? `it had the address ${doubtful[0]} before, and does not answer there yet`
-          : 'no DHCP lease, guest agent, neighbour table entry or user network connection told an address',
+          : `no DHCP lease, guest agent, neighbour table entry or user network connection told an address${assumption(domain)}`,
     };
   }
 
@@ -173,6 +174,14 @@ function addressesOf({ interfaces }: FoundAddresses, { isReachable = false } = {
 function confirmedOf(found: FoundAddresses): string | undefined {
   const all = found.interfaces.flatMap(({ addresses }) => addresses);
   return all.find(({ address, isConfirmed }) => isConfirmed && !isLinkLocal(address))?.address;
+}
+
+/** On a user network nobody can tell before the guest connects somewhere: what it most likely has, and what would tell. */
+function assumption({ live }: Domain): string {
+  const [likely] = assumedAddresses(live?.guest.definition.devices.interfaces ?? []);
+  return likely === undefined
+    ? ''
+    : `; on its user network it most likely has ${likely.address}, which shows when it has a connection open or a guest agent`;
 }
 
 /** Sends one empty datagram to the discard port (RFC 863): the kernel has to find out who has that address. */

@@ -9,6 +9,7 @@ import type { Logger } from '../../base/log.ts';
 import type { AgentInterface, LiveGuest } from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import type { Lease } from '../../net/plan.ts';
+import { assumedAddresses } from './assumed-addresses.ts';
 import type { Domain } from './domain.ts';
 
 /** Who told an address: a DHCP lease, the guest agent, the neighbour table, QEMU's list of user-mode connections. */
@@ -17,12 +18,15 @@ export type AddressSource = (typeof addressSources)[number];
 /** Those that the guest is not asked for. */
 export const hostSideSources = ['lease', 'arp', 'user'] as const satisfies readonly AddressSource[];
 
+/** What stands with an address: who told it, or that nobody did and it is likely. */
+export type ToldBy = AddressSource | 'assumed';
+
 export interface GuestAddress {
   readonly family: 4 | 6;
   readonly address: string;
   /** Undefined where the source doesn't tell it (the neighbour table). */
   readonly prefix: number | undefined;
-  readonly sources: readonly AddressSource[];
+  readonly sources: readonly ToldBy[];
   /** The name the guest gave to DHCP. */
   readonly hostName: string | undefined;
   /** Told or seen since the guest was started; false for what may be left of an earlier run. */
@@ -69,7 +73,7 @@ export interface AddressKnowledge {
 
 /** One statement: this source says that interface has that address. */
 interface Statement extends Omit<GuestAddress, 'sources'> {
-  readonly source: AddressSource;
+  readonly source: ToldBy;
   readonly alias?: string | undefined;
   readonly mac?: string | undefined;
   readonly guestName?: string | undefined;
@@ -107,6 +111,24 @@ export class GuestAddresses {
         silent === undefined ? [] : [{ source, reason: silent }],
       ),
     };
+  }
+
+  /**
+   * As `find` by all sources, and where none of them knows an address of a card on QEMU's user network, the one that it most
+   * likely has, marked as assumed and not confirmed. @throws VirtError as find
+   */
+  async findOrAssume(domain: Domain, sources: readonly AddressSource[]): Promise<FoundAddresses> {
+    const found = await this.find(domain, sources);
+    const { guest } = domain.requireLive('tell the addresses of');
+    const likely = assumedAddresses(guest.definition.devices.interfaces);
+    const interfaces = found.interfaces.map((nic) => {
+      const one = likely.find(({ alias }) => alias === nic.alias);
+      if (nic.addresses.length > 0 || one === undefined) return nic;
+      const { address, prefix } = one;
+      const assumed = { family: 4 as const, address, prefix, sources: ['assumed' as const] };
+      return { ...nic, addresses: [{ ...assumed, hostName: undefined, isConfirmed: false }] };
+    });
+    return { ...found, interfaces };
   }
 
   private async ask(source: AddressSource, guest: LiveGuest, isOnly: boolean): Promise<Answer> {

@@ -128,7 +128,13 @@ function bindQueries(domains: DomainService, networks: NetworkService | undefine
     },
     'domain.addresses': async ({ domain, sources }, { readOnly }) => {
       const wanted = sources ?? (readOnly ? hostSideSources : addressSources);
-      return addressesOf(await domains.addresses.find(find(domains, domain), wanted));
+      const found = find(domains, domain);
+      // Who asks one source wants to know what that one says.
+      return addressesOf(
+        sources === undefined
+          ? await domains.addresses.findOrAssume(found, wanted)
+          : await domains.addresses.find(found, wanted),
+      );
     },
     'domain.job': async ({ domain }) => ({ job: jobOf(find(domains, domain)) }),
     'domain.get-metadata': async ({ domain, uri, inactive }) => ({

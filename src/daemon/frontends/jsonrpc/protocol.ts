@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import { BadMessage } from '../../../api/framing.ts';
 import { type ErrorCode, isVirtError, oneLine, type Problem, VirtError } from '../../../base/errors.ts';
+import { repairs } from '../../../base/repairs.ts';
 
 export type RequestId = string | number | null;
 
@@ -161,7 +162,11 @@ export function errorObject(error: unknown, onBug: (error: unknown) => void): Er
   return {
     code: reservedCodes.internalError,
     message: 'Internal error',
-    data: { code: 'internal.error', reason: 'a bug in the daemon; its log has the details' },
+    data: {
+      code: 'internal.error',
+      reason: 'a bug in the daemon; its log has the details',
+      hint: repairs['internal.error'],
+    },
   };
 }
 
@@ -169,7 +174,7 @@ function virtErrorData(error: VirtError): ErrorData {
   return {
     code: error.code,
     reason: error.reason,
-    ...(error.hint !== undefined && { hint: error.hint }),
+    hint: error.hint ?? repairs[error.code],
     ...(error.details !== undefined && { details: error.details }),
   };
 }
