@@ -1,5 +1,5 @@
 /** Stored definitions of one kind (domains, networks, pools): one file each, durable, readable, and read without parsing XML. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -217,7 +217,7 @@ function namesIn(directory: string): string[] {
 }
 
 function checksum(xml: string): string {
-  return createHash('sha256').update(xml).digest('hex');
+  return hash('sha256', xml);
 }
 
 /** The file: a comment line of JSON, then the XML. A comment can't hold `--`, so hyphens in it are escaped in pairs. */

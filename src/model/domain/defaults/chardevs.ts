@@ -1,4 +1,5 @@
 /** Defaults of serial ports, consoles, parallel ports and channels, and how the first console mirrors a serial port. */
+import { clonePlain } from '../../../base/clone.ts';
 import { isX86, machineFamily } from '../machine.ts';
 import type { Draft } from './facts.ts';
 
@@ -85,7 +86,7 @@ function portFromConsole(draft: Draft): void {
   const [first] = consoles;
   if (serials.length > 0 || !isSerialConsole(first)) return;
   const { target: _target, ...rest } = first;
-  serials.push(structuredClone(rest));
+  serials.push(clonePlain(rest));
 }
 
 /** Ports that a machine has on board; only those are mirrored unasked. */
@@ -111,8 +112,8 @@ function mirrorFirstConsole(draft: Draft): void {
 
 function mirrorOf(serial: Serial): Console {
   return {
-    source: structuredClone(serial.source),
-    ...(serial.log !== undefined && { log: structuredClone(serial.log) }),
+    source: clonePlain(serial.source),
+    ...(serial.log !== undefined && { log: clonePlain(serial.log) }),
     ...(serial.alias !== undefined && { alias: serial.alias }),
     target: { type: 'serial', port: serial.target?.port ?? 0 },
   };

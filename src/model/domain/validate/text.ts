@@ -15,8 +15,18 @@ const MAX_DEPTH = 300;
 export function textProblems(definition: DomainDef): Problem[] {
   const problems: Problem[] = [];
   for (const [key, value] of Object.entries(definition))
-    if (!freeText.has(key)) walk(value, key, problems, 0);
+    if (!freeText.has(key) && hasProblem(value, 0)) walk(value, key, problems, 0);
   return [...problems, ...countProblems(definition)];
+}
+
+/** True where `walk` finds a problem. Hardly ever there is one, and paths are most of the work. */
+function hasProblem(value: unknown, depth: number): boolean {
+  if (typeof value === 'string') return hostile.test(value);
+  if (typeof value !== 'object' || value === null) return depth > MAX_DEPTH;
+  if (depth > MAX_DEPTH) return true;
+  if (Array.isArray(value)) return value.some((item) => hasProblem(item, depth + 1));
+  for (const key in value) if (hasProblem((value as Record<string, unknown>)[key], depth + 1)) return true;
+  return false;
 }
 
 function walk(value: unknown, path: string, problems: Problem[], depth: number): void {
