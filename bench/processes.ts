@@ -6,6 +6,11 @@ export function rssKiB(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
+/** Of it, what is this process's own and no page of a file that others may share, in KiB. */
+export function privateKiB(pid: number): number {
+  return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
 /** Processor time of all threads, in milliseconds; schedstat counts nanoseconds where stat has ticks of 10 ms. */
 export function cpuMs(pid: number): number {
   return sumOfTasks(pid, (task) => Number(readFileSync(`${task}/schedstat`, 'utf8').split(' ')[0]) / 1e6);

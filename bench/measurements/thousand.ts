@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { BenchDaemon } from '../daemon.ts';
 import { twentyDeviceXml } from '../definitions.ts';
-import { rssKiB } from '../processes.ts';
+import { privateKiB, rssKiB } from '../processes.ts';
 import { absolute, type Measurement } from '../result.ts';
 import { timeMs } from '../statistics.ts';
 import type { Bench } from './bench.ts';
@@ -15,6 +15,7 @@ const SETTLE_MS = 4000;
 export async function measureThousand(bench: Bench): Promise<readonly Measurement[]> {
   const empty = await restart(bench, undefined);
   const emptyRss = await restingRss(empty.daemon);
+  const emptyPrivate = privateKiB(empty.daemon.pid);
   await warmUp(bench, empty.daemon);
   const warmRss = await restingRss(empty.daemon);
   const defineMs = await timeMs(() => defineAll(bench, empty.daemon));
@@ -32,6 +33,7 @@ export async function measureThousand(bench: Bench): Promise<readonly Measuremen
   await daemon.end();
   return [
     absolute('idle daemon, RSS', 'MiB', [emptyRss / 1024], 80),
+    absolute('idle daemon, RSS without shared files (RssAnon)', 'MiB', [emptyPrivate / 1024]),
     absolute('idle daemon after 300 defines and undefines, RSS', 'MiB', [warmRss / 1024]),
     absolute('start of a daemon without domains to first answer', 'ms', [empty.firstAnswerMs]),
     absolute('1000 definitions: restart to first answer', 'ms', restarts, 1000),
