@@ -32,6 +32,12 @@ export const domainLifecycleMethods = [
           .boolean()
           .default(false)
           .describe('Boot afresh even where a saved state exists, and drop that.'),
+        resetNvram: z
+          .boolean()
+          .default(false)
+          .describe(
+            "Make UEFI's variables anew from their template; boot entries and keys in them are lost.",
+          ),
         bypassCache: z.boolean().default(false).describe("Read a saved state past the host's page cache."),
         startNetworks: z
           .boolean()

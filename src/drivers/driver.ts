@@ -22,6 +22,8 @@ export type * from './driver/storage.ts';
 export interface StartOptions {
   /** Leave the vCPUs stopped after the start. */
   readonly paused: boolean;
+  /** UEFI's variables are made anew from their template; not with `incoming`. */
+  readonly resetNvram?: boolean;
   readonly signal?: AbortSignal;
   /** Hears what is being done, in words for people. */
   readonly onStep?: (step: string) => void;

@@ -57,6 +57,9 @@ describeWith(['root', 'qemu-system-x86_64', descriptors, '/usr/share/OVMF'], 'a 
     expect(kept.equals(readFileSync(template))).toBe(false);
     await client.call('domain.start', { domain: 'uefi', paused: true });
     expect(readFileSync(nvram).equals(kept)).toBe(true);
+    await client.call('domain.destroy', { domain: 'uefi' });
+    await client.call('domain.start', { domain: 'uefi', paused: true, resetNvram: true });
+    expect(readFileSync(nvram).equals(readFileSync(template))).toBe(true);
   });
 
   it('is not forgotten before it is said what becomes of its variables', async () => {

@@ -17,6 +17,7 @@ function domainsCommand(parent: Command, name: string, summary: string): Command
 interface StartOptions {
   readonly paused?: boolean;
   readonly forceBoot?: boolean;
+  readonly resetNvram?: boolean;
   readonly console?: boolean;
 }
 
@@ -25,12 +26,17 @@ export const addStart: AddCommand = (parent, cli) => {
     .description(methodSummary('domain.start'))
     .option('--paused', paramHelp('domain.start', 'paused'))
     .option('--force-boot', paramHelp('domain.start', 'forceBoot'))
+    .option('--reset-nvram', paramHelp('domain.start', 'resetNvram'))
     .option('--console', 'Attach to its console from its first output on.')
     .action((names: string[], options: StartOptions) => start(cli, names, options));
 };
 
 async function start(cli: Cli, names: readonly string[], options: StartOptions): Promise<void> {
-  const wishes = { paused: options.paused ?? false, forceBoot: options.forceBoot ?? false };
+  const wishes = {
+    paused: options.paused ?? false,
+    forceBoot: options.forceBoot ?? false,
+    resetNvram: options.resetNvram ?? false,
+  };
   const [only, ...others] = names;
   if (options.console === true && only !== undefined && others.length === 0) {
     await withDomain(cli, only, (client, domain) => startWithConsole(cli, client, { domain, ...wishes }));

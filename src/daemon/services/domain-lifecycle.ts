@@ -24,6 +24,8 @@ export interface StartRequest {
   readonly signal?: AbortSignal;
   /** Boot afresh where there is a saved state, and give that up. */
   readonly forceBoot?: boolean;
+  /** Make UEFI's variables anew; a guest that goes on from a saved state keeps its own. */
+  readonly resetNvram?: boolean;
   /** Read a saved state past the host's page cache. */
   readonly bypassCache?: boolean;
 }
@@ -234,6 +236,7 @@ export class DomainLifecycle {
       await saveIntent(this.world, domain, { id, xml });
       const options = {
         paused: paused || as.prepare !== undefined,
+        resetNvram: request.resetNvram ?? false,
         ...(saved && { incoming: saved }),
         signal: abort.signal,
         onStep: (step: string) => job.progress({ step }),

@@ -20,18 +20,23 @@ function nvramPath(definition: DomainDef): string | undefined {
 }
 
 /**
- * Makes the variables' file from the template, whole and durable, 0600; a file that is there is left as it is. Returns
- * true when it was made.
- * @throws VirtError file.*, definition.unsupported when there is neither a file nor a template
+ * Makes the variables' file from the template, whole and durable, 0600; a file that is there is left as it is, unless it
+ * is to be made `anew`. Returns true when it was made.
+ * @throws VirtError file.*, definition.unsupported when there is no template to make it from
  */
-export async function ensureNvram(definition: DomainDef): Promise<boolean> {
+export async function ensureNvram(
+  definition: DomainDef,
+  { anew = false }: { readonly anew?: boolean } = {},
+): Promise<boolean> {
   const path = nvramPath(definition);
-  if (path === undefined || (await statIfPresent(path)) !== undefined) return false;
+  if (path === undefined) return false;
+  const isThere = (await statIfPresent(path)) !== undefined;
+  if (isThere && !anew) return false;
   const template = definition.os.nvram?.template;
   if (template === undefined)
     throw new VirtError('definition.unsupported', {
       wanted: `start '${definition.name}'`,
-      reason: `os.nvram: ${path} does not exist, and there is no template to make it from`,
+      reason: `os.nvram: ${path} ${isThere ? 'is to be made anew' : 'does not exist'}, and there is no template to make it from`,
       hint: "name a template, or use firmware='efi' to have one chosen",
       details: { path },
     });

@@ -59,7 +59,8 @@ export async function startGuest(
   const context = buildContext(deps.options, starting.directory, domainId, starting.ports);
   const built = buildCommand(named, capabilities, context);
   const command = start.incoming === undefined ? built : awaitingState(built);
-  if (await ensureNvram(named))
+  const anew = start.resetNvram === true && start.incoming === undefined;
+  if (await ensureNvram(named, { anew }))
     options.logger.info({ domain: named.name }, 'made the NVRAM from its template');
   await start.beforeLaunch?.(named);
   start.signal?.throwIfAborted();

@@ -334,13 +334,13 @@ function bindChanges(domains: DomainService) {
 function bindLifecycle(domains: DomainService, networks: NetworkService | undefined, log: Logger) {
   return {
     'domain.start': async (
-      { domain, paused, autodestroy, forceBoot, bypassCache, startNetworks: isStarting },
+      { domain, paused, autodestroy, forceBoot, resetNvram, bypassCache, startNetworks: isStarting },
       context,
     ) => {
       const found = find(domains, domain);
       if (isStarting) await startNetworks(networks, networksOf(domains.definitions.definition(found)));
       const owner = ownerOf(autodestroy, context);
-      await domains.lifecycle.start(found, { paused, forceBoot, bypassCache, ...owner });
+      await domains.lifecycle.start(found, { paused, forceBoot, resetNvram, bypassCache, ...owner });
       if (autodestroy) destroyOnClose(domains, context, log);
       return summaryOf(domains, found);
     },

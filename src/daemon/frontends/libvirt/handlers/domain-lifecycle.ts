@@ -7,8 +7,15 @@ import { validate } from './schema.ts';
 import { checkFlags, domainOf, notValid, telling, wireDomainOf } from './support.ts';
 
 /** virDomainCreateFlags. */
-const startFlag = { paused: 1, autodestroy: 2, bypassCache: 4, forceBoot: 8, validate: 16 } as const;
-const knownStartFlags = 31;
+const startFlag = {
+  paused: 1,
+  autodestroy: 2,
+  bypassCache: 4,
+  forceBoot: 8,
+  validate: 16,
+  resetNvram: 32,
+} as const;
+const knownStartFlags = Object.values(startFlag).reduce((all, bit) => all | bit, 0);
 /** virDomainShutdownFlagValues and virDomainRebootFlagValues are the same. */
 const powerFlag = { acpi: 1, agent: 2 } as const;
 const destroyFlag = { graceful: 1 } as const;
@@ -67,6 +74,7 @@ function startRequest(flags: number, { connection }: Call) {
     paused: has(startFlag.paused),
     forceBoot: has(startFlag.forceBoot),
     bypassCache: has(startFlag.bypassCache),
+    resetNvram: has(startFlag.resetNvram),
     ...owner,
   };
 }
