@@ -126,7 +126,7 @@ export const domainDefinitionMethods = [
           .boolean()
           .default(false)
           .describe(
-            'Forget its snapshots too; what is in images stays there. One that has any is refused else.',
+            'Forget its snapshots and checkpoints too; what is in images stays there. One that has any is refused else.',
           ),
         removeStorage: z
           .boolean()

@@ -1,5 +1,7 @@
 /** The whole contract: every method and every event, by name, with their types. */
 import type { z } from 'zod';
+import { backupMethods } from './backup.ts';
+import { checkpointMethods } from './checkpoint.ts';
 import { daemonMethods } from './daemon.ts';
 import { domainAgentMethods } from './domain-agent.ts';
 import { domainBlockJobMethods } from './domain-block-jobs.ts';
@@ -64,6 +66,8 @@ export const methods = byName([
   ...domainHistoryMethods,
   ...domainAgentMethods,
   ...snapshotMethods,
+  ...checkpointMethods,
+  ...backupMethods,
   ...networkMethods,
   ...nodeDeviceMethods,
   ...nwfilterMethods,

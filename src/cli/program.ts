@@ -2,6 +2,8 @@
 import { Command } from 'commander';
 import type { Cli, GlobalOptions } from './cli.ts';
 import { addAdopt } from './commands/adopt.ts';
+import { addBackup } from './commands/backup.ts';
+import { addCheckpoint } from './commands/checkpoint.ts';
 import type { AddCommand } from './commands/command.ts';
 import { addComplete, addCompletion } from './commands/completion.ts';
 import { addCall, addDaemon } from './commands/daemon.ts';
@@ -179,6 +181,8 @@ function addNouns(program: Command, cli: Cli): void {
   for (const add of [...shortVerbs, ...longVerbs]) add(domain, cli);
   addSnapshot(program, cli);
   addTemplate(program, cli);
+  addCheckpoint(program, cli);
+  addBackup(program, cli);
   addNetwork(program, cli);
   addFilter(program, cli);
   addSecret(program, cli);

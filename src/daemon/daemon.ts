@@ -41,6 +41,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
   if (config.libvirt.drop_in) await takeLibvirtsPlace({ paths, domains, events, adoption, log });
   quiet.start();
   engine.nodeDevices.start();
+  engine.domains.archives.planner.start();
   bringUp(engine, ground).catch((error: unknown) => log.error({ err: error }, 'autostart failed'));
   log.info({ version, mode: paths.mode, root: paths.root, domains: domains.counts }, 'serving');
   return {
@@ -50,6 +51,7 @@ export async function startDaemon(args: DaemonArguments, onIdle: () => void): Pr
     async stop() {
       quiet.stop();
       engine.nodeDevices.stop();
+      engine.domains.archives.planner.stop();
       await doors.close();
       detach(engine);
       await engine.recorder.flush();

@@ -194,6 +194,7 @@ function buildDomains(
     tpmDirectory: paths.tpm,
     checkpoints: new CheckpointStore({ directory: paths.checkpoints, log }),
     backupCertificates: config.backup.tls_directory,
+    archives: { pending: paths.backupsInWork, plans: paths.backupPlans, images: paths.images },
     links: new LinuxLinks(),
     ...(networking && { shares: networking.service.shares }),
     ...(networking && { forwardedPorts: () => networking.service.forwards.active() }),

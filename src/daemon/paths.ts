@@ -72,6 +72,10 @@ export interface DaemonPaths {
   readonly tpm: string;
   /** Snapshots of domains, UUID/NAME.xml. */
   readonly snapshots: string;
+  /** Backups that are being made, UUID.json. */
+  readonly backupsInWork: string;
+  /** Plans of backups, NAME.json. */
+  readonly backupPlans: string;
   /** Checkpoints of domains, UUID/NAME.xml. */
   readonly checkpoints: string;
   readonly guestLogs: string;
@@ -160,6 +164,8 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     tpm: join(base.data, 'tpm'),
     snapshots: join(base.data, 'snapshots'),
     checkpoints: join(base.data, 'checkpoints'),
+    backupsInWork: join(base.data, 'backups-in-work'),
+    backupPlans: join(base.config, 'backup-plans'),
     guestLogs: join(base.logs, 'qemu'),
     flightRecords: join(base.logs, 'flight'),
     history: join(base.data, 'history'),

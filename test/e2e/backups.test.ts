@@ -1,10 +1,10 @@
 /** Checkpoints and backups of a guest that writes all the time: what is backed up is whole, whoever dies in between. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { eventually, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
 import { WritingGuest } from '../support/writing-guest.ts';
 
@@ -135,10 +135,118 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     await eventually('nothing left', () => !existsSync(scratch()) && !existsSync(socket()));
     expect(lastJob()).toMatch(/Job type:\s*Failed/);
     virsh('start', name);
-    await vm.expectGood();
     expect(() => begin(push(vm.path('none.qcow2'), 'c2'))).toThrow(/missing or broken bitmap 'c2'/);
     expect(existsSync(vm.path('none.qcow2'))).toBe(false);
   }, 120_000);
+
+  const store = () => join(daemon.root, 'store');
+  const vireo = (...args: string[]) =>
+    execFileSync(join(project, 'bin/vireo'), ['--root', daemon.root, ...args], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    }).trim();
+  const backups = async () => (await client.call('backup.list', { directory: store() })).backups;
+  const litter = () => readdirSync(join(store(), name)).filter((file) => file.startsWith('.'));
+  const create = (more: { mode?: 'full'; bytesPerSecond?: number } = {}) =>
+    client.call('backup.create', { domain: name, directory: store(), ...more });
+
+  it('keeps backups in a directory: in full, then what was written, and makes a domain of them', async () => {
+    const first = await create();
+    expect(first).toMatchObject({ kind: 'full', whyFull: 'there is no backup yet' });
+    await vm.expectGood();
+    const promised = vm.lastWritten();
+    const second = vireo('backup', 'create', name, '--dir', store()).split(' ')[0] ?? '';
+    expect((await backups()).map(({ kind, parent }) => [kind, parent])).toEqual([
+      ['full', null],
+      ['incremental', first.id],
+    ]);
+    expect(vireo('backup', 'verify', second)).toBe('It is good.');
+    expect(virsh('checkpoint-list', name, '--name').split('\n')).toHaveLength(2);
+    const disks = join(daemon.root, 'again');
+    expect(vireo('backup', 'restore', second, '--name', 'again', '--to', disks)).toMatch(
+      /'again' is restored/,
+    );
+    vm.expectWhole(join(disks, 'again-vda.qcow2'), promised);
+    expect(virsh('domuuid', 'again')).not.toBe(virsh('domuuid', name));
+    vireo('undefine', 'again');
+    // A parent stays as long as something lies on it, and bytes that changed are told.
+    await expect(client.call('backup.delete', { path: first.path })).rejects.toMatchObject({
+      code: 'backup.needed',
+    });
+    writeFileSync(join(first.path, 'vda.qcow2'), 'x', { flag: 'r+' });
+    expect(await client.call('backup.verify', { path: second })).toMatchObject({
+      good: false,
+      findings: [
+        { path: join(first.path, 'vda.qcow2'), problem: 'its bytes are not those that were written' },
+      ],
+    });
+    await expect(client.call('backup.restore', { path: second, name: 'never' })).rejects.toMatchObject({
+      code: 'backup.damaged',
+    });
+    expect(vireo('backup', 'delete', '-y', '--dependents', first.path).split('\n')).toHaveLength(2);
+    expect(await backups()).toEqual([]);
+  }, 120_000);
+
+  it('leaves nothing of a backup that is called off, and ends one whose daemon was killed', async () => {
+    const slow = { mode: 'full', bytesPerSecond: 1 << 20 } as const;
+    const isInWork = async () =>
+      (await client.call('job.list', {})).jobs.some(({ job, done }) => job === 'backup' && (done ?? 0) > 0);
+    const before = virsh('checkpoint-list', name, '--name');
+    const off = create(slow).catch((error: unknown) => error);
+    await eventually('a backup in work', isInWork);
+    vireo('backup', 'cancel', name);
+    expect(await off).toMatchObject({ code: 'operation.aborted' });
+    expect(litter()).toEqual([]);
+    expect(virsh('checkpoint-list', name, '--name')).toBe(before);
+    const cutOff = create(slow).catch((error: unknown) => error);
+    await eventually('a backup in work', isInWork);
+    daemon = await daemon.crashAndRestart();
+    await cutOff;
+    client = await daemon.connect();
+    vm.use(client);
+    await eventually('the backup', async () => (await backups()).length === 1, 60_000);
+    expect(litter()).toEqual([]);
+    const [made] = await backups();
+    expect((await client.call('backup.verify', { path: made?.path ?? '' })).good).toBe(true);
+    // Its checkpoint serves the next one, which a plan makes; the plan keeps only its own newest.
+    vireo(
+      'backup',
+      'plan',
+      'set',
+      'nightly',
+      name,
+      '--dir',
+      store(),
+      '--every',
+      'day@02:30',
+      '--keep-last',
+      '1',
+    );
+    vireo('backup', 'plan', 'run', 'nightly');
+    expect((await backups()).map(({ kind, plan }) => [kind, plan])).toEqual([
+      ['full', null],
+      ['incremental', 'nightly'],
+    ]);
+    // Back to where it was, over the disks that are there.
+    const last = (await backups()).at(-1)?.path ?? '';
+    await expect(client.call('backup.restore', { path: last, over: true })).rejects.toMatchObject({
+      code: 'domain.active',
+    });
+    const promised = vm.lastWritten();
+    await client.call('domain.destroy', { domain: name });
+    const { whyFull, guest } = await create();
+    expect([guest, whyFull]).toEqual(['off', expect.stringMatching(/guest is off/)]);
+    const [, , offline] = await backups();
+    await client.call('backup.restore', { path: offline?.path ?? '', over: true });
+    expect(virsh('checkpoint-list', name, '--name')).toBe('');
+    vm.expectWhole(
+      virsh('domblklist', name)
+        .split(/\s+/)
+        .find((word) => word.startsWith('/')) ?? '',
+      promised,
+    );
+    await client.call('domain.start', { domain: name });
+  }, 180_000);
 
   it('fails on a full disk with the reason, and leaves nothing there', async () => {
     const small = join(daemon.root, 'small');
@@ -159,9 +267,9 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
       execFileSync('umount', [small]);
       rmSync(small, { recursive: true });
     }
-    await vm.expectGood();
+    virsh('checkpoint-create-as', name, 'last');
     await client.call('domain.destroy', { domain: name });
-    expect(() => virsh('undefine', name)).toThrow(/cannot delete inactive domain with 1 checkpoints/);
+    expect(() => virsh('undefine', name)).toThrow(/cannot delete inactive domain with \d+ checkpoints/);
     virsh('undefine', name, '--checkpoints-metadata');
   }, 120_000);
 });

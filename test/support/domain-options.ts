@@ -23,6 +23,11 @@ export function domainOptions(directory: string) {
     storage: () => {
       throw new Error('this test has no pools');
     },
+    archives: {
+      pending: join(directory, 'b'),
+      plans: join(directory, 'plans'),
+      images: join(directory, 'images'),
+    },
     jobWaitMs: 1000,
     stopGraceMs: 1000,
     tpmDirectory: join(directory, 'tpm'),

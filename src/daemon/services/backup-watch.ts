@@ -30,6 +30,8 @@ export class BackupWatch {
   private readonly world: DomainWorld;
   private readonly notes: TransferNotes;
   private readonly watched = new Map<string, Watched>();
+  /** How the last of each domain ended that somebody had put a note on. */
+  private readonly noted = new Map<string, BackupEnd>();
 
   constructor(world: DomainWorld, notes: TransferNotes) {
     this.world = world;
@@ -65,6 +67,13 @@ export class BackupWatch {
   /** The end of the one in work; undefined when there is none. */
   ending({ uuid }: Pick<Domain, 'uuid'>): Promise<BackupEnd> | undefined {
     return this.watched.get(uuid)?.end.promise;
+  }
+
+  /** How the one with that note ended, or will end; undefined when nobody knows. */
+  async endOf(domain: Domain, note: string): Promise<BackupEnd | undefined> {
+    const isInWork = domain.live?.guest.backup.record?.note === note;
+    const end = isInWork ? await this.ending(domain) : this.noted.get(domain.uuid);
+    return end?.record.note === note ? end : undefined;
   }
 
   /** The entry of one that did not begin after all. */
@@ -130,6 +139,7 @@ export class BackupWatch {
     clearInterval(watched.timer);
     const { outcome, error } = end;
     this.notes.finish(domain, transferOf(end));
+    if (end.record.note !== undefined) this.noted.set(domain.uuid, end);
     const failed = new VirtError(outcome === 'cancelled' ? 'operation.aborted' : 'operation.failed', {
       wanted: `back up domain '${domain.name}'`,
       reason: outcome === 'cancelled' ? 'it was cancelled' : (error ?? 'it ended'),

@@ -219,6 +219,11 @@ export class DomainBackups {
     return this.watch.ending(domain);
   }
 
+  /** How the one with that note ended, or will end; undefined when nobody knows. */
+  endOf(domain: Domain, note: string): Promise<BackupEnd | undefined> {
+    return this.watch.endOf(domain, note);
+  }
+
   /** Calls the one in work off, or finishes a pull; settles with its end. @throws VirtError backup.none, qmp.* */
   async cancel(domain: Domain): Promise<BackupEnd> {
     const ended = this.watch.ending(domain);

@@ -4,6 +4,7 @@ import { fileError, VirtError } from '../../base/errors.ts';
 import type { DiskCounters } from '../../drivers/live-tuning.ts';
 import type { Disk, IoTune } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { refuseBackup } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { diskPath, occupiedBytes } from './domain-statistics.ts';
@@ -33,6 +34,7 @@ export class DomainBlocks {
   async resize(domain: Domain, name: string, bytes: number): Promise<void> {
     await runJob(this.world, domain, 'resize a disk', async () => {
       const { guest } = domain.requireLive('resize a disk of');
+      refuseBackup(domain, 'resize a disk of');
       const disk = findDisk(domain, guest.definition, name);
       if (disk.readonly === true || disk.device === 'cdrom')
         throw new VirtError('request.invalid', {

@@ -257,6 +257,25 @@ export class DomainCheckpoints {
     this.world.events.emit(event, domain.identity, { checkpoint });
   }
 
+  /** Forgets all of a domain whose images are others now. */
+  forgetAll(domain: Domain): Promise<void> {
+    return this.records.forgetAll(domain);
+  }
+
+  /**
+   * Images of a guest that is off are merged without what their bitmaps tell: a backup would then miss changes.
+   * @throws VirtError domain.state
+   */
+  refuseOffline(domain: Domain): void {
+    const { size } = this.treeOf(domain);
+    if (domain.isActive || size === 0) return;
+    throw new VirtError('domain.state', {
+      wanted: `merge images of domain '${domain.name}'`,
+      reason: `it has ${size} checkpoints, which would not know what was written`,
+      hint: `forget them with 'vireo checkpoint delete ${domain.name} NAME --metadata-only'; the next backup is a full one then`,
+    });
+  }
+
   /** A running guest keeps them until it ends. @throws VirtError domain.state when nobody said that they may go */
   private onUndefine(
     domain: Domain,

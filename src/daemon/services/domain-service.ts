@@ -6,6 +6,8 @@ import type { HypervisorDriver } from '../../drivers/driver.ts';
 import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
 import type { SaveFormat } from '../../model/saved-state/image.ts';
+import { BackupArchives } from '../archives/archives.ts';
+import { PendingArchives } from '../archives/world.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { CheckpointStore } from '../state/checkpoints.ts';
@@ -78,6 +80,8 @@ export interface DomainServiceOptions {
   readonly checkpoints: CheckpointStore;
   /** Directory of the certificates for pull backups over TLS. */
   readonly backupCertificates: string;
+  /** Where backups in work and plans are remembered, and where disks of restored domains go. */
+  readonly archives: { readonly pending: string; readonly plans: string; readonly images: string };
   /** Control groups of guests; undefined where they are not used. */
   readonly groups?: GuestGroups;
   /** Who knows addresses of guests on the host's side. */
@@ -146,6 +150,8 @@ export class DomainService {
   readonly backups: DomainBackups;
   /** Clones, and the templates of linked ones. */
   readonly clones: DomainClones;
+  /** Backups in directories, and plans of them. */
+  readonly archives: BackupArchives;
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
@@ -197,6 +203,7 @@ export class DomainService {
       { world: this.world, definitions: this.definitions },
       options.checkpoints,
     );
+    this.snapshots.beforeMerge.push((domain) => this.checkpoints.refuseOffline(domain));
     this.backups = new DomainBackups(this.world, {
       checkpoints: this.checkpoints,
       notes: this.transfers,
@@ -206,6 +213,16 @@ export class DomainService {
       definitions: this.definitions,
       storage: options.storage,
     });
+    const { archives } = options;
+    this.archives = new BackupArchives(
+      {
+        ...{ domains: this.world, definitions: this.definitions, checkpoints: this.checkpoints },
+        ...{ backups: this.backups, snapshots: this.snapshots, jobs: options.jobs, log: options.log },
+        pending: new PendingArchives({ directory: archives.pending, log: options.log }),
+        images: archives.images,
+      },
+      { planDirectory: archives.plans },
+    );
     this.files = new DefinitionFiles(this.world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
     this.waiting = new DomainWait(this.world, {
@@ -228,6 +245,7 @@ export class DomainService {
     await this.recovery.reattach();
     await this.snapshots.recover();
     await this.checkpoints.recover();
+    await this.archives.open();
   }
 
   /** @throws VirtError domain.not-found */

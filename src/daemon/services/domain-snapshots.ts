@@ -4,6 +4,7 @@ import type { ParseMode } from '../../base/xml/codec.ts';
 import {
   formatSnapshot,
   hasMemory,
+  isExternal,
   parseSnapshot,
   type Snapshot,
   type SnapshotDef,
@@ -11,7 +12,7 @@ import {
 import type { Domain } from './domain.ts';
 import type { UndefineOptions } from './domain-definitions.ts';
 import { type CreateOptions, createSnapshot } from './domain-snapshot-create.ts';
-import { type DeleteOptions, deleteSnapshots } from './domain-snapshot-delete.ts';
+import { type DeleteOptions, deleteSnapshots, meant } from './domain-snapshot-delete.ts';
 import { recoverSnapshots } from './domain-snapshot-recovery.ts';
 import { type RevertOptions, revertToSnapshot } from './domain-snapshot-revert.ts';
 import { planCreate, planDelete, planRevert, type SnapshotPlan } from './snapshot-plan.ts';
@@ -21,6 +22,8 @@ import { runJob } from './world.ts';
 
 export class DomainSnapshots {
   private readonly snapshots: SnapshotWorld;
+  /** Asked before images of external snapshots are merged: whoever throws keeps them. */
+  readonly beforeMerge: ((domain: Domain) => void)[] = [];
 
   constructor(engine: SnapshotEngine, options: SnapshotOptions) {
     this.snapshots = new SnapshotWorld(engine, options);
@@ -77,7 +80,9 @@ export class DomainSnapshots {
   }
 
   /** The names of those that went. */
-  delete(domain: Domain, name: string, options: DeleteOptions): Promise<string[]> {
+  async delete(domain: Domain, name: string, options: DeleteOptions): Promise<string[]> {
+    if (!options.metadataOnly && meant(this.snapshots, domain, name, options.scope).some(isExternal))
+      for (const ask of this.beforeMerge) ask(domain);
     return deleteSnapshots(this.snapshots, domain, name, options);
   }
 

@@ -210,6 +210,7 @@ function bindDefinitions({ domains, networks, storage, imageGuests, undo, log }:
         ...(tpm !== undefined && { tpm }),
         ...(managedSave !== undefined && { managedSave }),
         forgetSnapshots,
+        forgetCheckpoints: forgetSnapshots,
       });
       const undoable = kept === undefined ? null : undoableOf(kept);
       if (disks === undefined) return { removed: [], kept: [], undo: undoable };

@@ -11,6 +11,8 @@ import type { NwFilterService } from '../../services/nwfilter-service.ts';
 import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { Undo } from '../../undo/undo.ts';
+import { bindBackups } from './bind-backup.ts';
+import { bindCheckpoints } from './bind-checkpoint.ts';
 import { bindDaemon, type DaemonSource } from './bind-daemon.ts';
 import { bindDomains } from './bind-domain.ts';
 import type { HistorySource } from './bind-history.ts';
@@ -59,6 +61,8 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ...bindHost(services.host, services.driver),
     ...bindDomains(services),
     ...bindSnapshots(services.domains),
+    ...bindCheckpoints(services.domains),
+    ...bindBackups(services.domains),
     ...bindNetworks(
       services.networks,
       services.waysOut ?? (async () => 'use the system connection'),

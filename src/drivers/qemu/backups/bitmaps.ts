@@ -103,6 +103,21 @@ export function mergeInto(
   ];
 }
 
+/**
+ * Before images between the topmost and the base go: what their bitmaps tell comes into that of the topmost, so that no
+ * change is forgotten.
+ */
+export function gatherIntoTop(disk: Disk, bitmaps: NodeBitmaps): TransactionAction[] {
+  const nodes = nodesOfDisk(disk);
+  const [top = ''] = nodes;
+  return (bitmaps.get(top) ?? []).flatMap(({ name = '' }) => {
+    const below = (wholeChain(nodes, name, bitmaps) ?? []).slice(1);
+    if (below.length === 0) return [];
+    const merged = { node: top, target: name, bitmaps: below.map((node) => ({ node, name })) };
+    return [{ type: 'block-dirty-bitmap-merge', data: merged }];
+  });
+}
+
 /** New images on top of others must note for all checkpoints from their first moment. */
 export function propagate(from: string, to: string, bitmaps: NodeBitmaps): TransactionAction[] {
   return (bitmaps.get(from) ?? []).flatMap((bitmap) =>

@@ -14,6 +14,8 @@ import {
   withoutMirror,
 } from '../../../model/domain/disk-chain.ts';
 import type { BlockJobRecord, BlockJobRequest } from '../../driver/block-jobs.ts';
+import { gatherIntoTop, readBitmaps } from '../backups/bitmaps.ts';
+import { transaction } from '../backups/checkpoints.ts';
 import { openForReading } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
 import type { QmpClient } from '../qmp/client.ts';
@@ -72,6 +74,8 @@ export async function startBlockJob(
     );
   }
   await save();
+  if (record.kind === 'pull' || record.kind === 'commit')
+    await transaction(beginning.qmp, gatherIntoTop(disk, await readBitmaps(beginning.qmp)));
   await begin();
   undo.keep();
   return record;
