@@ -1,6 +1,7 @@
 /** State files that are torn, foreign, missing or in the way: that one is put aside and named, all others are served. */
 import {
   copyFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -106,9 +107,16 @@ describeWith(['root', 'qemu-system-x86_64'], 'state files', () => {
       name: 'broken',
       uuid: broken,
     });
-    expect((await client.call('domain.get', { domain: 'changed' })).title).toBe('by hand');
+    // The files are read one after another, in the order of their random uuids.
+    await eventually(
+      'the changed one',
+      async () => (await client.call('domain.get', { domain: 'changed' })).title === 'by hand',
+    );
     expect((await client.call('domain.get', { domain: 'broken' })).uuid).toBe(broken);
-    expect(readFileSync(fileOf(broken), 'utf8')).toBe(whole);
+    await eventually(
+      'the broken one is written anew',
+      () => existsSync(fileOf(broken)) && readFileSync(fileOf(broken), 'utf8') === whole,
+    );
     expect((await client.call('domain.list')).quarantined).toHaveLength(1);
   });
 
