@@ -45,7 +45,7 @@ export class MediatedDevices {
       .map((one) => inactiveDevice(one, present));
   }
 
-  /** Makes one at once; it is gone with the next start of the host. Its uuid. @throws VirtError host-device.*, file.* */
+  /** Makes one at once; it is gone with the next start of the host. Its uuid. @throws VirtError definition.unsupported, host-device.*, file.* */
   create(definition: MdevDefinition): string {
     this.requireSystem('make');
     const { uuid = randomUUID(), typeId, attributes } = definition;
@@ -54,7 +54,7 @@ export class MediatedDevices {
     return uuid;
   }
 
-  /** Stores one, in place of the one of its uuid and parent, whose autostart stays. Its uuid. @throws VirtError host-device.*, file.* */
+  /** Stores one, in place of the one of its uuid and parent, whose autostart stays. Its uuid. @throws VirtError definition.unsupported, host-device.*, file.* */
   async define(definition: MdevDefinition): Promise<string> {
     this.requireSystem('define');
     const { uuid = randomUUID(), typeId, attributes } = definition;
@@ -131,9 +131,10 @@ export class MediatedDevices {
   private parentOf(name: string): { readonly path: string; readonly address: string } {
     const found = this.options.present().find((device) => device.name === name);
     if (found?.path !== undefined) return { path: found.path, address: addressOf(found.path) };
-    throw new VirtError('host-device.not-found', {
+    throw new VirtError('definition.unsupported', {
       wanted: 'make a mediated device',
-      reason: `unable to find parent device '${name}'`,
+      reason: `invalid parent device '${name}'`,
+      hint: "'vireo host node-devices' lists those it has",
     });
   }
 }

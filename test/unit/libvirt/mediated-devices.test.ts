@@ -83,7 +83,7 @@ describe('a mediated device', () => {
   it('is refused with what is wrong with its document, and nothing is written', async () => {
     const { client, tree } = await open();
     const cases = [
-      [document({ parent: 'pci_9' }), /^38: .*unable to find parent device 'pci_9'/],
+      [document({ parent: 'pci_9' }), /^67: .*invalid parent device 'pci_9'/],
       [document({ type: 'nvidia-1' }), /^55: .*no mediated devices of the type 'nvidia-1'/],
       [document({ type: '../x' }), /^27: .*type\.id/],
       [document({ more: "<attr name='a/../../b' value='1'/>" }), /^27: .*attr/],
