@@ -77,6 +77,8 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 120_000 }, { timeoutMs: 125_000 });
   }, 300_000);
   afterAll(async () => {
+    // Killed from outside it would leave its control groups behind.
+    await client?.call('domain.destroy', { domain: 'g' }).catch(() => undefined);
     await client?.close();
     await daemon?.remove();
     rmSync(directory, { recursive: true, force: true });
