@@ -321,6 +321,12 @@ export function isSameProcess(id: ProcessId): boolean {
   return stat !== undefined && stat.startTimeTicks === id.startTimeTicks && !'ZX'.includes(stat.state);
 }
 
+/** True while a signal (SIGSTOP) or a debugger holds that process: it runs, but does nothing and answers nobody. */
+export function isHeld(id: ProcessId): boolean {
+  const stat = isPid(id.pid) ? readStat(id.pid) : undefined;
+  return stat?.startTimeTicks === id.startTimeTicks && 'Tt'.includes(stat.state);
+}
+
 /** A pid that can be a process of ours: never 0, 1 or negative (kill(2) gives those a meaning of their own). */
 function isPid(pid: number): boolean {
   return Number.isInteger(pid) && pid > 1 && pid < 2 ** 31;

@@ -1,9 +1,10 @@
 /** Dumps: a guest's memory in a file for a debugger, while it stands still or (as far as QEMU can) runs on. */
-import { VirtError } from '../../base/errors.ts';
+import { isVirtError, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import type { DumpFormat } from '../../drivers/live-memory.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
+import { saveStatus } from './domain-status.ts';
 import { noteMemory, type TransferNotes } from './domain-transfers.ts';
 import { createPlain, type StateWriter } from './saved-state-writing.ts';
 import { type DomainWorld, runJob } from './world.ts';
@@ -51,17 +52,21 @@ export class DomainDumps {
     const { guest } = live;
     const wasRunning = domain.state.state === 'running';
     const writer = await createPlain(path, { bypassCache: request.bypassCache ?? false });
-    let isDone = false;
+    job.signal.addEventListener('abort', () => writer.interrupt(), { once: true });
     try {
+      // The intent first: a daemon that finds it has the guest go on.
+      guest.setSaving({ temporary: writer.temporary, inode: writer.inode, path, wasRunning, goesOn: true });
+      await saveStatus(this.world, domain);
       if (wasRunning && request.live !== true) await guest.suspend('dumping');
       await this.transfer(domain, live, writer, request, job);
-      isDone = true;
-    } finally {
-      if (!isDone) await writer.discard();
-      if (isDone && request.afterwards === 'destroy') await this.lifecycle.endAs(domain, live, 'crashed');
-      else if (domain.live === live)
-        await this.goOn(domain, live, { wasRunning, isReset: isDone && request.afterwards === 'reset' });
+    } catch (error) {
+      await writer.discard();
+      if (isVirtError(error, 'qmp.timeout') && domain.live === live) guest.settleSaving();
+      else await this.goOn(domain, live, { wasRunning, isReset: false });
+      throw error;
     }
+    if (request.afterwards === 'destroy') await this.lifecycle.endAs(domain, live, 'crashed');
+    else await this.goOn(domain, live, { wasRunning, isReset: request.afterwards === 'reset' });
   }
 
   private async transfer(
@@ -86,9 +91,12 @@ export class DomainDumps {
     live: LiveDomain,
     { wasRunning, isReset }: { readonly wasRunning: boolean; readonly isReset: boolean },
   ): Promise<void> {
+    if (domain.live !== live) return;
+    live.guest.setSaving(undefined);
     if (isReset) await live.guest.reset();
     // Also a guest that ran all the time: after a migration into a file QEMU stands still.
     if (wasRunning) await this.lifecycle.goOn(domain, live, 'unpaused');
+    else await saveStatus(this.world, domain);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { VirtError } from '../../base/errors.ts';
+import { isVirtError, VirtError } from '../../base/errors.ts';
 import { ensureDirectory } from '../../base/files.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { formatDomain, parseDomain } from '../../model/domain/domain.ts';
@@ -127,9 +127,10 @@ export class DomainSaves {
   ): Promise<void> {
     const { path, writer, wasRunning, job } = what;
     const { guest } = live;
+    job.signal.addEventListener('abort', () => writer.interrupt(), { once: true });
     try {
       // The intent first: a daemon that finds it knows what to take back.
-      guest.setSaving({ temporary: writer.temporary, path, wasRunning });
+      guest.setSaving({ temporary: writer.temporary, inode: writer.inode, path, wasRunning });
       await saveStatus(this.world, domain);
       if (wasRunning) await guest.suspend('saving');
       await this.notes.run(domain, 'save', async (note) => {
@@ -141,8 +142,8 @@ export class DomainSaves {
       });
     } catch (error) {
       await writer.discard();
-      guest.setSaving(undefined);
-      await this.goOn(domain, live, wasRunning);
+      if (isVirtError(error, 'qmp.timeout') && domain.live === live) guest.settleSaving();
+      else await this.goOn(domain, live, wasRunning);
       throw error;
     }
   }
@@ -150,6 +151,7 @@ export class DomainSaves {
   /** A guest whose save came to nothing runs again, if it did. Its own failure is logged: the first error counts. */
   private async goOn(domain: Domain, live: LiveDomain, wasRunning: boolean): Promise<void> {
     if (domain.live !== live) return;
+    live.guest.setSaving(undefined);
     try {
       if (wasRunning) await this.lifecycle.goOn(domain, live, 'save canceled');
       else await saveStatus(this.world, domain);

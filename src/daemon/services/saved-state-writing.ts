@@ -25,10 +25,14 @@ export function temporaryName(path: string): string {
 /** A file with a state in the making. */
 export interface StateWriter {
   readonly temporary: string;
+  /** Its number in its file system. */
+  readonly inode: number;
   /** What QEMU writes to. */
   readonly fd: number;
   /** Waits until everything is on the disk, and gives the file its name. @throws VirtError file.*, program.* */
   finish(): Promise<void>;
+  /** Ends a program that packs: QEMU, which may wait for it, then fails to write. */
+  interrupt(): void;
   /** Takes it all back. Never rejects. */
   discard(): Promise<void>;
 }
@@ -106,9 +110,12 @@ async function createFile(
     const running = filter;
     flusher = new Writeback(output);
     const flushing = flusher;
+    const { ino: inode } = await handle.stat();
     return {
       temporary,
+      inode,
       fd: filter?.fd ?? handle.fd,
+      interrupt: () => running?.kill(),
       discard,
       finish: async () => {
         running?.close(); // the last to write closes: the program sees the end

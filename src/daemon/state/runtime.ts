@@ -67,6 +67,7 @@ const recordSchema = z.looseObject({
       temporary: z.string(),
       path: z.string(),
       wasRunning: z.boolean(),
+      inode: z.number().optional(),
       goesOn: z.boolean().optional(),
     })
     .optional(),

@@ -56,7 +56,9 @@ export interface SavingRecord {
   readonly path: string;
   /** The guest ran before: it is to run again when the save comes to nothing. */
   readonly wasRunning: boolean;
-  /** It goes on when the file is whole as well: the file is of a snapshot. */
+  /** The number of that file in its file system: where `path` has it, the file is whole. */
+  readonly inode?: number;
+  /** It goes on when the file is whole as well: the file is of a snapshot, or a dump. */
   readonly goesOn?: boolean;
 }
 

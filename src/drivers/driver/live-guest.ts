@@ -168,6 +168,11 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   setResetAction(action: 'reset' | 'power-off'): Promise<void>;
   /** Notes that its state is being written, or with undefined that this came to nothing; the caller writes the status. */
   setSaving(saving: SavingRecord | undefined): void;
+  /**
+   * For a save or dump that QEMU has not told the end of (`qmp.timeout`): as soon as QEMU answers, what is noted by
+   * `setSaving` is settled as a daemon does that finds it, in the background. Its failure is logged.
+   */
+  settleSaving(): void;
   /** Lets go of the guest without touching it, when the daemon stops. */
   detach(): void;
 }

@@ -43,6 +43,7 @@ import type { QmpClient } from './qmp/client.ts';
 import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
 import { QemuMemory } from './saved-state/memory.ts';
+import { recoverSave } from './saved-state/recover.ts';
 import { ScreenCamera } from './screenshot.ts';
 import { sendKeys } from './send-keys.ts';
 import { QemuTuning } from './tuning/tuning.ts';
@@ -67,7 +68,10 @@ export class QemuGuest implements LiveGuest {
   private remembered: GuestRecord;
   private afterRemoval: ((alias: string) => Promise<unknown>) | undefined;
   readonly tuning: QemuTuning;
-  readonly memory = new QemuMemory(() => this.qmp());
+  readonly memory = new QemuMemory(
+    () => this.qmp(),
+    () => this.process.id,
+  );
   readonly agent: GuestAgent;
   readonly blockJobs: QemuBlockJobs;
   readonly checkpoints = new QemuCheckpoints(this);
@@ -133,6 +137,12 @@ export class QemuGuest implements LiveGuest {
   setSaving(saving: SavingRecord | undefined): void {
     const { saving: _, ...record } = this.remembered;
     this.remembered = saving === undefined ? record : { ...record, saving };
+  }
+
+  settleSaving(): void {
+    recoverSave(this, this.qmp(), this.log).catch((error: unknown) =>
+      this.log.error({ err: error, domain: this.live.name }, 'a save that was given up is not settled'),
+    );
   }
 
   /** The definition as it runs from now on: a device came or went. */

@@ -1,5 +1,6 @@
 /** How a guest is started: named steps, each with its undo, so that a failure at any of them leaves nothing behind. */
 import { isVirtError, VirtError } from '../../base/errors.ts';
+import type { ProcessId } from '../../base/spawn.ts';
 import { Undo } from '../../base/undo.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
@@ -114,7 +115,7 @@ async function bringUp(
   guest.onRemoval((alias) => finishRemoval(starting.deps, guest, alias));
   guest.attach(monitor);
   await limitGuest(starting, guest);
-  await run(guest, start, monitor);
+  await run(guest, start, monitor, launched.child);
   return guest;
 }
 
@@ -143,9 +144,14 @@ function noSandbox(definition: DomainDef): VirtError {
   });
 }
 
-async function run(guest: QemuGuest, start: StartOptions, monitor: QmpClient): Promise<void> {
+async function run(
+  guest: QemuGuest,
+  start: StartOptions,
+  monitor: QmpClient,
+  process: ProcessId,
+): Promise<void> {
   const { incoming } = start;
-  if (incoming !== undefined) return goOn(guest, start, incoming, monitor);
+  if (incoming !== undefined) return goOn(guest, start, incoming, { monitor, process });
   if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, Date.now() / 1000);
   else await guest.resume();
 }
@@ -155,10 +161,10 @@ async function goOn(
   guest: QemuGuest,
   start: StartOptions,
   incoming: IncomingState,
-  monitor: QmpClient,
+  { monitor, process }: { readonly monitor: QmpClient; readonly process: ProcessId },
 ): Promise<void> {
   start.onStep?.('loading the state');
-  await receiveMemory(monitor, incoming.fd, start.signal);
+  await receiveMemory(monitor, incoming.fd, { signal: start.signal, process });
   await readMemorySizes(guest, monitor);
   await incoming.onLoaded?.();
   if (!start.paused) await guest.resume();

@@ -1,5 +1,5 @@
 /** The jobs on images of one guest: what QEMU says of them, what they make of the running definition, and their end. */
-import { reasonOf, VirtError } from '../../../base/errors.ts';
+import { isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import {
@@ -16,7 +16,7 @@ import type { BlockJobInfo, BlockJobNews, BlockJobRecord, LiveBlockJobs } from '
 import type { GuestEvent, GuestRecord } from '../../driver.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { MonitorEvent } from '../run-state.ts';
-import { presentImages, removeImages, revokeWriting } from './nodes.ts';
+import { isInUse, presentImages, removeImages, revokeWriting } from './nodes.ts';
 
 /** What the jobs need of their guest. */
 export interface JobGuest {
@@ -111,7 +111,7 @@ export class QemuBlockJobs implements LiveBlockJobs {
     try {
       await this.guest.monitorClient().execute('block-job-cancel', { device: id });
     } catch (error) {
-      this.takeBack(id);
+      this.takeBack(id, error);
       throw error;
     }
   }
@@ -132,12 +132,14 @@ export class QemuBlockJobs implements LiveBlockJobs {
     try {
       await this.guest.monitorClient().execute('job-complete', { id });
     } catch (error) {
-      this.takeBack(id);
+      this.takeBack(id, error);
       throw error;
     }
   }
 
-  private takeBack(id: string): void {
+  /** QEMU refused. What it has not answered stands: it waits in its monitor, and is obeyed when QEMU goes on. */
+  private takeBack(id: string, error: unknown): void {
+    if (isVirtError(error, 'qmp.timeout')) return;
     const { ending: _ending, ...record } = this.find(id);
     this.guest.setRecord({
       ...this.guest.record,
@@ -223,7 +225,16 @@ export class QemuBlockJobs implements LiveBlockJobs {
     // QEMU 7.2 dies when it is asked for its nodes while it knows a pull that has ended: the filter that copied has lost
     // the image below it. So nobody may ask before this; that it was finished stands in the record.
     if (record.kind === 'pull') await qmp.execute('job-dismiss', { id: record.id });
-    return this.conclude(record, error);
+    return this.conclude(error === undefined ? await this.withEnding(qmp, record) : record, error);
+  }
+
+  /** A copy or active merge ends without an error when it switches, and when it is called off: QEMU knows which it was. */
+  private async withEnding(qmp: QmpClient, record: BlockJobRecord): Promise<BlockJobRecord> {
+    if (!isSwitching(record) || record.ending === 'pivot') return record;
+    const disk = this.disk(record);
+    const [target] = disk === undefined ? [] : layersOf(afterPivot(disk));
+    if (target?.index === undefined) return record;
+    return { ...record, ending: (await isInUse(qmp, target.index)) ? 'pivot' : 'cancel' };
   }
 
   private conclude(record: BlockJobRecord, error: string | undefined): void {

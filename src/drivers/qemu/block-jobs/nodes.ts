@@ -31,6 +31,14 @@ async function setOf(qmp: QmpClient, number: number): Promise<number | undefined
   return set === undefined ? undefined : Number(set);
 }
 
+/** True when a disk of the guest is on that image right now; filters on top of it show the file of their image. */
+export async function isInUse(qmp: QmpClient, number: number): Promise<boolean> {
+  const nodes = await qmp.execute('query-named-block-nodes', { flat: true });
+  const file = nodes.find((node) => node['node-name'] === formatNode(number))?.file;
+  if (file === undefined) return false;
+  return (await qmp.execute('query-block')).some(({ inserted }) => inserted?.file === file);
+}
+
 /**
  * Lets QEMU write to an image that it may only read, until the grant is taken back. Undefined for images that it opens
  * by itself (network), where there is nothing to grant.

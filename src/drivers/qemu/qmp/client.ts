@@ -51,7 +51,7 @@ export class QmpClient {
   readonly version: QmpVersion;
   private readonly wire: QmpWire;
   /** How long a command may take that says nothing else. */
-  private readonly commandMs: number;
+  readonly commandMs: number;
 
   constructor(wire: QmpWire, version: QmpVersion, commandMs: number) {
     this.wire = wire;

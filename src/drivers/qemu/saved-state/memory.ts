@@ -1,13 +1,13 @@
 /** The driver's LiveMemory over one guest's monitor: QEMU's migration into a descriptor, and its dumps. */
 import { isVirtError, VirtError } from '../../../base/errors.ts';
+import type { ProcessId } from '../../../base/spawn.ts';
 import type { DumpFormat, LiveMemory, MemoryProgress, MemoryTransferOptions } from '../../live-memory.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { CommandResult } from '../qmp/commands.ts';
+import { endOf, untilEnd } from './transfer-end.ts';
 
 /** The name of the descriptor in QEMU. */
 const FD_NAME = 'vireo-memory';
-/** How often QEMU is asked how far it is. The end comes as an event. */
-const LOOK_MS = 250;
 /** A file takes what the disk takes: QEMU's own limit is for networks (bytes a second). */
 const UNLIMITED = 2 ** 50;
 /**
@@ -18,25 +18,28 @@ const PATIENT = { timeoutMs: 600_000 } as const;
 
 export class QemuMemory implements LiveMemory {
   private readonly qmp: () => QmpClient;
+  private readonly process: () => ProcessId;
 
-  constructor(qmp: () => QmpClient) {
+  constructor(qmp: () => QmpClient, process: () => ProcessId) {
     this.qmp = qmp;
+    this.process = process;
   }
 
   save(fd: number, options: MemoryTransferOptions = {}): Promise<MemoryProgress> {
-    return sendMemory(this.qmp(), fd, options);
+    return sendMemory(this.qmp(), fd, { ...options, process: this.process() });
   }
 
   dump(fd: number, format: DumpFormat, options: Pick<MemoryTransferOptions, 'onProgress'> = {}) {
-    return dumpMemory(this.qmp(), fd, format, options);
+    return dumpMemory(this.qmp(), fd, format, { ...options, process: this.process() });
   }
 }
 
 async function sendMemory(
   qmp: QmpClient,
   fd: number,
-  { signal, onProgress }: MemoryTransferOptions,
+  { signal, onProgress, process }: MemoryTransferOptions & { readonly process: ProcessId },
 ): Promise<MemoryProgress> {
+  const wanted = 'save the state of a guest';
   signal?.throwIfAborted();
   await tellEvents(qmp);
   await qmp.execute('migrate-set-parameters', { 'max-bandwidth': UNLIMITED });
@@ -47,21 +50,38 @@ async function sendMemory(
     qmp.execute('migrate_cancel', undefined, PATIENT).catch(() => undefined);
   };
   try {
-    await qmp.execute('migrate', { uri: `fd:${FD_NAME}` });
+    await afterDump(() => qmp.execute('migrate', { uri: `fd:${FD_NAME}` }));
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted === true) cancel();
     const look = async () => onProgress?.(progressOf(await qmp.execute('query-migrate', undefined, PATIENT)));
-    await untilEnd(end.reached, look);
+    await untilEnd(end, { wanted, process, limitMs: qmp.commandMs, signal, look });
   } catch (error) {
+    if (isVirtError(error, 'qmp.timeout')) cancel(); // It waits in the monitor.
     throw cannotSave(error);
   } finally {
     signal?.removeEventListener('abort', cancel);
   }
   const info = await qmp.execute('query-migrate', undefined, PATIENT);
   if (info.status === 'completed') return progressOf(info);
-  if (signal?.aborted === true)
-    throw new VirtError('operation.aborted', { wanted: 'save the state of a guest', reason: 'cancelled' });
+  if (signal?.aborted === true) throw new VirtError('operation.aborted', { wanted, reason: 'cancelled' });
   throw writeFailed(info['error-desc'] ?? `QEMU's migration is ${info.status ?? 'gone'}`);
+}
+
+/** How often, and how long apart, a migration is tried while QEMU tidies up after a dump whose end it has told. */
+const TRIES = 40;
+const TRY_MS = 25;
+
+async function afterDump(begin: () => Promise<unknown>): Promise<void> {
+  for (let left = TRIES; ; left--) {
+    try {
+      await begin();
+      return;
+    } catch (error) {
+      if (left === 0 || !isVirtError(error, 'qmp.failed') || !/dump-guest-memory/.test(error.reason))
+        throw error;
+      await new Promise((done) => setTimeout(done, TRY_MS));
+    }
+  }
 }
 
 /** Has QEMU tell the end of migrations, out of and into it. */
@@ -73,23 +93,28 @@ function isFinal(status: unknown): boolean {
   return status === 'completed' || status === 'failed' || status === 'cancelled';
 }
 
-/** Loads a state into a QEMU that waits for one (`-incoming defer`). A state that does not fit ends QEMU. */
-export async function receiveMemory(qmp: QmpClient, fd: number, signal?: AbortSignal): Promise<void> {
+/**
+ * Loads a state into a QEMU that waits for one (`-incoming defer`). A state that does not fit ends QEMU.
+ * @throws VirtError qmp.closed, qmp.timeout, operation.aborted
+ */
+export async function receiveMemory(
+  qmp: QmpClient,
+  fd: number,
+  { signal, process }: { readonly signal?: AbortSignal | undefined; readonly process: ProcessId },
+): Promise<void> {
+  const wanted = 'load a state';
   await tellEvents(qmp);
   await qmp.passDescriptor(FD_NAME, fd);
   using end = endOf(qmp, 'MIGRATION', ({ status }) => isFinal(status));
   await qmp.execute('migrate-incoming', { uri: `fd:${FD_NAME}` });
   const aborted = Promise.withResolvers<never>();
-  const abort = () =>
-    aborted.reject(new VirtError('operation.aborted', { wanted: 'load a state', reason: 'cancelled' }));
+  const abort = () => aborted.reject(new VirtError('operation.aborted', { wanted, reason: 'cancelled' }));
   signal?.addEventListener('abort', abort, { once: true });
   try {
-    const { status } = await Promise.race([end.reached, aborted.promise]);
+    const ended = untilEnd(end, { wanted, process, limitMs: qmp.commandMs });
+    const { status } = await Promise.race([ended, aborted.promise]);
     if (status !== 'completed')
-      throw new VirtError('qmp.failed', {
-        wanted: 'load a state',
-        reason: `QEMU says it is ${String(status)}`,
-      });
+      throw new VirtError('qmp.failed', { wanted, reason: `QEMU says it is ${String(status)}` });
   } finally {
     signal?.removeEventListener('abort', abort);
   }
@@ -99,12 +124,13 @@ async function dumpMemory(
   qmp: QmpClient,
   fd: number,
   format: DumpFormat,
-  { onProgress }: Pick<MemoryTransferOptions, 'onProgress'>,
+  { onProgress, process }: Pick<MemoryTransferOptions, 'onProgress'> & { readonly process: ProcessId },
 ): Promise<void> {
+  const wanted = 'dump the memory of a guest';
   const { formats } = await qmp.execute('query-dump-guest-memory-capability');
   if (!formats.includes(format))
     throw new VirtError('qemu.lacks', {
-      wanted: 'dump the memory of a guest',
+      wanted,
       reason: `this QEMU cannot write ${format}; it can write ${formats.join(', ')}`,
     });
   await qmp.passDescriptor(FD_NAME, fd);
@@ -115,7 +141,7 @@ async function dumpMemory(
     const { completed, total } = await qmp.execute('query-dump', undefined, PATIENT);
     onProgress?.(dumpProgress(completed, total, performance.now() - beganAt));
   };
-  const { error } = await untilEnd(end.reached, look);
+  const { error } = await untilEnd(end, { wanted, process, limitMs: qmp.commandMs, look });
   if (typeof error === 'string') throw writeFailed(error);
 }
 
@@ -128,38 +154,6 @@ function dumpProgress(completed: number, total: number, sinceMs: number): Memory
     writtenBytes: completed,
     totalMs: Math.round(sinceMs),
   };
-}
-
-type EventData = Readonly<Record<string, unknown>>;
-
-/** Waits for an event that ends something. Listen before the command that begins it. */
-function endOf(qmp: QmpClient, name: string, isEnd: (data: EventData) => boolean) {
-  const { promise, resolve, reject } = Promise.withResolvers<EventData>();
-  const stop = qmp.onEvent((event) => {
-    if (event.name === name && isEnd(event.data)) resolve(event.data);
-  });
-  void qmp.closed.then(({ error }) => reject(error));
-  promise.catch(() => undefined); // Whoever waits for it hears of it.
-  return { reached: promise, [Symbol.dispose]: stop };
-}
-
-/** Looks again and again until the end. A look that fails says nothing of the end. */
-async function untilEnd(reached: Promise<EventData>, look: () => Promise<void>): Promise<EventData> {
-  const state = { isOver: false };
-  const over = reached.finally(() => {
-    state.isOver = true;
-  });
-  void lookUntil(state, look);
-  return over;
-}
-
-async function lookUntil(state: { readonly isOver: boolean }, look: () => Promise<void>): Promise<void> {
-  for (;;) {
-    await new Promise((done) => setTimeout(done, LOOK_MS).unref());
-    if (state.isOver) return;
-    // The monitor may be gone, of which `reached` tells.
-    await look().catch(() => undefined);
-  }
 }
 
 const nothingDone: MemoryProgress = {
