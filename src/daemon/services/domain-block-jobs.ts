@@ -151,6 +151,11 @@ export class DomainBlockJobs {
     return isHeld ? work() : runJob(this.world, domain, `begin block ${verb}`, work);
   }
 
+  /** For a caller inside a job of the domain: outcomes of block jobs are stored at once, until the function is called. */
+  hold(domain: Domain): () => void {
+    return this.watch.hold(domain);
+  }
+
   /** The jobs of a domain, with how far they are; none of one that does not run. */
   async list(domain: Domain): Promise<BlockJobInfo[]> {
     return domain.live === undefined ? [] : domain.live.guest.blockJobs.list();

@@ -195,8 +195,10 @@ async function perform(
   job.progress({ step: 'saving' });
   await keepInside(snapshots, domain, { snapshot, internal, undo });
   await makeFiles(snapshots, external, undo);
-  if (snapshot.memory?.snapshot === 'no' && options.noMetadata !== true)
+  if (snapshot.memory?.snapshot === 'no' && options.noMetadata !== true) {
+    undo.add('remove copies of firmware state', () => snapshots.store.remove(domain.uuid, name));
     await keepFirmware(snapshots, domain, snapshot);
+  }
   const late = await takeMoment(snapshots, domain, { external, file, options, job, undo });
   await noteOverlays(snapshots, domain, external);
   const made = external.filter(({ isOurs }) => isOurs).map((one) => one.file);
@@ -223,8 +225,9 @@ async function takeMoment(
   domain: Domain,
   { external, file, options, job, undo }: Moment,
 ): Promise<unknown> {
+  const wanted = `snapshot domain '${domain.name}'`;
   const switchOver = async (): Promise<void> => {
-    if (external.length > 0) await putOnTop(snapshots, domain, external);
+    if (external.length > 0) await orUnknown(undo, wanted, () => putOnTop(snapshots, domain, external));
     undo.keep();
   };
   if (file !== undefined)
@@ -234,6 +237,25 @@ async function takeMoment(
     });
   if (options.quiesce !== true || domain.live === undefined) return switchOver();
   return whileFrozen(domain.live.guest.agent, switchOver);
+}
+
+/**
+ * When QEMU does not answer any more, nobody knows whether it has done what it was told: nothing is taken back then. What was
+ * begun stays noted, and is brought to its end or taken back by what QEMU and the images tell (domain-snapshot-recovery.ts).
+ */
+async function orUnknown<T>(undo: Undo, wanted: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isVirtError(error, 'qmp.timeout') && !isVirtError(error, 'qmp.closed')) throw error;
+    undo.keep();
+    throw new VirtError(error.code, {
+      wanted,
+      reason: error.reason,
+      hint: "'vireo snapshot list' tells whether it was made when that is known: all of it, or nothing",
+      cause: error,
+    });
+  }
 }
 
 /** The snapshot is whole and known, but the guest did not go on as it should. */
@@ -271,7 +293,8 @@ async function keepInside(
   if (snapshot.memory?.snapshot === 'internal') {
     const { guest } = domain.requireLive('snapshot');
     const disks = internal.map(({ target }) => target.dev);
-    await snapshots.world.driver.saveSnapshot(guest, { name, disks });
+    const wanted = `snapshot domain '${domain.name}'`;
+    await orUnknown(undo, wanted, () => snapshots.world.driver.saveSnapshot(guest, { name, disks }));
     undo.add('take the tags out', () => snapshots.world.driver.deleteSnapshot(guest, { name, disks }));
     return;
   }

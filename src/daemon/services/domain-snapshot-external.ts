@@ -213,7 +213,7 @@ export async function replaceImage(
   if (changed !== stored) await snapshots.definitions.replaceStored(domain, keptForm(changed));
 }
 
-/** Removes images that no definition and no snapshot names any more. */
+/** Removes images that no definition and no snapshot names any more. What is under way stays noted. */
 export async function discardImages(
   snapshots: SnapshotWorld,
   domain: Domain,
@@ -227,5 +227,5 @@ export async function discardImages(
     await snapshots.images.removeImage(path);
     gone.push(path);
   }
-  await snapshots.finish(domain, snapshots.treeOf(domain).current, { gone });
+  await snapshots.forgetImages(domain, gone);
 }

@@ -102,15 +102,48 @@ async function mergeLive(
   }
 }
 
-/** @throws VirtError domain.state for a job that is not this merge */
-function refuseOther({ kind, top, base, disk: dev }: BlockJobRecord, disk: Disk, merge: LiveMerge): void {
+/**
+ * After a crash: merges of an earlier daemon that come to their end by themselves do so first, since what they change decides
+ * what is left to do. The caller holds the domain, and its block jobs (`DomainBlockJobs.hold`).
+ */
+export async function awaitMerges(snapshots: SnapshotWorld, domain: Domain): Promise<void> {
+  const { live } = domain;
+  for (const job of live?.guest.blockJobs.records ?? []) {
+    if (job.kind !== 'commit' && job.ending !== 'pivot') continue;
+    const disk = live?.guest.definition.devices.disks.find(({ target }) => target.dev === job.disk);
+    const ends = disk && endsOf(job, disk);
+    const graph = await graphOf(snapshots, domain);
+    await snapshots.blockJobs.wait(domain, job.disk, 'end', { isHeld: true });
+    if (disk === undefined || ends === undefined || !graph.has(ends.into)) continue;
+    const top = { path: ends.top, format: graph.formatOf(ends.top) };
+    const into = { path: ends.into, format: graph.formatOf(ends.into) };
+    await renameAbove(snapshots, graph, { top, into, known: pathsOf(disk) });
+    await replaceImage(snapshots, domain, ends.top, into);
+  }
+}
+
+/** The files that a merge is of; undefined for another job, and when the disk has them no more. */
+function endsOf(
+  { kind, top, base }: BlockJobRecord,
+  disk: Disk,
+): { readonly top: string; readonly into: string } | undefined {
   const layers = layersOf(disk);
   const pathOf = (index: number | null | undefined): string | undefined => {
     const layer = layers.find((one) => one.index === index);
     return layer && pathOfSource(layer.source);
   };
-  const isMerge = kind === 'commit' || kind === 'active-commit';
-  if (isMerge && pathOf(top) === merge.top && pathOf(base) === merge.into) return;
+  const from = pathOf(top);
+  const into = pathOf(base);
+  if ((kind !== 'commit' && kind !== 'active-commit') || from === undefined || into === undefined)
+    return undefined;
+  return { top: from, into };
+}
+
+/** @throws VirtError domain.state for a job that is not this merge */
+function refuseOther(job: BlockJobRecord, disk: Disk, merge: LiveMerge): void {
+  const ends = endsOf(job, disk);
+  const { disk: dev } = job;
+  if (ends?.top === merge.top && ends.into === merge.into) return;
   throw new VirtError('domain.state', {
     wanted: merge.wanted,
     reason: `disk '${dev}' already in active block job`,

@@ -1,4 +1,5 @@
-/** After a crash of the daemon: what was begun with snapshots is brought to an end, or taken back. */
+/** After a crash of the daemon, or when QEMU left us in doubt: what was begun with snapshots is brought to an end, or taken back. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import { hasMemory, type Snapshot } from '../../model/snapshot/snapshot.ts';
 import { type PendingDisk, type PendingWork, readStored } from '../state/snapshots.ts';
@@ -6,25 +7,56 @@ import type { Domain } from './domain.ts';
 import { forget, removeState } from './domain-snapshot-delete.ts';
 import { currentOf, discardImages, noteOverlays, overlayOf } from './domain-snapshot-external.ts';
 import { removeMemoryFiles } from './domain-snapshot-memory.ts';
+import { awaitMerges } from './domain-snapshot-merge.ts';
 import { applyDisks, defineAsOf, revertible, withBranch } from './domain-snapshot-revert.ts';
 import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
-/** Goes through all domains with something under way. A failure is logged; the next daemon tries again. */
-export async function recoverSnapshots(snapshots: SnapshotWorld): Promise<void> {
+/** Goes through all domains with something under way. Failures are logged; those are returned that are to be tried again. */
+export async function recoverSnapshots(snapshots: SnapshotWorld): Promise<Domain[]> {
+  const left: Domain[] = [];
   for (const uuid of snapshots.uuids) {
     const domain = snapshots.world.registry.withUuid(uuid);
     if (domain === undefined) continue; // Its definition may be in quarantine, and come back.
-    const pending = snapshots.pendingOf(domain);
-    if (pending === undefined) continue;
     try {
-      await runJob(snapshots.world, domain, 'recover snapshot', () => recover(snapshots, domain, pending));
+      await settle(snapshots, domain);
     } catch (error) {
+      const { name: snapshot, kind: work } = snapshots.pendingOf(domain) ?? {};
       snapshots.world.log.error(
-        { err: error, domain: domain.name, snapshot: pending.name, work: pending.kind },
+        { err: error, domain: domain.name, snapshot, work },
         'a snapshot that was under way could not be brought to an end',
       );
+      left.push(domain);
+    }
+  }
+  return left;
+}
+
+/** Brings to an end, or takes back, what is noted as begun with a domain's snapshots and nobody is at. */
+export async function settle(snapshots: SnapshotWorld, domain: Domain): Promise<void> {
+  if (snapshots.pendingOf(domain) === undefined) return;
+  await runJob(snapshots.world, domain, 'recover snapshot', async () => {
+    // Whoever had the domain meanwhile may have been at it, and has brought it to its end.
+    const pending = snapshots.pendingOf(domain);
+    if (pending !== undefined) await recover(snapshots, domain, pending);
+  });
+}
+
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** Tries again and again until what was begun is at an end: QEMU answers again or is gone, the disk has room again. */
+export async function settleLater(snapshots: SnapshotWorld, domain: Domain): Promise<void> {
+  const isKnown = () => snapshots.world.registry.withUuid(domain.uuid) === domain;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    await sleep(pauseMs, undefined, { ref: false });
+    if (!isKnown() || snapshots.pendingOf(domain) === undefined) return;
+    try {
+      await settle(snapshots, domain);
+    } catch (error) {
+      const { log } = snapshots.world;
+      log.warn({ err: error, domain: domain.name }, 'what was begun with a snapshot is not at its end yet');
     }
   }
 }
@@ -43,11 +75,26 @@ async function recover(snapshots: SnapshotWorld, domain: Domain, pending: Pendin
   const snapshot = tree.get(name);
   if (snapshot === undefined) return snapshots.finish(domain, tree.current);
   if (pending.kind === 'delete') {
-    await removeState(snapshots, domain, snapshot);
-    await discardImages(snapshots, domain, pending.discard);
-    return forget(snapshots, domain, snapshot);
+    return finishDelete(snapshots, domain, snapshot, pending.discard);
   }
   return finishRevert(snapshots, domain, snapshot, pending);
+}
+
+async function finishDelete(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Snapshot,
+  discard: readonly string[],
+): Promise<void> {
+  const release = snapshots.blockJobs.hold(domain);
+  try {
+    await awaitMerges(snapshots, domain);
+    await removeState(snapshots, domain, snapshot);
+    await discardImages(snapshots, domain, discard);
+    await forget(snapshots, domain, snapshot);
+  } finally {
+    release();
+  }
 }
 
 /**
@@ -65,6 +112,7 @@ async function finishCreate(
     await takeBack(snapshots, domain, pending);
     for (const { file, isOurs } of external) if (isOurs) await snapshots.images.removeImage(file);
     await removeMemoryFiles([pending.memoryTemporary, pending.memoryFile]);
+    await snapshots.store.remove(domain.uuid, name);
     return snapshots.finish(domain, current);
   }
   const { live } = domain;

@@ -13,7 +13,7 @@ import type { Domain } from './domain.ts';
 import type { UndefineOptions } from './domain-definitions.ts';
 import { type CreateOptions, createSnapshot } from './domain-snapshot-create.ts';
 import { type DeleteOptions, deleteSnapshots, meant } from './domain-snapshot-delete.ts';
-import { recoverSnapshots } from './domain-snapshot-recovery.ts';
+import { recoverSnapshots, settle, settleLater } from './domain-snapshot-recovery.ts';
 import { type RevertOptions, revertToSnapshot } from './domain-snapshot-revert.ts';
 import { planCreate, planDelete, planRevert, type SnapshotPlan } from './snapshot-plan.ts';
 import type { SnapshotTree } from './snapshot-tree.ts';
@@ -24,6 +24,8 @@ export class DomainSnapshots {
   private readonly snapshots: SnapshotWorld;
   /** Asked before images of external snapshots are merged: whoever throws keeps them. */
   readonly beforeMerge: ((domain: Domain) => void)[] = [];
+  /** Those for which something is tried again and again. */
+  private readonly unsettled = new Set<Domain>();
 
   constructor(engine: SnapshotEngine, options: SnapshotOptions) {
     this.snapshots = new SnapshotWorld(engine, options);
@@ -38,8 +40,8 @@ export class DomainSnapshots {
   }
 
   /** Brings to an end, or takes back, what an earlier daemon was at. After the guests were found again. */
-  recover(): Promise<void> {
-    return recoverSnapshots(this.snapshots);
+  async recover(): Promise<void> {
+    for (const domain of await recoverSnapshots(this.snapshots)) this.settleLater(domain);
   }
 
   treeOf(domain: Domain): SnapshotTree {
@@ -57,7 +59,7 @@ export class DomainSnapshots {
   }
 
   create(domain: Domain, wish: SnapshotDef, options: CreateOptions = {}): Promise<Snapshot> {
-    return createSnapshot(this.snapshots, domain, wish, options);
+    return this.settled(domain, () => createSnapshot(this.snapshots, domain, wish, options));
   }
 
   /** What `create` would do. @throws VirtError as it, where that can be known before */
@@ -76,14 +78,31 @@ export class DomainSnapshots {
   }
 
   revert(domain: Domain, name: string, options: RevertOptions = {}): Promise<void> {
-    return revertToSnapshot(this.snapshots, domain, name, options);
+    return this.settled(domain, () => revertToSnapshot(this.snapshots, domain, name, options));
   }
 
   /** The names of those that went. */
   async delete(domain: Domain, name: string, options: DeleteOptions): Promise<string[]> {
     if (!options.metadataOnly && meant(this.snapshots, domain, name, options.scope).some(isExternal))
       for (const ask of this.beforeMerge) ask(domain);
-    return deleteSnapshots(this.snapshots, domain, name, options);
+    return this.settled(domain, () => deleteSnapshots(this.snapshots, domain, name, options));
+  }
+
+  /** After what an earlier call had to leave open; what this one leaves open is tried again until it is at an end. */
+  private async settled<T>(domain: Domain, work: () => Promise<T>): Promise<T> {
+    await settle(this.snapshots, domain);
+    try {
+      return await work();
+    } catch (error) {
+      if (this.snapshots.pendingOf(domain) !== undefined) this.settleLater(domain);
+      throw error;
+    }
+  }
+
+  private settleLater(domain: Domain): void {
+    if (this.unsettled.has(domain)) return;
+    this.unsettled.add(domain);
+    void settleLater(this.snapshots, domain).finally(() => this.unsettled.delete(domain));
   }
 
   /**

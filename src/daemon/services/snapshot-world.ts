@@ -137,20 +137,27 @@ export class SnapshotWorld {
   }
 
   /**
-   * Notes which one is the current, and that nothing is under way any more. `made` and `gone`: images that came and
-   * went with it.
+   * Notes which one is the current, and that nothing is under way any more. `made`: images that came with it.
    */
   async finish(
     { uuid }: Pick<Domain, 'uuid'>,
     current: string | undefined,
-    { made = [], gone = [] }: { readonly made?: readonly string[]; readonly gone?: readonly string[] } = {},
+    { made = [] }: { readonly made?: readonly string[] } = {},
   ): Promise<void> {
     const kept = this.claim(uuid);
-    const images = [...new Set([...kept.images, ...made])].filter((path) => !gone.includes(path));
+    const images = [...new Set([...kept.images, ...made])];
     await this.store.saveState(uuid, { current, images });
     kept.images = images;
     kept.tree.current = current;
     kept.pending = undefined;
+  }
+
+  /** Notes that images are gone which were made for snapshots. */
+  async forgetImages({ uuid }: Pick<Domain, 'uuid'>, gone: readonly string[]): Promise<void> {
+    const kept = this.claim(uuid);
+    const images = kept.images.filter((path) => !gone.includes(path));
+    await this.store.saveState(uuid, { current: kept.tree.current, pending: kept.pending, images });
+    kept.images = images;
   }
 
   /** Stores a snapshot's document, new or in place of the one of its name. */

@@ -1,5 +1,6 @@
 /** Runs one of QEMU's jobs (qapi/job.json) from its command to its end. */
-import { VirtError } from '../../../base/errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isVirtError, VirtError } from '../../../base/errors.ts';
 import type { QmpClient } from './client.ts';
 import type { QmpObject } from './codec.ts';
 import type { QmpEvent } from './events.ts';
@@ -14,7 +15,8 @@ export interface JobCommand {
 }
 
 /**
- * Starts a job under that name, waits for its end, and has QEMU forget it. The name must be free.
+ * Starts a job under that name, waits for its end, and has QEMU forget it. One of that name that an earlier daemon began comes to
+ * its end first.
  * @throws VirtError operation.failed with QEMU's words, qmp.*
  */
 export async function runQmpJob(
@@ -25,7 +27,12 @@ export async function runQmpJob(
 ): Promise<void> {
   const watch = watchFor(qmp, id);
   try {
-    await qmp.executeRaw(execute, { 'job-id': id, ...args }, { timeoutMs: PATIENCE_MS });
+    const begin = () => qmp.executeRaw(execute, { 'job-id': id, ...args }, { timeoutMs: PATIENCE_MS });
+    await begin().catch(async (error: unknown) => {
+      if (!isVirtError(error, 'qmp.failed') || !/already in use/.test(error.reason)) throw error;
+      await dismissEarlier(qmp, id);
+      await begin();
+    });
     await watch.concluded;
     const jobs = await qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS });
     const error = jobs.find((job) => job.id === id)?.error;
@@ -33,6 +40,23 @@ export async function runQmpJob(
     if (error !== undefined) throw new VirtError('operation.failed', { wanted, reason: error });
   } finally {
     watch.stop();
+  }
+}
+
+/** How often QEMU is asked whether a job of an earlier daemon is at its end. */
+const LOOK_MS = 100;
+
+/** A job that a daemon began which died before its end: when it has come, QEMU forgets it. */
+async function dismissEarlier(qmp: QmpClient, id: string): Promise<void> {
+  for (;;) {
+    const jobs = await qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS });
+    const job = jobs.find((one) => one.id === id);
+    if (job === undefined) return;
+    if (job.status === 'concluded') {
+      await qmp.execute('job-dismiss', { id });
+      return;
+    }
+    await sleep(LOOK_MS);
   }
 }
 
