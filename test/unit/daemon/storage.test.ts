@@ -81,6 +81,31 @@ describe('pools', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  it("take virsh's dashes for what was left out: pool-define-as NAME dir - - - - PATH", async () => {
+    const rig = storageRig();
+    const define = async (type: string, source: string, path: string) => {
+      const { pool } = await rig.storage.definitions.define(
+        `<pool type='${type}'><name>${type}</name><source>${source}</source><target><path>${path}</path></target></pool>`,
+        'strict',
+      );
+      return rig.storage.definitions.xml(pool, { inactive: true }).replace(/\s*\n\s*/g, '');
+    };
+    const dashes = "<host name='-'/><dir path='-'/><device path='-'/><name>-</name>";
+    expect(await define('dir', dashes, rig.place('d'))).not.toContain("'-'");
+    const disk = await define(
+      'fs',
+      dashes.replace("device path='-'", "device path='/dev/sdz1'"),
+      rig.place('f'),
+    );
+    expect(disk).toContain("<source><device path='/dev/sdz1'/><format type='auto'/></source>");
+    const share = `<host name='nas'/><dir path='/export'/><device path='-'/><name>-</name>`;
+    expect(await define('netfs', share, rig.place('n'))).toContain(
+      "<source><host name='nas'/><dir path='/export'/>",
+    );
+    // What is needed is missed all the same.
+    await expect(define('netfs', dashes, '/mnt/nas')).rejects.toMatchObject({ code: 'xml.invalid' });
+  });
+
   it('leave a directory that is there as it is', async () => {
     const rig = storageRig();
     const path = rig.place('foreign');

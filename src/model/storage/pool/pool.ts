@@ -21,6 +21,7 @@ import { nameProblem } from '../../domain/names.ts';
 import { plainPath, poolName } from '../names.ts';
 import { permissions } from '../permissions.ts';
 import { declarePoolPrefixes, mountOptions, normalizePoolPrefixes, rbdOptions } from './namespaces.ts';
+import { withoutPlaceholders } from './placeholders.ts';
 import { type PoolSource, source, sourceDocument } from './source.ts';
 
 /** Every type that libvirt knows. Which of them work here is told by the backends (src/storage/backends). */
@@ -92,7 +93,7 @@ export function parsePool(
   xml: string,
   options: { readonly mode: ParseMode },
 ): { readonly definition: PoolDef; readonly dropped: readonly string[] } {
-  const root = normalizePoolPrefixes(parseXml(xml));
+  const root = withoutPlaceholders(normalizePoolPrefixes(parseXml(xml)));
   const { value, dropped } = readDocument(poolCodec, root, 'pool', {
     mode: options.mode,
     what: 'storage pool definition',
