@@ -17,7 +17,7 @@ mmdebstrap --variant=minbase --include="$packages" --aptopt='Apt::Install-Recomm
   "$suite" "$work/root"
 root=$work/root
 printf '/dev/vda / ext4 errors=remount-ro 0 1\n' >"$root/etc/fstab"
-printf 'datasource_list: [ NoCloud, None ]\n' >"$root/etc/cloud/cloud.cfg.d/90_datasource.cfg"
+printf 'datasource_list: [ NoCloud, None ]\nlocale: C.UTF-8\n' >"$root/etc/cloud/cloud.cfg.d/90_datasource.cfg"
 rm -f "$root/etc/machine-id" "$root"/etc/ssh/ssh_host_*
 : >"$root/etc/machine-id"
 chroot "$root" systemctl enable systemd-networkd serial-getty@ttyS0
