@@ -70,7 +70,7 @@ export const daemonMethods = [
     since: '0.1.0',
     summary: 'Takes over what a libvirtd of this host knew.',
     description:
-      "Copies domains and networks with their autostart marks, firmware variables and TPM states, and puts metadata of snapshots and checkpoints aside. Nothing is changed at libvirt's, no running guest is touched, and what is here already stays as it is, so it can be done again. One object that cannot come over does not stop the others.",
+      "Copies domains and networks with their autostart marks, firmware variables and TPM states, with their snapshots and checkpoints. Nothing is changed at libvirt's, no running guest is touched, and what is here already stays as it is, so it can be done again. One object that cannot come over does not stop the others.",
     access: 'path',
     params: () =>
       z.strictObject({

@@ -1,5 +1,5 @@
 /** Standing where libvirtd stood: its files' places, and what it knew. */
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { statIfPresent, writeDurable } from '../base/files.ts';
 import type { Logger } from '../base/log.ts';
 import { qemuLogPath } from '../drivers/qemu/starting.ts';
@@ -66,7 +66,6 @@ export function buildAdoption(
         configHome: dirname(paths.config),
         runtimeHome: dirname(paths.runtime),
       }),
-    keep: join(paths.data, 'adopted'),
     log,
   });
 }

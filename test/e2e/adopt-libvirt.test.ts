@@ -105,7 +105,14 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'taking over f
       'managed-save saved': 'refused',
       'domain web': 'adopted',
       'snapshot web/clean': 'adopted',
+      'checkpoint web/a': 'adopted',
+      'checkpoint web/b': 'adopted',
     });
+    const { checkpoints } = await client.call('checkpoint.list', { domain: 'web' });
+    expect(checkpoints.map(({ name, parent }) => [name, parent])).toEqual([
+      ['a', null],
+      ['b', 'a'],
+    ]);
     expect(planned).toEqual(outcomes(report));
     expect(report.get('managed-save saved')?.detail).toContain('as after a power cut');
     const { domains } = await client.call('domain.list', {});

@@ -2,9 +2,9 @@
 import { isVirtError, reasonOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { NetworkService } from '../services/network-service.ts';
+import { adoptCheckpoints } from './checkpoints.ts';
 import { adoptDomains, type DomainAdoption } from './domains.ts';
 import { definitionFiles, isFile, type LibvirtPlaces, readDefinition, uuidIn } from './libvirt-files.ts';
-import { adoptMetadata } from './metadata.ts';
 import { adoptNetworks } from './networks.ts';
 import { type OtherObjects, otherDefinitions, reportOthers } from './others.ts';
 import type { AdoptionReport } from './report.ts';
@@ -18,8 +18,6 @@ export interface AdoptionOptions {
   readonly others: OtherObjects;
   /** The places of this daemon's libvirt, or of the one below another root. */
   readonly places: (from: string | undefined) => LibvirtPlaces;
-  /** Where metadata of checkpoints is put aside. */
-  readonly keep: string;
   readonly log: Logger;
 }
 
@@ -36,7 +34,7 @@ export class LibvirtAdoption {
    * @throws VirtError file.denied when the directories cannot be read
    */
   async adopt(request: { readonly from?: string; readonly dryRun: boolean }): Promise<AdoptionReport> {
-    const { domains, networks, others, keep, log } = this.options;
+    const { domains, networks, others, log } = this.options;
     const places = this.options.places(request.from);
     const { dryRun } = request;
     // Networks first: guests are on them. Domains last that other parts belong to.
@@ -49,7 +47,7 @@ export class LibvirtAdoption {
       ...before,
       ...taken,
       ...(await adoptSnapshots(places, domains, taken, dryRun)),
-      ...(await adoptMetadata(places, keep, dryRun)),
+      ...(await adoptCheckpoints(places, domains, taken, dryRun)),
     ];
     if (!dryRun) {
       const count = (outcome: string) => objects.filter((object) => object.outcome === outcome).length;

@@ -22,7 +22,7 @@ import type { AdoptedObject } from './report.ts';
 
 /** What taking over domains needs of the daemon. */
 export interface DomainAdoption {
-  readonly service: Pick<DomainService, 'definitions' | 'saves' | 'snapshots' | 'find'>;
+  readonly service: Pick<DomainService, 'definitions' | 'saves' | 'snapshots' | 'checkpoints' | 'find'>;
   readonly isKnown: (uuid: string) => boolean;
   /** Pid by uuid of the QEMU processes of this host. */
   readonly running: () => ReadonlyMap<string, number>;
