@@ -143,15 +143,23 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
     return found[0] ?? 0;
   }
 
+  /** QEMU has stopped the guest, for a program that does not take its bytes. */
+  const standingStill = () =>
+    eventually('the guest to stand still', async () => (await get()).state === 'paused');
+
   const saving = async () => {
     const save = outcome(client.call('domain.save', { domain, path: path('state'), format: 'gzip' }));
-    return { call: save, filter: await inTheMiddle('gzip') };
+    const filter = await inTheMiddle('gzip');
+    await standingStill();
+    return { call: save, filter };
   };
   const dumping = async () => {
     const dump = outcome(
       client.call('domain.dump', { domain, path: path('core'), format: 'elf', bypassCache: true }),
     );
-    return { call: dump, filter: await inTheMiddle('dd') };
+    const filter = await inTheMiddle('dd');
+    await standingStill();
+    return { call: dump, filter };
   };
 
   it('a save whose packer hangs is called off at once, and the guest runs on', async () => {
@@ -206,6 +214,7 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
 
     void outcome(client.call('domain.managed-save', { domain, format: 'gzip' }));
     const packer = await inTheMiddle('gzip');
+    await standingStill();
     await restart();
     signal(packer, 'SIGCONT');
     await eventually('the guest to run', async () => (await get()).state === 'running');
