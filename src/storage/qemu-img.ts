@@ -52,6 +52,8 @@ export function qemuFormat(format: string): string {
 export interface Layer {
   readonly index: number;
   readonly format: string;
+  /** It is a block device, for which QEMU has another driver than for files. */
+  readonly isDevice?: boolean;
   /** The secret object that unlocks it, where it is encrypted with LUKS. */
   readonly keySecret?: string | undefined;
 }
@@ -61,7 +63,10 @@ export function imageNode(layers: readonly Layer[]): string {
   const build = ([top, ...below]: readonly Layer[]): Record<string, unknown> | null => {
     if (top === undefined) return null;
     const driver = qemuFormat(top.format);
-    const file = { driver: 'file', filename: descriptorName(top.index) };
+    const file = {
+      driver: top.isDevice === true ? 'host_device' : 'file',
+      filename: descriptorName(top.index),
+    };
     const node = { driver, file, ...unlocked(driver, top.keySecret) };
     return withBacking.includes(driver) ? { ...node, backing: build(below) } : node;
   };

@@ -613,6 +613,19 @@ describeWith(['qemu-img', 'losetup', 'root'], 'a device', () => {
     }
   });
 
+  it('is what a copy that takes all its space, or has another format, is made of', async () => {
+    const directory = scratch();
+    const device = loopDevice(4 * MIB);
+    const bytes = readFileSync(device);
+    const capacityBytes = 4 * MIB;
+    const full = { name: 'f', format: 'raw', capacityBytes, allocationBytes: capacityBytes } as const;
+    await qemuImgTools.copy({ path: device, format: 'raw' }, join(directory, 'full'), full);
+    expect(readFileSync(join(directory, 'full')).equals(bytes)).toBe(true);
+    const out = join(directory, 'qcow2');
+    await convertToFile({ path: device, format: 'raw' }, out, { format: 'qcow2', capacityBytes });
+    run('qemu-img', 'compare', '-q', '-f', 'raw', '-F', 'qcow2', device, out);
+  });
+
   it('that is too small takes nothing', async () => {
     const raw = patchy(join(scratch(), 'raw'));
     const device = loopDevice(MIB);

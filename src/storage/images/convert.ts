@@ -121,8 +121,10 @@ async function encrypted({ format, encryption }: ConvertSpec, secrets: SecretObj
 /** The layers as nodes, those that are encrypted with their passphrases. @throws VirtError secret.* */
 export async function nodeLayers({ images }: Layers, secrets: SecretObjects): Promise<Layer[]> {
   const nodes: Layer[] = [];
-  for (const [index, { format, lock }] of images.entries())
-    nodes.push({ index, format, keySecret: lock && (await secrets.add(lock)) });
+  for (const [index, { handle, format, lock }] of images.entries()) {
+    const isDevice = (await handle.stat()).isBlockDevice();
+    nodes.push({ index, format, isDevice, keySecret: lock && (await secrets.add(lock)) });
+  }
   return nodes;
 }
 
