@@ -10,7 +10,7 @@ suite=${2:-bookworm}
 project=$(cd -P -- "$(dirname -- "$0")/../../.." && pwd)
 packages=systemd-sysv,udev,dbus,kmod,linux-image-amd64,iproute2,iputils-ping,openssh-server,ca-certificates,curl,python3-minimal
 packages=$packages,procps,less,pciutils,usbutils,util-linux,qemu-system-x86,qemu-utils,ovmf,swtpm,dnsmasq-base,nftables,iptables
-packages=$packages,libvirt-clients,libnss-libvirt,lvm2,parted,xfsprogs,btrfs-progs,e2fsprogs,nfs-kernel-server,nfs-common,tgt
+packages=$packages,libvirt-clients,libnss-libvirt,lvm2,parted,fdisk,xfsprogs,btrfs-progs,e2fsprogs,nfs-kernel-server,nfs-common,tgt
 packages=$packages,open-iscsi,samba,cifs-utils,busybox-static,acl,polkitd
 mkdir -p "$directory"
 work=$(mktemp -d "$directory/root.XXXXXX")

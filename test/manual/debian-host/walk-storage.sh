@@ -204,6 +204,8 @@ systemctl stop smbd
 echo '== iSCSI on loopback'
 truncate -s 64M $work/lun.raw
 systemctl start tgt
+# The daemon's unit may not load modules.
+modprobe iscsi_tcp
 target=iqn.2026-11.test.walk:disk
 tgtadm --lld iscsi --op new --mode target --tid 7 -T $target
 tgtadm --lld iscsi --op new --mode logicalunit --tid 7 --lun 1 -b $work/lun.raw
