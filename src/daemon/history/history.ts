@@ -7,6 +7,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Domain } from '../services/domain.ts';
 import type { DomainService } from '../services/domain-service.ts';
 import type { DomainStatistics } from '../services/domain-statistics.ts';
+import { processTimes } from '../services/domain-statistics.ts';
 import type { EventBus } from '../services/events.ts';
 import type { HistoryFiles } from './history-files.ts';
 import type { Point, Span, Values } from './ring.ts';
@@ -32,7 +33,15 @@ interface Watched {
   before: Counters | undefined;
   points: Point[];
   firstAtMs: number;
+  /** When it was last looked at, measured or not, and the processor time of its QEMU until then. */
+  lookedAtMs: number;
+  cpuNs: number;
+  /** Moments at which it was left alone, since it did next to nothing; they get the means of the next measurement. */
+  skipped: number[];
 }
+
+/** Below this share of a processor a guest is left alone until it does more, or for as long as samples wait. */
+const QUIET_SHARE = 0.02;
 
 export class StatisticsHistory {
   private readonly domains: Pick<DomainService, 'list' | 'statistics'>;
@@ -75,17 +84,37 @@ export class StatisticsHistory {
 
   /** What a guest used in a span that ends now, the oldest first. @throws VirtError file.* */
   async read(domain: Domain, span: Span): Promise<Point[]> {
+    if ((this.watched.get(domain.uuid)?.skipped.length ?? 0) > 0 && domain.live !== undefined)
+      await this.measure([domain]);
     await this.write(domain.uuid);
     return this.files.read(domain.uuid, span, Date.now() / 1000);
   }
 
   /** @internal for tests: what the timer does. */
   async sample(): Promise<void> {
-    const running = this.domains.list({ active: true });
-    const samples = await this.domains.statistics.sampleAll(running, groups);
-    for (const one of samples) this.take(one);
+    await this.measure(this.domains.list({ active: true }).filter((domain) => !this.leavesAlone(domain)));
     for (const [uuid, { points, firstAtMs }] of this.watched)
       if (points.length > 0 && Date.now() - firstAtMs >= WRITE_MS) await this.write(uuid);
+  }
+
+  private async measure(domains: readonly Domain[]): Promise<void> {
+    if (domains.length === 0) return;
+    for (const one of await this.domains.statistics.sampleAll(domains, groups)) this.take(one);
+  }
+
+  /** Twenty idle guests would otherwise cost more than all the rest of an idle daemon. */
+  private leavesAlone({ uuid, live }: Domain): boolean {
+    const watched = this.watched.get(uuid);
+    const cpuNs = live === undefined ? undefined : processTimes(live.guest.record.pid)?.totalNs;
+    if (watched?.before === undefined || cpuNs === undefined) return false;
+    const now = Date.now();
+    const passedNs = (now - watched.lookedAtMs) * 1e6;
+    const isQuiet = cpuNs - watched.cpuNs < QUIET_SHARE * passedNs;
+    watched.cpuNs = cpuNs;
+    if (!isQuiet || now - watched.before.atMs >= WRITE_MS) return false;
+    watched.lookedAtMs = now;
+    watched.skipped.push(now);
+    return true;
   }
 
   private wake(): void {
@@ -103,15 +132,20 @@ export class StatisticsHistory {
     const { uuid } = sample.domain;
     const now = countersOf(sample);
     const known = this.watched.get(uuid);
-    const watched = known ?? { before: undefined, points: [], firstAtMs: 0 };
+    const nothing = { before: undefined, points: [], firstAtMs: 0, lookedAtMs: 0, cpuNs: 0, skipped: [] };
+    const watched: Watched = known ?? nothing;
     if (known === undefined) this.watched.set(uuid, watched);
     // After a pause of the host or the daemon a mean would say nothing of any moment.
-    const isNext = watched.before !== undefined && now.atMs - watched.before.atMs < 3 * this.sampleMs;
+    const isNext = now.atMs - watched.lookedAtMs < 3 * this.sampleMs;
     if (isNext && watched.before !== undefined) {
-      if (watched.points.length === 0) watched.firstAtMs = now.atMs;
-      watched.points.push({ at: Math.floor(now.atMs / 1000), values: valuesOf(sample, watched.before, now) });
+      const values = valuesOf(sample, watched.before, now);
+      const moments = [...watched.skipped, now.atMs];
+      if (watched.points.length === 0) watched.firstAtMs = moments[0] ?? now.atMs;
+      for (const moment of moments) watched.points.push({ at: Math.floor(moment / 1000), values });
     }
     watched.before = now;
+    watched.lookedAtMs = now.atMs;
+    watched.skipped = [];
   }
 
   private async write(uuid: string): Promise<void> {

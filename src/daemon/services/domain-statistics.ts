@@ -169,7 +169,8 @@ async function ask(
   }
 }
 
-function processTimes(pid: number): CpuTimes | undefined {
+/** Processor time of a whole process; undefined when it is gone. */
+export function processTimes(pid: number): CpuTimes | undefined {
   const times = threadTimes(pid);
   return times && { ...times, totalNs: times.userNs + times.systemNs };
 }

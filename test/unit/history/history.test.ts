@@ -1,8 +1,9 @@
 /** The history of guests: rates from counters, files that survive, broken ones put aside. */
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
 import { StatisticsHistory } from '../../../src/daemon/history/history.ts';
 import { HistoryFiles } from '../../../src/daemon/history/history-files.ts';
@@ -63,6 +64,27 @@ describe('the history of a guest', () => {
     expect([resident, balloon, read, written]).toEqual([512 * 1024, 1024 * 1024, 2048, 0]);
     expect(received).toBeNaN();
     expect(points[1]?.values[3]).toBeNaN();
+  });
+
+  it('has the mean of the time in which the guest was left alone, since it did nothing', async () => {
+    const { samples, make, domain, used } = rig();
+    const sleeper = spawn('sleep', ['60']);
+    onTestFinished(() => void sleeper.kill());
+    Object.assign(domain, { live: { guest: { record: { pid: sleeper.pid } } } });
+    vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 10_000) * 10_000 });
+    onTestFinished(() => void vi.useRealTimers());
+    const history = make();
+    samples.push(used(0, 1, 0));
+    await history.sample();
+    for (let look = 0; look < 3; look++) {
+      vi.setSystemTime(Date.now() + 10_000);
+      await history.sample();
+    }
+    vi.setSystemTime(Date.now() + 10_000);
+    samples.push(used(0, 1, 40_000));
+    const points = await history.read(domain, 'hour');
+    expect(samples).toEqual([]);
+    expect(points.map(({ values }) => values[3])).toEqual([1000, 1000, 1000, 1000]);
   });
 
   it('is there for the next daemon, and begins anew where its file is torn', async () => {
