@@ -3,6 +3,7 @@
 import { VirtError } from '../base/errors.ts';
 import { readText } from '../base/files.ts';
 import type { Work } from './backend.ts';
+import { onHost } from './host-mounts.ts';
 import { poolFailure, type Tools } from './tools.ts';
 
 export interface Mount {
@@ -57,7 +58,11 @@ export async function mountPool(tools: Tools, request: MountRequest, work: Work 
     });
   const options = [...plainOptions, ...request.options].join(',');
   try {
-    await tools('mount', ['-t', request.type, '-o', options, '--', request.source, request.target], work);
+    const { program, args } = await onHost({
+      program: 'mount',
+      args: ['-t', request.type, '-o', options, '--', request.source, request.target],
+    });
+    await tools(program, args, work);
   } catch (error) {
     throw poolFailure(error, wanted);
   }
@@ -71,7 +76,8 @@ export async function unmountPool(
   work: Work = {},
 ): Promise<void> {
   try {
-    await tools('umount', ['--', target], work);
+    const { program, args } = await onHost({ program: 'umount', args: ['--', target] });
+    await tools(program, args, work);
   } catch (error) {
     throw poolFailure(
       error,

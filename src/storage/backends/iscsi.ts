@@ -5,6 +5,7 @@ import type { CompletePoolDef, PoolSpace } from '../../model/storage/pool/pool.t
 import type { PoolSource } from '../../model/storage/pool/source.ts';
 import type { PoolBackend, ScanContext, VolumeFacts, Work } from '../backend.ts';
 import { blockDeviceBytes, ownership } from '../directory/look.ts';
+import { onHost } from '../host-mounts.ts';
 import { poolFailure, type Tools } from '../tools.ts';
 import { type BackendParts, directoryOf } from './directory-volumes.ts';
 
@@ -87,7 +88,9 @@ async function iscsiadm(
   work: Work = {},
 ): Promise<string> {
   try {
-    return (await tools('iscsiadm', args, work)).stdout;
+    // The kernel's module may have to be loaded, which a sandboxed service may not.
+    const command = await onHost({ program: 'iscsiadm', args });
+    return (await tools(command.program, command.args, work)).stdout;
   } catch (error) {
     throw poolFailure(error, wanted);
   }

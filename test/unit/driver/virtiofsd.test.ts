@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { isVirtError } from '../../../src/base/errors.ts';
 import { virtiofsdArguments } from '../../../src/drivers/qemu/virtiofsd.ts';
+import { describeWith } from '../../support/needs.ts';
 
 type Options = Readonly<Record<string, string | number | boolean>>;
 const need = (options: Options, sourceDirectory = '/srv/a,b') =>
@@ -29,7 +30,7 @@ const refusal = (options: Options, help: string) => {
   return undefined;
 };
 
-describe.skipIf(process.geteuid?.() !== 0)('the virtiofsd of an old QEMU', () => {
+describeWith(['root'], 'the virtiofsd of an old QEMU', () => {
   it('takes one list, in which a comma of the path has a backslash', () => {
     expect(virtiofsdArguments(need({}), 'v', old)).toEqual(['--fd=3', '-o', 'source=/srv/a\\,b']);
   });
