@@ -1,6 +1,6 @@
 /** Pools of type iscsi: the units of a target that this host logs in to with open-iscsi. */
 import { readdir, stat } from 'node:fs/promises';
-import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
+import { errnoOf, fileError, isVirtError, VirtError } from '../../base/errors.ts';
 import type { CompletePoolDef, PoolSpace } from '../../model/storage/pool/pool.ts';
 import type { PoolSource } from '../../model/storage/pool/source.ts';
 import type { PoolBackend, ScanContext, VolumeFacts, Work } from '../backend.ts';
@@ -49,6 +49,7 @@ export function iscsiBackend({ tools }: BackendParts): PoolBackend {
       const discover = ['--mode', 'discovery', '--type', 'sendtargets', '--portal', portal];
       await iscsiadm(tools, `start pool '${pool.name}'`, discover, work);
       await node(pool, 'login', work);
+      await untilNamed(tools, work);
     },
     async stop(pool, work) {
       if (await isActive(pool, work)) await node(pool, 'logout', work);
@@ -79,6 +80,15 @@ function targetOf(pool: CompletePoolDef): { readonly portal: string; readonly iq
 
 function portalOf({ name, port = DEFAULT_PORT }: PoolSource['hosts'][number]): string {
   return `${name.includes(':') ? `[${name}]` : name}:${port}`;
+}
+
+/** udev names the new units a moment after the login. Without udev nothing is waited for; units that come later are found by a refresh. */
+async function untilNamed(tools: Tools, work: Work | undefined): Promise<void> {
+  try {
+    await tools('udevadm', ['settle', '--timeout=10'], { ...work, okExitCodes: [0, 1] });
+  } catch (error) {
+    if (!isVirtError(error, 'program.missing')) throw error;
+  }
 }
 
 async function iscsiadm(
