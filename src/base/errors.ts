@@ -262,6 +262,7 @@ export function fileError(error: unknown, wanted: string, path: string): VirtErr
   return new VirtError(code, {
     wanted,
     reason: `${path}: ${describeErrno(errno) ?? reasonOf(error)}`,
+    ...(errno === 'EFBIG' && { hint: 'make it smaller, or use a file system that takes larger files' }),
     details: { path, errno },
     cause: error,
   });
@@ -282,6 +283,8 @@ function describeErrno(errno: string | undefined): string | undefined {
       return 'no space left on the device';
     case 'EDQUOT':
       return 'the disk quota is reached';
+    case 'EFBIG':
+      return 'that is larger than a file may be there';
     case 'EEXIST':
       return 'the file exists already';
     default:
