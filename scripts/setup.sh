@@ -46,6 +46,7 @@ mkfs.ext4 e2fsprogs
 losetup mount
 blkid util-linux
 swtpm swtpm
+swtpm_setup swtpm-tools
 passt passt
 strace strace
 firewalld firewalld

@@ -19,8 +19,14 @@ export const acceptedDifferences: readonly Accepted[] = [
   {
     reason: 'Firmware chosen at define time',
     views: xml,
-    documents: /efi|uefi/,
+    documents: /efi|uefi|^vi-windows11$/,
     lines: /<(loader|nvram|smm) /,
+  },
+  {
+    reason: 'TPM version',
+    views: xml,
+    documents: /^tpm-emulator$/,
+    lines: /<backend type='emulator' version=/,
   },
   {
     reason: 'Disks without a bus',
@@ -68,12 +74,10 @@ export const acceptedRefusals: Readonly<Record<string, string>> = {
   'disks-q35-default': 'Disks named hd* on q35',
   'graphics-vnc-socket': 'Sockets of display servers',
   'watchdog-dump': 'Watchdog action dump',
-  'tpm-emulator': 'TPM version',
   'tpm-crb': 'TPM banks',
   'vcpus-enabled': 'Enabled vCPUs with gaps',
   'features-kvm': 'KVM features of a guest under TCG',
-  tuning: 'Pinning and cgroup limits',
-  'vi-windows11': 'TPM version',
+  tuning: 'Resource partitions, shares of caches and memory bandwidth',
 };
 
 /** Differences of one document that nothing above explains. */

@@ -34,6 +34,8 @@ describe('errors', () => {
     const error = fileError(Object.assign(new Error('x'), { code: 'ENOSPC' }), 'store it', '/x');
     expect(error.code).toBe('file.no-space');
     expect(error.message).toBe('cannot store it: /x: no space left on the device');
+    const tooLarge = fileError(Object.assign(new Error('x'), { code: 'EFBIG' }), 'store it', '/x');
+    expect(tooLarge.hint).toContain('a file system that takes larger files');
   });
 });
 
