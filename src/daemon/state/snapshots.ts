@@ -1,18 +1,10 @@
-/** Snapshots of domains on disk: a directory for each domain, a document for each snapshot, and which is the current one. */
-import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+/** Snapshots of domains on disk: their documents, which is the current one, what was begun, and what is kept beside them. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { errnoOf, fileError, reasonOf } from '../../base/errors.ts';
-import {
-  ensureDirectory,
-  removeDurable,
-  syncDirectory,
-  temporarySuffix,
-  writeDurable,
-} from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
 import { formatSnapshot, parseSnapshot, type Snapshot } from '../../model/snapshot/snapshot.ts';
+import { DomainDocuments } from './domain-documents.ts';
 
 /** A disk's new image that is on its way on top of the old one. */
 const pendingDisk = z.object({
@@ -79,122 +71,71 @@ export interface StoredSnapshots {
   readonly state: SnapshotState;
 }
 
-const MAX_BYTES = 8 * 1024 * 1024;
-const uuidRule = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const stateFile = 'state.json';
-
 export class SnapshotStore {
-  private readonly directory: string;
-  private readonly log: Logger;
+  private readonly files: DomainDocuments<Snapshot, SnapshotState>;
 
   constructor(options: { readonly directory: string; readonly log: Logger }) {
-    this.directory = options.directory;
-    this.log = options.log;
+    this.files = new DomainDocuments<Snapshot, SnapshotState>({
+      ...options,
+      noun: 'snapshot',
+      read: readStored,
+      readState: (value) => stateSchema.parse(value),
+      noState: { images: [] },
+    });
   }
 
   /** UUIDs of the domains that have any. */
   domains(): string[] {
-    return namesIn(this.directory).filter((name) => uuidRule.test(name));
+    return this.files.domains();
   }
 
   /** Reads all of a domain's; a document that can't be read is put aside and named in the log. */
   load(uuid: string): StoredSnapshots {
-    const directory = this.of(uuid);
-    const snapshots: Snapshot[] = [];
-    for (const file of namesIn(directory)) {
-      const path = join(directory, file);
-      if (file.endsWith(temporarySuffix)) rmSync(path, { recursive: true, force: true });
-      if (!file.endsWith('.xml')) continue;
-      try {
-        snapshots.push(readSnapshot(path, file.slice(0, -'.xml'.length)));
-      } catch (error) {
-        this.putAside(path, reasonOf(error));
-      }
-    }
-    return { snapshots, state: this.loadState(uuid) };
-  }
-
-  private loadState(uuid: string): SnapshotState {
-    const path = join(this.of(uuid), stateFile);
-    try {
-      return stateSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') this.putAside(path, reasonOf(error));
-      return { images: [] };
-    }
-  }
-
-  private putAside(path: string, reason: string): void {
-    const aside = `${path}.${Date.now()}.broken`;
-    try {
-      renameSync(path, aside);
-      this.log.error({ file: path, aside, reason }, 'a stored snapshot is broken and was put aside');
-    } catch (error) {
-      this.log.error({ file: path, reason, problem: reasonOf(error) }, 'a stored snapshot is broken');
-    }
+    const { documents, state } = this.files.load(uuid);
+    return { snapshots: documents, state };
   }
 
   /** Stores a document for good. @throws VirtError file.* */
   async save(uuid: string, snapshot: Snapshot): Promise<void> {
-    await this.makeDirectory(uuid);
-    await writeDurable(join(this.of(uuid), `${snapshot.name}.xml`), storedText(uuid, snapshot));
+    await this.files.save(uuid, snapshot.name, storedText(uuid, snapshot));
   }
 
-  async saveState(uuid: string, state: SnapshotState): Promise<void> {
-    await this.makeDirectory(uuid);
-    const { current, pending, images } = state;
-    const text = JSON.stringify({
+  /** @throws VirtError file.* */
+  async saveState(uuid: string, { current, pending, images }: SnapshotState): Promise<void> {
+    await this.files.saveState(uuid, {
       format: 1,
       ...(current !== undefined && { current }),
       ...(pending && { pending }),
       ...(images.length > 0 && { images: [...images] }),
     } satisfies z.input<typeof stateSchema>);
-    await writeDurable(join(this.of(uuid), stateFile), `${text}\n`);
   }
 
-  /** Forgets one, with what was kept beside it. */
+  /** Forgets one, with what was kept beside it. @throws VirtError file.* */
   async remove(uuid: string, name: string): Promise<void> {
-    await removeDurable(join(this.of(uuid), `${name}.xml`));
+    await this.files.remove(uuid, name);
     for (const path of Object.values(this.besides(uuid, name)))
       await rm(path, { recursive: true, force: true });
   }
 
-  /** Forgets all of a domain's. */
+  /** Forgets all of a domain's. @throws VirtError file.* */
   async removeAll(uuid: string): Promise<void> {
-    try {
-      await rm(this.of(uuid), { recursive: true, force: true });
-      await syncDirectory(this.directory);
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw fileError(error, 'remove snapshots', this.of(uuid));
-    }
+    await this.files.removeAll(uuid);
   }
 
   /** Where copies of firmware variables and of the TPM's state are kept beside a snapshot. */
   besides(uuid: string, name: string): { readonly nvram: string; readonly tpm: string } {
-    const base = join(this.of(uuid), name);
+    const base = join(this.files.of(uuid), name);
     return { nvram: `${base}.nvram`, tpm: `${base}.tpm` };
   }
 
   async makeDirectory(uuid: string): Promise<void> {
-    await ensureDirectory(this.of(uuid), 0o700);
-  }
-
-  private of(uuid: string): string {
-    return join(this.directory, uuid);
+    await this.files.makeDirectory(uuid);
   }
 }
 
 /** The text of the file: complete, with secrets (the file is 0600). */
 export function storedText(uuid: string, snapshot: Snapshot): string {
   return formatSnapshot(snapshot, { secure: true, uuid });
-}
-
-/** @throws Error that says what is wrong with the file */
-function readSnapshot(path: string, name: string): Snapshot {
-  const stat = statSync(path);
-  if (!stat.isFile()) throw new Error('it is not a regular file');
-  if (stat.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
-  return readStored(readFileSync(path, 'utf8'), name);
 }
 
 /** @throws Error, VirtError xml.* */
@@ -204,13 +145,4 @@ export function readStored(text: string, name: string): Snapshot {
   if (definition.name !== name) throw new Error('it has another name than its file');
   if (state === undefined) throw new Error('it has no state');
   return { ...definition, name, state, creationTime };
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory).sort();
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
