@@ -31,7 +31,7 @@ export class DomainRecovery {
   /** Finds the running guests again, all at once; those that are gone are marked with how they ended. */
   async reattach(): Promise<void> {
     const found = this.world.runtime.loadAll();
-    this.lifecycle.reserveIds(Math.max(0, ...found.map((status) => status.id)));
+    this.lifecycle.launch.reserveIds(Math.max(0, ...found.map((status) => status.id)));
     const records = found.map(recordOf).filter((record): record is GuestRecord => record !== undefined);
     const intents = new Set(found.filter(isIntent).map(({ uuid }) => uuid));
     const strays = await this.findStrays(records, intents);
@@ -90,7 +90,7 @@ export class DomainRecovery {
       const record = await this.world.driver.recordOf(stray, definition);
       const guest = record && (await this.world.driver.reattach(record, definition));
       if (guest === undefined) throw new Error('it is no QEMU of that domain, or it has just ended');
-      this.lifecycle.adopt(domain, guest, { id: this.lifecycle.takeId() });
+      this.lifecycle.launch.adopt(domain, guest, { id: this.lifecycle.launch.takeId() });
       await saveStatus(this.world, domain);
       this.world.log.warn(facts, 'a guest without a readable status was found again by its process');
     } catch (error) {
@@ -114,11 +114,11 @@ export class DomainRecovery {
         await this.world.driver.cleanUp(record, definition);
         return await this.markGone(domain, log);
       }
-      this.lifecycle.adopt(domain, guest, { id: status.id });
+      this.lifecycle.launch.adopt(domain, guest, { id: status.id });
       restoreReason(domain, status);
       await saveStatus(this.world, domain);
       // Not waited for: a script may take its time, and the others are to be found.
-      void this.lifecycle
+      void this.lifecycle.launch
         .askReconnected(domain)
         .catch((error: unknown) =>
           this.world.log.error({ err: error, domain: domain.name }, 'a refused guest could not be ended'),
