@@ -8,7 +8,10 @@ import { failureOf, findProgram, programPath, type RunOptions, type RunResult } 
 import { memfdCreate, type WaitStatus } from './ffi.ts';
 import { type DetachedProcess, killProcess, signalName, spawnDetached } from './spawn.ts';
 
-type ToolOptions = Pick<RunOptions, 'timeoutMs' | 'input' | 'maxOutputBytes' | 'okExitCodes'>;
+type ToolOptions = Pick<RunOptions, 'timeoutMs' | 'input' | 'maxOutputBytes' | 'okExitCodes' | 'signal'>;
+
+/** How a tool came to its end. */
+type Ending = WaitStatus | 'timeout' | 'aborted';
 
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
@@ -41,7 +44,7 @@ export async function runTool(
       // As our own: it changes the host's network for us.
       noNewPrivileges: false,
     });
-    const status = await endOf(child, options.timeoutMs);
+    const status = await endOf(child, options);
     return resultOf(program, args, { status, stdout, stderr }, options);
   } catch (error) {
     // What stood there before is gone, or elsewhere: the next run looks anew.
@@ -90,16 +93,20 @@ function inputFile(input: string | Uint8Array | undefined): number {
   }
 }
 
-async function endOf(child: DetachedProcess, timeoutMs: number): Promise<WaitStatus | 'timeout'> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<'timeout'>((resolve) => {
-    timer = setTimeout(() => {
+async function endOf(child: DetachedProcess, { timeoutMs, signal }: ToolOptions): Promise<Ending> {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort('timeout'), timeoutMs);
+  const early = new Promise<Ending>((resolve) => {
+    const either = AbortSignal.any([limit.signal, ...(signal === undefined ? [] : [signal])]);
+    const kill = (): void => {
       killProcess(child, 'SIGKILL');
-      resolve('timeout');
-    }, timeoutMs);
+      resolve(limit.signal.aborted ? 'timeout' : 'aborted');
+    };
+    if (either.aborted) kill();
+    else either.addEventListener('abort', kill, { once: true });
   });
   try {
-    return await Promise.race([child.ended, timeout]);
+    return await Promise.race([child.ended, early]);
   } finally {
     clearTimeout(timer);
   }
@@ -108,21 +115,24 @@ async function endOf(child: DetachedProcess, timeoutMs: number): Promise<WaitSta
 function resultOf(
   program: string,
   args: readonly string[],
-  ending: { readonly status: WaitStatus | 'timeout'; readonly stdout: number; readonly stderr: number },
+  ending: { readonly status: Ending; readonly stdout: number; readonly stderr: number },
   options: ToolOptions,
 ): RunResult {
   const { status } = ending;
-  const hasEnded = status !== 'timeout';
-  const exitCode = hasEnded ? status.exitCode : undefined;
-  const signal = hasEnded && status.signal !== undefined ? signalName(status.signal) : undefined;
+  const ended = typeof status === 'string' ? undefined : status;
+  const signal = ended?.signal === undefined ? undefined : signalName(ended.signal);
   const stdout = textOf(ending.stdout, options.maxOutputBytes ?? MAX_OUTPUT_BYTES);
   const stderr = textOf(ending.stderr, MAX_OUTPUT_BYTES) ?? '';
   const failure = failureOf(
-    { exitCode, signal, stderr, timedOut: !hasEnded, isCanceled: false, isMaxBuffer: stdout === undefined },
+    {
+      ...{ exitCode: ended?.exitCode, signal, stderr },
+      ...{ timedOut: status === 'timeout', isCanceled: status === 'aborted' },
+      isMaxBuffer: stdout === undefined,
+    },
     { program, args, ...options },
   );
   if (failure !== undefined) throw failure;
-  return { stdout: stdout ?? '', stderr, exitCode: exitCode ?? 0 };
+  return { stdout: stdout ?? '', stderr, exitCode: ended?.exitCode ?? 0 };
 }
 
 /** What was written to a file in memory; undefined when that is more than `maxBytes`. */

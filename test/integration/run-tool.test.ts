@@ -37,6 +37,15 @@ describe('a short tool', () => {
     });
   });
 
+  it('is killed when nobody waits for it any more', async () => {
+    const abort = new AbortController();
+    const waiting = runTool('sleep', ['30'], { timeoutMs, signal: abort.signal });
+    setTimeout(() => abort.abort(), 50);
+    await expect(waiting).rejects.toMatchObject({ code: 'operation.aborted' });
+    const late = runTool('sleep', ['30'], { timeoutMs, signal: AbortSignal.abort() });
+    await expect(late).rejects.toMatchObject({ code: 'operation.aborted' });
+  });
+
   it('may not print more than is accepted', async () => {
     await expect(runTool('seq', ['1000'], { timeoutMs, maxOutputBytes: 100 })).rejects.toMatchObject({
       code: 'program.failed',

@@ -2,8 +2,9 @@
 
 import { constants } from 'node:fs';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
-import { findProgram, run } from '../../base/exec.ts';
+import { findProgram } from '../../base/exec.ts';
 import { close, FfiError, open } from '../../base/ffi.ts';
+import { runTool } from '../../base/run-tool.ts';
 import { currentIdentity, type ProcessIdentity } from '../../kvm/access.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import type { KvmReport } from '../../kvm/report.ts';
@@ -83,7 +84,7 @@ async function ask(
   options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
 ): Promise<ProgramAnswer> {
   try {
-    const { stdout, stderr } = await run(program, args, options);
+    const { stdout, stderr } = await runTool(program, args, options);
     return { ok: true, stdout, stderr };
   } catch (error) {
     // An aborted check has no answer; any other failure of a program is one.
