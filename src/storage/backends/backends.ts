@@ -3,10 +3,10 @@ import { type PoolType, poolTypes } from '../../model/storage/pool/pool.ts';
 import type { PoolBackend } from '../backend.ts';
 import { dirBackend } from './dir.ts';
 import type { BackendParts } from './directory-volumes.ts';
-import { diskBackend } from './disk.ts';
+import { DiskBackend } from './disk.ts';
 import { fsBackend } from './fs.ts';
 import { iscsiBackend } from './iscsi.ts';
-import { logicalBackend } from './logical.ts';
+import { LogicalBackend } from './logical.ts';
 import { netfsBackend } from './netfs.ts';
 import { refusedBackend } from './refused.ts';
 
@@ -15,8 +15,8 @@ export function createBackends(parts: BackendParts): (type: PoolType) => PoolBac
     dirBackend(parts),
     fsBackend(parts),
     netfsBackend(parts),
-    logicalBackend(parts),
-    diskBackend(parts),
+    new LogicalBackend(parts),
+    new DiskBackend(parts),
     iscsiBackend(parts),
   ];
   const byType = new Map<PoolType, PoolBackend>(poolTypes.map((type) => [type, refusedBackend(type)]));

@@ -4,7 +4,15 @@ import { basename } from 'node:path';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import type { CompletePoolDef, PoolSpace } from '../../model/storage/pool/pool.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
-import type { NewVolume, PoolBackend, VolumeFacts, Work } from '../backend.ts';
+import type {
+  BuildOptions,
+  NewVolume,
+  PoolBackend,
+  ScanContext,
+  ScanResult,
+  VolumeFacts,
+  Work,
+} from '../backend.ts';
 import { blockDeviceBytes, ownership } from '../directory/look.ts';
 import {
   nextPartition,
@@ -47,109 +55,142 @@ const typeShortcuts: Partial<Record<VolumeFormat, string>> = {
 /** Labels that are made here, by libvirt's words. */
 const labels: Readonly<Record<string, string>> = { dos: 'dos', gpt: 'gpt', unknown: 'dos' };
 
-export function diskBackend({ tools }: BackendParts): PoolBackend {
-  const table = (pool: CompletePoolDef, work: Work = {}) => readTable(tools, pool, work);
-  const create = async (
+export class DiskBackend implements PoolBackend {
+  readonly type = 'disk';
+  readonly volumeFormats = ['raw', 'none', 'linux', 'linux-swap', 'linux-lvm', 'linux-raid'] as const;
+  readonly can = { build: true, delete: false, resize: false, findSources: false };
+  private readonly tools: Tools;
+
+  constructor({ tools }: BackendParts) {
+    this.tools = tools;
+  }
+
+  async isActive(pool: CompletePoolDef): Promise<boolean> {
+    try {
+      return (await stat(deviceOf(pool))).isBlockDevice();
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw fileError(error, `look at pool '${pool.name}'`, deviceOf(pool));
+    }
+  }
+
+  async start(pool: CompletePoolDef, work?: Work): Promise<void> {
+    await requireBlockDevice(deviceOf(pool), pool.name);
+    await this.table(pool, work);
+  }
+
+  /** A disk is there whether somebody uses it or not. */
+  async stop(): Promise<void> {}
+
+  async build(pool: CompletePoolDef, options: BuildOptions): Promise<void> {
+    const device = deviceOf(pool);
+    const wanted = `build pool '${pool.name}'`;
+    const format = pool.source?.format ?? 'unknown';
+    const label = labels[format];
+    if (label === undefined)
+      throw new VirtError('definition.unsupported', {
+        wanted,
+        reason: `a partition table of format '${format}' is not made here`,
+        hint: 'name gpt or dos as the format of the source',
+      });
+    await requireBlockDevice(device, pool.name);
+    if (options.overwrite !== true) await refuseTakenDevice(this.tools, pool.name, device, options);
+    const wipe = ['--wipe', 'always', '--wipe-partitions', 'always'];
+    await edit(this.tools, pool, wanted, wipe, { ...options, input: `label: ${label}\n` });
+  }
+
+  async delete(pool: CompletePoolDef): Promise<void> {
+    throw new VirtError('definition.unsupported', {
+      wanted: `delete pool '${pool.name}'`,
+      reason: 'the partition table of a disk is not taken away',
+      hint: `'wipefs --all ${deviceOf(pool)}' does, if you are sure`,
+    });
+  }
+
+  async findSources(): Promise<never> {
+    throw new VirtError('request.unsupported', {
+      wanted: 'find storage pool sources',
+      reason: 'disks of this host are not searched for',
+      hint: "'lsblk' shows them",
+    });
+  }
+
+  async scan(pool: CompletePoolDef, context: ScanContext): Promise<ScanResult> {
+    const { partitions } = await this.table(pool, context);
+    const volumes = await Promise.all(partitions.map((partition) => factsOf(partition, deviceOf(pool))));
+    return { volumes, space: await spaceOf(pool, partitions), ignored: 0, unsettled: [] };
+  }
+
+  async look(pool: CompletePoolDef, name: string, context: ScanContext): Promise<VolumeFacts | undefined> {
+    const { partitions } = await this.table(pool, context);
+    const found = partitions.find(({ path }) => basename(path) === name);
+    return found && factsOf(found, deviceOf(pool));
+  }
+
+  async space(pool: CompletePoolDef): Promise<PoolSpace> {
+    return spaceOf(pool, (await this.table(pool)).partitions);
+  }
+
+  async createVolume(pool: CompletePoolDef, volume: NewVolume, work?: Work): Promise<void> {
+    await this.partition(pool, volume, volume.format, work);
+  }
+
+  async fillVolume(
     pool: CompletePoolDef,
     volume: Pick<NewVolume, 'name' | 'capacityBytes'>,
+    fill: (path: string) => Promise<void>,
+    work?: Work,
+  ): Promise<void> {
+    const path = await this.partition(pool, volume, 'raw', work);
+    try {
+      await fill(path);
+    } catch (error) {
+      await this.remove(pool, volume.name);
+      throw error;
+    }
+  }
+
+  deleteVolume(pool: CompletePoolDef, volume: VolumeFacts, work?: Work): Promise<void> {
+    return this.remove(pool, volume.name, work);
+  }
+
+  async resizeVolume(_pool: CompletePoolDef, volume: VolumeFacts): Promise<void> {
+    throw new VirtError('definition.unsupported', {
+      wanted: `resize volume '${volume.name}'`,
+      reason: 'partitions are not resized',
+    });
+  }
+
+  /** Makes a partition and gives its path. @throws VirtError request.invalid when the kernel will name it otherwise */
+  private async partition(
+    pool: CompletePoolDef,
+    { name, capacityBytes }: Pick<NewVolume, 'name' | 'capacityBytes'>,
     format: VolumeFormat,
     work: Work = {},
-  ) => {
-    const wanted = `create volume '${volume.name}'`;
-    const path = nextPartition(deviceOf(pool), await table(pool, work));
+  ): Promise<string> {
+    const wanted = `create volume '${name}'`;
+    const path = nextPartition(deviceOf(pool), await this.table(pool, work));
     // A partition's name is not ours to choose: the kernel gives it.
-    if (basename(path) !== volume.name)
+    if (basename(path) !== name)
       throw new VirtError('request.invalid', {
         wanted,
         reason: `the next partition of ${deviceOf(pool)} is '${basename(path)}'`,
         hint: `create it under that name`,
       });
-    const sectors = Math.ceil(volume.capacityBytes / 512);
+    const sectors = Math.ceil(capacityBytes / 512);
     const input = `size=${sectors}, type=${typeShortcuts[format] ?? 'linux'}\n`;
-    await edit(tools, pool, wanted, ['--append'], { ...work, input });
+    await edit(this.tools, pool, wanted, ['--append'], { ...work, input });
     return path;
-  };
-  const remove = (pool: CompletePoolDef, name: string, work: Work = {}) =>
-    edit(tools, pool, `delete volume '${name}'`, ['--delete'], work, String(partitionNumber(name)));
-  return {
-    type: 'disk',
-    volumeFormats: ['raw', 'none', 'linux', 'linux-swap', 'linux-lvm', 'linux-raid'],
-    can: { build: true, delete: false, resize: false, findSources: false },
-    async isActive(pool) {
-      return stat(deviceOf(pool)).then(
-        (stats) => stats.isBlockDevice(),
-        (error: unknown) => {
-          if (errnoOf(error) === 'ENOENT') return false;
-          throw fileError(error, `look at pool '${pool.name}'`, deviceOf(pool));
-        },
-      );
-    },
-    async start(pool, work) {
-      await requireBlockDevice(deviceOf(pool), pool.name);
-      await table(pool, work);
-    },
-    stop: async () => undefined,
-    async build(pool, options) {
-      const device = deviceOf(pool);
-      const wanted = `build pool '${pool.name}'`;
-      const format = pool.source?.format ?? 'unknown';
-      const label = labels[format];
-      if (label === undefined)
-        throw new VirtError('definition.unsupported', {
-          wanted,
-          reason: `a partition table of format '${format}' is not made here`,
-          hint: 'name gpt or dos as the format of the source',
-        });
-      await requireBlockDevice(device, pool.name);
-      if (options.overwrite !== true) await refuseTakenDevice(tools, pool.name, device, options);
-      await edit(tools, pool, wanted, ['--wipe', 'always', '--wipe-partitions', 'always'], {
-        ...options,
-        input: `label: ${label}\n`,
-      });
-    },
-    async delete(pool) {
-      throw new VirtError('definition.unsupported', {
-        wanted: `delete pool '${pool.name}'`,
-        reason: 'the partition table of a disk is not taken away',
-        hint: `'wipefs --all ${deviceOf(pool)}' does, if you are sure`,
-      });
-    },
-    async findSources() {
-      throw new VirtError('request.unsupported', {
-        wanted: 'find storage pool sources',
-        reason: 'disks of this host are not searched for',
-        hint: "'lsblk' shows them",
-      });
-    },
-    async scan(pool, context) {
-      const { partitions } = await table(pool, context);
-      const volumes = await Promise.all(partitions.map((partition) => factsOf(partition, deviceOf(pool))));
-      return { volumes, space: await spaceOf(pool, partitions), ignored: 0, unsettled: [] };
-    },
-    async look(pool, name, context) {
-      const { partitions } = await table(pool, context);
-      const found = partitions.find(({ path }) => basename(path) === name);
-      return found && factsOf(found, deviceOf(pool));
-    },
-    space: async (pool) => spaceOf(pool, (await table(pool)).partitions),
-    createVolume: async (pool, volume, work) => void (await create(pool, volume, volume.format, work)),
-    async fillVolume(pool, volume, fill, work) {
-      const path = await create(pool, volume, 'raw', work);
-      try {
-        await fill(path);
-      } catch (error) {
-        await remove(pool, volume.name);
-        throw error;
-      }
-    },
-    deleteVolume: (pool, volume, work) => remove(pool, volume.name, work),
-    async resizeVolume(_pool, volume) {
-      throw new VirtError('definition.unsupported', {
-        wanted: `resize volume '${volume.name}'`,
-        reason: 'partitions are not resized',
-      });
-    },
-  };
+  }
+
+  private remove(pool: CompletePoolDef, name: string, work: Work = {}): Promise<void> {
+    const number = String(partitionNumber(name));
+    return edit(this.tools, pool, `delete volume '${name}'`, ['--delete'], work, number);
+  }
+
+  private table(pool: CompletePoolDef, work: Work = {}): Promise<PartitionTable> {
+    return readTable(this.tools, pool, work);
+  }
 }
 
 function deviceOf(pool: CompletePoolDef): string {

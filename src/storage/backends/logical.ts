@@ -4,7 +4,16 @@ import { isVirtError, VirtError } from '../../base/errors.ts';
 import { statIfPresent } from '../../base/files.ts';
 import type { CompletePoolDef, PoolSpace } from '../../model/storage/pool/pool.ts';
 import type { PoolSource } from '../../model/storage/pool/source.ts';
-import type { NewVolume, PoolBackend, ScanContext, VolumeFacts, Work } from '../backend.ts';
+import type {
+  BuildOptions,
+  NewVolume,
+  PoolBackend,
+  ResizeRequest,
+  ScanContext,
+  ScanResult,
+  VolumeFacts,
+  Work,
+} from '../backend.ts';
 import { ownership } from '../directory/look.ts';
 import { type LogicalVolume, parseGroups, parsePhysical, parseVolumes, volumeColumns } from '../lvm.ts';
 import { poolFailure, type Tools } from '../tools.ts';
@@ -16,120 +25,140 @@ const reporting = ['--reportformat', 'json', '--units', 'b', '--nosuffix'] as co
 /** Names that LVM accepts and does not use itself (lvm(8), "Valid names"). */
 const nameRule = /^(?!snapshot|pvmove)[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,126}$/;
 
-export function logicalBackend({ tools }: BackendParts): PoolBackend {
-  const lvm = (pool: { readonly name: string }, verb: string, args: readonly string[], work: Work = {}) =>
-    runLvm(tools, `${verb} pool '${pool.name}'`, args, work);
-  const space = async (pool: CompletePoolDef) => spaceOf(tools, pool);
-  const create = async (pool: CompletePoolDef, volume: NewVolume, work?: Work) => {
+export class LogicalBackend implements PoolBackend {
+  readonly type = 'logical';
+  readonly volumeFormats = ['raw'] as const;
+  readonly can = { build: true, delete: true, resize: true, findSources: true };
+  private readonly tools: Tools;
+
+  constructor({ tools }: BackendParts) {
+    this.tools = tools;
+  }
+
+  async isActive(pool: CompletePoolDef, work?: Work): Promise<boolean> {
+    const volumes = await volumesOf(this.tools, pool, work);
+    // A group without volumes has nothing to activate.
+    return volumes.some(({ isActive }) => isActive);
+  }
+
+  async start(pool: CompletePoolDef, work?: Work): Promise<void> {
+    await this.lvm(pool, 'start', ['vgchange', '--activate', 'ly', '--', groupOf(pool)], work);
+  }
+
+  async stop(pool: CompletePoolDef, work?: Work): Promise<void> {
+    await this.lvm(pool, 'stop', ['vgchange', '--activate', 'ln', '--', groupOf(pool)], work);
+  }
+
+  async build(pool: CompletePoolDef, options: BuildOptions): Promise<void> {
+    const devices = (pool.source?.devices ?? []).map(({ path }) => path);
+    if (devices.length === 0)
+      throw new VirtError('definition.unsupported', {
+        wanted: `build pool '${pool.name}'`,
+        reason: 'source.device: is missing: a new volume group needs a device',
+      });
+    for (const device of devices) {
+      await requireBlockDevice(device, pool.name);
+      if (options.overwrite !== true) await refuseTakenDevice(this.tools, pool.name, device, options);
+    }
+    const force = options.overwrite === true ? ['--force', '--force'] : [];
+    for (const device of devices)
+      await this.lvm(pool, 'build', ['pvcreate', '--yes', ...force, '--', device], options);
+    await this.lvm(pool, 'build', ['vgcreate', '--', groupOf(pool), ...devices], options);
+  }
+
+  async delete(pool: CompletePoolDef, work?: Work): Promise<void> {
+    const volumes = await volumesOf(this.tools, pool, work);
+    if (volumes.length > 0)
+      throw new VirtError('file.exists', {
+        wanted: `delete pool '${pool.name}'`,
+        reason: `its volume group has ${volumes.length} volumes`,
+        hint: 'delete them first',
+      });
+    await this.lvm(pool, 'delete', ['vgremove', '--force', '--', groupOf(pool)], work);
+    for (const { path } of pool.source?.devices ?? [])
+      await this.lvm(pool, 'delete', ['pvremove', '--yes', '--', path], work);
+  }
+
+  findSources(_source: PoolSource | undefined, work?: Work): Promise<PoolSource[]> {
+    return groupSources(this.tools, work);
+  }
+
+  async scan(pool: CompletePoolDef, context: ScanContext): Promise<ScanResult> {
+    const found = await volumesOf(this.tools, pool, context);
+    const volumes = await Promise.all(found.map((volume) => factsOf(volume, context)));
+    volumes.sort((a, b) => (a.name < b.name ? -1 : 1));
+    return { volumes, space: await this.space(pool), ignored: 0, unsettled: [] };
+  }
+
+  async look(pool: CompletePoolDef, name: string, context: ScanContext): Promise<VolumeFacts | undefined> {
+    const found = (await volumesOf(this.tools, pool, context)).find((volume) => volume.name === name);
+    return found && factsOf(found, context);
+  }
+
+  space(pool: CompletePoolDef): Promise<PoolSpace> {
+    return spaceOf(this.tools, pool);
+  }
+
+  async createVolume(pool: CompletePoolDef, volume: NewVolume, work?: Work): Promise<void> {
     refuseName(volume.name);
-    const group = groupOf(pool);
     const bytes = Math.max(1, volume.capacityBytes);
-    const size = `${bytes}b`;
     const below = volume.backing?.path;
-    const args =
+    const [kind, size, of] =
       below === undefined
-        ? ['--size', size, '--name', volume.name, '--', group]
-        : [
-            '--snapshot',
-            '--size',
-            `${Math.max(volume.allocationBytes, bytes)}b`,
-            '--name',
-            volume.name,
-            '--',
-            below,
-          ];
-    await runLvm(
-      tools,
-      `create volume '${volume.name}'`,
-      ['lvcreate', '--yes', '--wipesignatures', 'y', ...args],
-      work,
-    );
-  };
-  const remove = async (pool: CompletePoolDef, name: string, work?: Work) => {
+        ? [[], bytes, groupOf(pool)]
+        : [['--snapshot'], Math.max(volume.allocationBytes, bytes), below];
+    const args = [...kind, '--size', `${size}b`, '--name', volume.name, '--', of];
+    const wanted = `create volume '${volume.name}'`;
+    await runLvm(this.tools, wanted, ['lvcreate', '--yes', '--wipesignatures', 'y', ...args], work);
+  }
+
+  async fillVolume(
+    pool: CompletePoolDef,
+    volume: Pick<NewVolume, 'name' | 'permissions' | 'capacityBytes'>,
+    fill: (path: string) => Promise<void>,
+    work?: Work,
+  ): Promise<void> {
+    const made: NewVolume = { ...volume, format: 'raw', allocationBytes: volume.capacityBytes };
+    await this.createVolume(pool, made, work);
+    try {
+      await fill(`/dev/${groupOf(pool)}/${volume.name}`);
+    } catch (error) {
+      await this.remove(pool, volume.name);
+      throw error;
+    }
+  }
+
+  deleteVolume(pool: CompletePoolDef, volume: VolumeFacts, work?: Work): Promise<void> {
+    return this.remove(pool, volume.name, work);
+  }
+
+  async resizeVolume(
+    pool: CompletePoolDef,
+    volume: VolumeFacts,
+    request: ResizeRequest,
+    work?: Work,
+  ): Promise<void> {
+    refuseName(volume.name);
+    const size = ['--size', `${request.capacityBytes}b`, ...(request.shrink ? ['--force'] : [])];
+    const args = ['lvresize', ...size, '--', `${groupOf(pool)}/${volume.name}`];
+    await runLvm(this.tools, `resize volume '${volume.name}'`, args, work);
+  }
+
+  private async remove(pool: CompletePoolDef, name: string, work?: Work): Promise<void> {
     refuseName(name);
-    await runLvm(
-      tools,
-      `delete volume '${name}'`,
-      ['lvremove', '--force', '--', `${groupOf(pool)}/${name}`],
-      work,
-    );
-  };
-  return {
-    type: 'logical',
-    volumeFormats: ['raw'],
-    can: { build: true, delete: true, resize: true, findSources: true },
-    async isActive(pool, work) {
-      const volumes = await volumesOf(tools, pool, work);
-      // A group without volumes has nothing to activate.
-      return volumes.some(({ isActive }) => isActive);
-    },
-    start: async (pool, work) =>
-      void (await lvm(pool, 'start', ['vgchange', '--activate', 'ly', '--', groupOf(pool)], work)),
-    stop: async (pool, work) =>
-      void (await lvm(pool, 'stop', ['vgchange', '--activate', 'ln', '--', groupOf(pool)], work)),
-    async build(pool, options) {
-      const devices = (pool.source?.devices ?? []).map(({ path }) => path);
-      if (devices.length === 0)
-        throw new VirtError('definition.unsupported', {
-          wanted: `build pool '${pool.name}'`,
-          reason: 'source.device: is missing: a new volume group needs a device',
-        });
-      for (const device of devices) {
-        await requireBlockDevice(device, pool.name);
-        if (options.overwrite !== true) await refuseTakenDevice(tools, pool.name, device, options);
-      }
-      const force = options.overwrite === true ? ['--force', '--force'] : [];
-      for (const device of devices)
-        await lvm(pool, 'build', ['pvcreate', '--yes', ...force, '--', device], options);
-      await lvm(pool, 'build', ['vgcreate', '--', groupOf(pool), ...devices], options);
-    },
-    async delete(pool, work) {
-      const volumes = await volumesOf(tools, pool, work);
-      if (volumes.length > 0)
-        throw new VirtError('file.exists', {
-          wanted: `delete pool '${pool.name}'`,
-          reason: `its volume group has ${volumes.length} volumes`,
-          hint: 'delete them first',
-        });
-      await lvm(pool, 'delete', ['vgremove', '--force', '--', groupOf(pool)], work);
-      for (const { path } of pool.source?.devices ?? [])
-        await lvm(pool, 'delete', ['pvremove', '--yes', '--', path], work);
-    },
-    findSources: (_source, work) => groupSources(tools, work),
-    async scan(pool, context) {
-      const found = await volumesOf(tools, pool, context);
-      const volumes = await Promise.all(found.map((volume) => factsOf(volume, context)));
-      volumes.sort((a, b) => (a.name < b.name ? -1 : 1));
-      return { volumes, space: await space(pool), ignored: 0, unsettled: [] };
-    },
-    async look(pool, name, context) {
-      const found = (await volumesOf(tools, pool, context)).find((volume) => volume.name === name);
-      return found && factsOf(found, context);
-    },
-    space,
-    createVolume: create,
-    async fillVolume(pool, volume, fill, work) {
-      await create(pool, { ...volume, format: 'raw', allocationBytes: volume.capacityBytes }, work);
-      try {
-        await fill(`/dev/${groupOf(pool)}/${volume.name}`);
-      } catch (error) {
-        await remove(pool, volume.name);
-        throw error;
-      }
-    },
-    deleteVolume: (pool, volume, work) => remove(pool, volume.name, work),
-    async resizeVolume(pool, volume, request, work) {
-      refuseName(volume.name);
-      const args = [
-        'lvresize',
-        '--size',
-        `${request.capacityBytes}b`,
-        ...(request.shrink ? ['--force'] : []),
-      ];
-      const of = `${groupOf(pool)}/${volume.name}`;
-      await runLvm(tools, `resize volume '${volume.name}'`, [...args, '--', of], work);
-    },
-  };
+    const args = ['lvremove', '--force', '--', `${groupOf(pool)}/${name}`];
+    await runLvm(this.tools, `delete volume '${name}'`, args, work);
+  }
+
+  /** One step of what is done to the whole pool. */
+  private async lvm(
+    { name }: CompletePoolDef,
+    verb: string,
+    args: readonly string[],
+    work?: Work,
+  ): Promise<void> {
+    await runLvm(this.tools, `${verb} pool '${name}'`, args, work);
+  }
 }
 
 function groupOf(pool: CompletePoolDef): string {
