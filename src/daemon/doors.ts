@@ -106,6 +106,7 @@ function libvirtEngine({ paths, config, log }: Ground, engine: DaemonEngine): En
     storage: engine.storage.service,
     nodeDevices: engine.nodeDevices,
     secrets: engine.secrets,
+    passedFiles: engine.passedFiles,
     interfaces: () => hostInterfaces(domains, networking?.service),
     host,
     driver: engine.driver,

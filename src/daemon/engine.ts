@@ -27,6 +27,7 @@ import { DomainService } from './services/domain-service.ts';
 import { HostService } from './services/host-service.ts';
 import { MediatedDevices } from './services/mediated-devices.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
+import { PassedFiles } from './services/passed-files.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { buildSnapshots } from './snapshots.ts';
@@ -53,6 +54,8 @@ export interface DaemonEngine {
   readonly storage: Storage;
   readonly images: ReturnType<typeof buildImages>;
   readonly secrets: SecretService;
+  /** Descriptors that clients have handed over for disks. */
+  readonly passedFiles: PassedFiles;
   readonly nodeDevices: NodeDeviceService;
   readonly hostDevices: HostDevices;
   readonly adoption: LibvirtAdoption;
@@ -78,6 +81,7 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const secrets = buildSecrets(ground);
   const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
   const storage = buildStorage({ ...ground, secrets, domains: () => domains });
+  const passedFiles = new PassedFiles((uuid) => domains.withUuid(uuid));
   const emulators = emulatorSource(paths, config, log);
   const records = new RecordFiles(paths.flightRecords);
   const recorder = new FlightRecorder({ files: records, log });
@@ -91,9 +95,23 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
     emulators,
     secrets,
     volumes: storage.volumes,
+    passedFiles,
     recorder,
   });
-  const parts = { host, facts, driver, emulators, networking, sessionLinks, storage, secrets, hostDevices };
+  const parts = {
+    ...{
+      host,
+      facts,
+      driver,
+      emulators,
+      networking,
+      sessionLinks,
+      storage,
+      secrets,
+      hostDevices,
+      passedFiles,
+    },
+  };
   const domains: DomainService = buildDomains(ground, parts);
   const histories = new HistoryFiles({ directory: paths.history, log });
   listenTo(recorder, { events: ground.events, domains, memory: () => host.memory() });

@@ -1,7 +1,13 @@
 /** Makes the QEMU driver from configuration and paths, and tells who is asked what emulators and host can do. */
 import { isVirtError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { HostDeviceProvider, LinkProvider, SecretProvider, VolumeFinder } from '../drivers/driver.ts';
+import type {
+  HostDeviceProvider,
+  LinkProvider,
+  PassedFileSource,
+  SecretProvider,
+  VolumeFinder,
+} from '../drivers/driver.ts';
 import { GuestGroups } from '../drivers/host-tuning/cgroups.ts';
 import { type CapabilitySources, hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
@@ -79,6 +85,7 @@ export async function buildDriver(parts: {
   readonly secrets: SecretProvider;
   readonly emulators: EmulatorSource;
   readonly volumes: VolumeFinder;
+  readonly passedFiles: PassedFileSource;
   readonly recorder: FlightRecorder;
 }): Promise<QemuDriver> {
   const { paths, config, log, host, links, hostDevices, emulators, secrets, volumes, recorder } = parts;
@@ -115,6 +122,7 @@ export async function buildDriver(parts: {
     hostDevices,
     secrets,
     volumes,
+    passedFiles: parts.passedFiles,
     onMonitorReply: (uuid, reply) => noteReply(recorder, uuid, reply),
     ...(links && { links }),
   };

@@ -13,6 +13,7 @@ export type * from './driver/guest-events.ts';
 export type * from './driver/guest-record.ts';
 export type * from './driver/host.ts';
 export type * from './driver/live-guest.ts';
+export type * from './driver/passed-files.ts';
 export type * from './driver/plugging.ts';
 export type * from './driver/recovery.ts';
 export type * from './driver/snapshotting.ts';

@@ -65,6 +65,12 @@ export function duplicateAbove(fd: number, least: number): number {
   return check('fcntl F_DUPFD_CLOEXEC', libc().fcntl(fd, F_DUPFD_CLOEXEC, least));
 }
 
+/** F_GETFL: how a descriptor was opened, as fs.constants' O_* say it. @throws FfiError EBADF */
+export function statusFlags(fd: number): number {
+  const F_GETFL = 3; // asm-generic/fcntl.h
+  return check('fcntl F_GETFL', libc().fcntl(fd, F_GETFL, 0));
+}
+
 /** pipe2(2), close-on-exec and blocking: the end to read from, and the one to write to. @throws FfiError EMFILE */
 export function pipe(): { readonly readFd: number; readonly writeFd: number } {
   const ends = [0, 0];

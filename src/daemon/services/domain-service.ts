@@ -288,7 +288,11 @@ export class DomainService {
   }
 
   hasUuid(uuid: string): boolean {
-    return this.world.registry.withUuid(uuid) !== undefined;
+    return this.withUuid(uuid) !== undefined;
+  }
+
+  withUuid(uuid: string): Domain | undefined {
+    return this.world.registry.withUuid(uuid);
   }
 
   /** All whose QEMU runs, those that could not be taken over included. */

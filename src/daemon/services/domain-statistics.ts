@@ -11,6 +11,7 @@ import type {
   MonitorSample,
 } from '../../drivers/live-tuning.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
+import { pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { StatisticsGroup } from '../../model/domain/statistics-groups.ts';
 import type { LinkStatistics } from '../../net/links/requests.ts';
@@ -242,8 +243,7 @@ function diskOf(disk: Disk, told: MonitorSample): DiskSample {
 
 /** The file or device behind a disk; undefined for others and for an empty drive. */
 export function diskPath({ source }: Disk): string | undefined {
-  if (source.type === 'file') return source.file;
-  return source.type === 'block' ? source.dev : undefined;
+  return pathOfSource(source);
 }
 
 /** What a file takes up on the host; undefined when it cannot be looked at. */

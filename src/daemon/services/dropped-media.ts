@@ -23,7 +23,8 @@ export function droppedMedia(stored: DomainDef, running: DomainDef): DroppedMedi
 }
 
 function optionalPath({ source }: Disk): string | undefined {
-  if (source.type === 'file') return source.startupPolicy === 'optional' ? source.file : undefined;
+  if (source.type === 'file')
+    return source.startupPolicy === 'optional' && source.fdgroup === undefined ? source.file : undefined;
   if (source.type === 'block') return source.startupPolicy === 'optional' ? source.dev : undefined;
   return undefined;
 }

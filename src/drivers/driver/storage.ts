@@ -1,5 +1,4 @@
 /** What a driver asks of the storage side: where a volume is, what an image says of itself. */
-import type { FileHandle } from 'node:fs/promises';
 import type { BackingStore } from '../../model/domain/devices/disk.ts';
 
 /** Formats of disk images as definitions name them. */
@@ -15,6 +14,18 @@ export interface ImageHeader {
   readonly encryption?: string;
 }
 
+/** An image that is open: as much of a FileHandle as looking into it needs. */
+export interface OpenImage {
+  read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>;
+  stat(): Promise<{ readonly dev: number; readonly ino: number }>;
+  close(): Promise<void>;
+}
+
 /** What the driver asks of the storage side: "what does this image say?" (storage/, wired in the daemon). */
 export interface ImageReader {
   /**
@@ -23,8 +34,8 @@ export interface ImageReader {
    * @throws VirtError definition.unsupported when it is not, or is broken
    */
   readHeader(
-    handle: FileHandle,
-    image: { readonly format: string; readonly offsetBytes: number },
+    image: Pick<OpenImage, 'read'>,
+    what: { readonly format: string; readonly offsetBytes: number },
   ): Promise<ImageHeader>;
 }
 

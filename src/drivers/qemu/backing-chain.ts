@@ -2,7 +2,6 @@
  * The images below a disk's own: read from their headers before a start, since QEMU is told of each one and follows no
  * name by itself. An image's header may have been written by a guest, so it says nothing that is not checked here.
  */
-import type { FileHandle } from 'node:fs/promises';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileError, VirtError } from '../../base/errors.ts';
@@ -12,8 +11,9 @@ import { encryptionOf, isEmptySource } from '../../model/domain/devices/disk.ts'
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { formatOfDriver } from '../../model/storage/image-formats.ts';
-import type { ImageHeader, ImageReader } from '../driver.ts';
+import type { ImageHeader, ImageReader, OpenImage } from '../driver.ts';
 import { openForReading } from './descriptors.ts';
+import type { PassedGroups } from './passed-groups.ts';
 
 /** The most images on top of each other (QEMU itself gets slow long before). */
 const MAX_DEPTH = 200;
@@ -37,6 +37,7 @@ interface Image {
 interface Walk {
   readonly domain: string;
   readonly images: ImageReader;
+  readonly passed: PassedGroups | undefined;
   /** Device and inode of each image, to find loops. */
   readonly seen: Set<string>;
   depth: number;
@@ -44,13 +45,17 @@ interface Walk {
 
 /**
  * The definition with the whole chain of each disk, as it will be opened. What it says itself stays; where it says
- * nothing, the headers are followed.
+ * nothing, the headers are followed. `passed`: what clients have handed over for it.
  * @throws VirtError definition.unsupported for an image that names something it may not, or is not of its format; file.*
  */
-export async function followChains(definition: DomainDef, images: ImageReader): Promise<DomainDef> {
+export async function followChains(
+  definition: DomainDef,
+  images: ImageReader,
+  passed?: PassedGroups,
+): Promise<DomainDef> {
   const disks: Disk[] = [];
   for (const [index, disk] of definition.devices.disks.entries()) {
-    const walk = { domain: definition.name, images, seen: new Set<string>(), depth: 1 };
+    const walk = { domain: definition.name, images, passed, seen: new Set<string>(), depth: 1 };
     disks.push(await followDisk(disk, `devices.disk[${index}]`, walk));
   }
   return { ...definition, devices: { ...definition.devices, disks } };
@@ -97,8 +102,7 @@ async function inspect(image: Image, isNeeded: boolean, walk: Walk): Promise<Ima
     if (isNeeded) throw refuse(walk, image, 'what is below it cannot be read from here', sayItself);
     return undefined;
   }
-  const device = source.type === 'block';
-  const handle = await openForReading({ path: file, purpose: image.purpose, device });
+  const handle = await openImage(image, file, walk);
   try {
     await refuseLoop(handle, image, walk);
     const offsetBytes = 'slices' in source ? (source.slices[0]?.offsetBytes ?? 0) : 0;
@@ -112,9 +116,15 @@ async function inspect(image: Image, isNeeded: boolean, walk: Walk): Promise<Ima
   }
 }
 
+function openImage({ source, purpose }: Image, path: string, { passed }: Walk): Promise<OpenImage> {
+  const group = source.type === 'file' ? source.fdgroup : undefined;
+  if (group !== undefined && passed !== undefined) return Promise.resolve(passed.open(group));
+  return openForReading({ path, purpose, device: source.type === 'block' });
+}
+
 const sayItself = 'write <backingStore/> into the disk if nothing is below, or else describe what is';
 
-async function refuseLoop(handle: FileHandle, image: Image, walk: Walk): Promise<void> {
+async function refuseLoop(handle: OpenImage, image: Image, walk: Walk): Promise<void> {
   const { dev, ino } = await handle.stat();
   const key = `${dev}:${ino}`;
   if (walk.seen.has(key))

@@ -6,6 +6,7 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GraphicsPorts } from '../driver.ts';
 import type { BuildContext } from './argv/types.ts';
 import type { QemuDriverOptions } from './options.ts';
+import type { PassedGroups } from './passed-groups.ts';
 import type { QemuCapabilities } from './probe/types.ts';
 
 /** QMP's own name in the guest's directory: short, since a socket's path has 107 bytes. */
@@ -37,6 +38,7 @@ export function buildContext(
   directory: string,
   domainId: number,
   graphicsPorts: readonly GraphicsPorts[],
+  passed?: PassedGroups,
 ): BuildContext {
   return {
     domainId,
@@ -53,6 +55,7 @@ export function buildContext(
     graphicsPorts,
     nowMs: Date.now(),
     utcOffsetSeconds: -60 * new Date().getTimezoneOffset(),
+    ...(passed && { passedGroups: passed.all }),
     ...(options.memoryDirectory !== undefined && { memoryDirectory: options.memoryDirectory }),
   };
 }

@@ -5,7 +5,7 @@
 import { chmodSync, constants, writeSync } from 'node:fs';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
-import { close, connectUnix, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
+import { close, connectUnix, duplicateAbove, listenUnix, memfdCreate, sealMemfd } from '../../base/ffi.ts';
 import { statIfPresent } from '../../base/files.ts';
 import { sealedMemory } from '../../base/sealed-memory.ts';
 import { allSettledOrThrow } from '../../base/settled.ts';
@@ -13,6 +13,7 @@ import type { SecretProvider } from '../driver.ts';
 import type { FdNeed } from './argv/types.ts';
 import type { UidRange } from './identity.ts';
 import { openLog } from './log-file.ts';
+import type { PassedGroups } from './passed-groups.ts';
 import { deniedError } from './path-access.ts';
 
 type Need<K extends FdNeed['kind']> = Extract<FdNeed, { readonly kind: K }>;
@@ -76,6 +77,8 @@ interface OpenContext {
   /** The uids of all guests. */
   readonly uidRange?: UidRange;
   readonly secrets?: SecretProvider;
+  /** What clients have handed over for the guest's disks. */
+  readonly passed?: PassedGroups;
   /** Called with each socket path that was made, so that it can be removed when the guest has ended. */
   readonly onSocket: (path: string) => void;
   /** Called with each file that QEMU writes text to without end. */
@@ -90,6 +93,8 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
   switch (need.kind) {
     case 'file':
       return openFile(need, table, context);
+    case 'passed':
+      return table.addFd(need.fd, passedCopy(need, context.passed));
     case 'memory-file':
       return table.addHandle(need.fd, await openMemoryFile(need, context));
     case 'copy':
@@ -109,6 +114,16 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
     default:
       return need satisfies never;
   }
+}
+
+/** The client's own may go at any moment; QEMU gets a copy. @throws VirtError definition.unsupported */
+function passedCopy(need: Need<'passed'>, passed: PassedGroups | undefined): number {
+  if (passed !== undefined) return duplicateAbove(passed.file(need.group, need.index), 3);
+  const message = 'descriptors of a client can be used at a start, or for a disk that is plugged in';
+  throw new VirtError('definition.unsupported', {
+    reason: message,
+    details: { problems: [{ path: need.purpose, message }] },
+  });
 }
 
 const accessFlags = {

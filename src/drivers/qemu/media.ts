@@ -26,7 +26,9 @@ export async function dropMissingMedia(
 }
 
 function optionalPath({ source }: Disk): string | undefined {
-  if (source.type === 'file') return source.startupPolicy === 'optional' ? source.file : undefined;
+  // What a client has handed over is there, whatever lies at its path.
+  if (source.type === 'file')
+    return source.startupPolicy === 'optional' && source.fdgroup === undefined ? source.file : undefined;
   if (source.type === 'block') return source.startupPolicy === 'optional' ? source.dev : undefined;
   return undefined;
 }

@@ -19,6 +19,7 @@ export async function openNeeds(
     ...(uid !== undefined && { uid }),
     uidRange,
     ...(secrets && { secrets }),
+    ...(starting.passed && { passed: starting.passed }),
     onSocket: (path: string) => noteSocket(starting, path),
     onLog: (path: string) => void starting.logs.push(path),
   };

@@ -6,6 +6,7 @@ import type {
   HostDeviceProvider,
   ImageReader,
   LinkProvider,
+  PassedFileSource,
   SecretProvider,
   VolumeFinder,
 } from '../driver.ts';
@@ -90,6 +91,8 @@ export interface QemuDriverOptions {
   readonly groups?: GuestGroups;
   /** Devices of the host for <hostdev>; absent only in tests that have none. */
   readonly hostDevices?: HostDeviceProvider;
+  /** What clients have handed over for disks; without it no definition with an fdgroup starts. */
+  readonly passedFiles?: PassedFileSource;
   /** Absent where there are no pools: then no disk can name a volume. */
   readonly volumes?: VolumeFinder;
   /** Hears how each monitor command of each guest (by uuid) ended, for a record. */

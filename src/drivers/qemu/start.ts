@@ -20,6 +20,7 @@ import { dropMissingMedia } from './media.ts';
 import { readMemorySizes } from './memory-sizes.ts';
 import { endsSoon, type OpenMonitor, openMonitor, setPasswords, startFailed } from './monitor.ts';
 import { ensureNvram } from './nvram.ts';
+import { PassedGroups } from './passed-groups.ts';
 import { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { receiveMemory } from './saved-state/memory.ts';
@@ -51,13 +52,14 @@ export async function startGuest(
     onDrop,
   });
   const present = await dropMissingMedia(placed, onDrop);
-  const chained = numberImages(await followChains(present, options.images));
+  using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
+  const chained = numberImages(await followChains(present, options.images, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
   const complete = await withMtus(withVsockCid(assignAliases(chained)), options.links);
   start.onStep?.('opening disks and links');
-  const starting = await prepareHost(deps, undo, complete, domainId);
+  const starting = { ...(await prepareHost(deps, undo, complete, domainId)), passed };
   const named = await takeHostDevices(starting, complete);
-  const context = buildContext(deps.options, starting.directory, domainId, starting.ports);
+  const context = buildContext(deps.options, starting.directory, domainId, starting.ports, passed);
   const built = buildCommand(named, capabilities, context);
   const command = start.incoming === undefined ? built : awaitingState(built);
   const anew = start.resetNvram === true && start.incoming === undefined;

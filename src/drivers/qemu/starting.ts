@@ -23,6 +23,7 @@ import type { PortPool } from './graphics-ports.ts';
 import { isRangeMapped, kvmGroups, type UidPool } from './identity.ts';
 import { openLog } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
+import type { PassedGroups } from './passed-groups.ts';
 import { screenFile } from './screenshot.ts';
 
 /** What starts share: options, and what is given to one guest at a time. */
@@ -41,6 +42,8 @@ export interface Starting {
   /** QEMU's log, being opened while the command line is built. */
   readonly log: Promise<FileHandle>;
   readonly identity: ProcessIdentity | undefined;
+  /** What clients have handed over for disks. */
+  readonly passed?: PassedGroups;
   readonly ports: readonly GraphicsPorts[];
   readonly foreignSockets: string[];
   readonly logs: string[];

@@ -108,7 +108,7 @@ export function isSamePlace(one: DiskSource, other: DiskSource): boolean {
 function placeOf(source: DiskSource): unknown {
   switch (source.type) {
     case 'file':
-      return ['path', source.file];
+      return source.fdgroup === undefined ? ['path', source.file] : ['group', source.fdgroup];
     case 'block':
       return ['path', source.dev];
     case 'dir':
@@ -122,7 +122,13 @@ function placeOf(source: DiskSource): unknown {
   }
 }
 
-/** The path of an image on this host; undefined for what is none. */
+/** The path of an image on this host; undefined for what is none, and for what a client hands over instead. */
 export function pathOfSource(source: DiskSource): string | undefined {
-  return source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
+  if (source.type === 'file') return source.fdgroup === undefined ? source.file : undefined;
+  return source.type === 'block' ? source.dev : undefined;
+}
+
+/** The name under which a client hands over an image's descriptors (`fdgroup`); undefined where none does. */
+export function groupOfSource(source: DiskSource): string | undefined {
+  return source.type === 'file' ? source.fdgroup : undefined;
 }

@@ -1,6 +1,7 @@
 /** Which disks a snapshot takes, and how: the wish, the disks' own settings, and libvirt's rules for both together. */
 import { VirtError } from '../../base/errors.ts';
 import { type Disk, isEmptySource } from '../domain/devices/disk.ts';
+import { groupOfSource, layersOf, pathOfSource } from '../domain/disk-chain.ts';
 import type { DomainDef } from '../domain/domain.ts';
 import type { SnapshotDisk, SnapshotLocation } from './snapshot.ts';
 
@@ -32,8 +33,21 @@ export function alignDisks(
   const byTarget = wishesByTarget(domain, wishes, options);
   return domain.devices.disks.map((disk) => {
     const wish = byTarget.get(disk.target.dev);
-    return { disk, wish, snapshot: locationFor(disk, wish, options) };
+    const snapshot = locationFor(disk, wish, options);
+    if (snapshot !== 'no') refusePassed(disk, options);
+    return { disk, wish, snapshot };
   });
+}
+
+/** An image that a client hands over has no path by which it could be found again. */
+function refusePassed(disk: Disk, { wanted }: AlignOptions): void {
+  if (layersOf(disk).every(({ source }) => groupOfSource(source) === undefined)) return;
+  throw refused(
+    wanted,
+    disk.target.dev,
+    `an image of disk '${disk.target.dev}' comes from a client as descriptors (fdgroup)`,
+    "leave the disk out with snapshot='no'",
+  );
 }
 
 function wishesByTarget(
@@ -81,8 +95,7 @@ function locationFor(
 
 /** The file or device of a disk's image. */
 export function pathOf({ source }: Pick<Disk, 'source'>): string | undefined {
-  if (source.type === 'file') return source.file;
-  return source.type === 'block' ? source.dev : undefined;
+  return pathOfSource(source);
 }
 
 /** True for a disk that the guest can change. */

@@ -64,7 +64,7 @@ function otherFormat(format: string, signature: string | undefined): Error {
  * @throws VirtError definition.unsupported as parseImageHeader; system errors of reading as they are
  */
 export async function readImageHeader(
-  handle: FileHandle,
+  handle: Pick<FileHandle, 'read'>,
   image: { readonly format: string; readonly offsetBytes: number },
 ): Promise<ImageHeader> {
   if (parsers[image.format] === undefined) return {};

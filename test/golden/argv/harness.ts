@@ -101,6 +101,8 @@ export class Trial {
         return connectSoon(need.path);
       case 'file':
         return openSync(this.parent(need.path), modes[need.access], 0o600);
+      case 'passed':
+        return this.image(need);
       case 'copy':
         return openSync(need.path, constants.O_RDONLY);
       case 'secret': {
@@ -124,6 +126,15 @@ export class Trial {
       case 'vhost-vsock':
         throw new Error(`${need.kind} is not there`);
     }
+  }
+
+  /** Of a group whose first descriptor is for writing, as a shown command line assumes. */
+  private image({ index }: Extract<FdNeed, { kind: 'passed' }>): number {
+    const path = this.parent(join(tmpdir(), `vireo-passed-${process.pid}`, 'image'));
+    writeFileSync(path, Buffer.alloc(512));
+    const fd = openSync(path, index === 0 ? constants.O_RDWR : constants.O_RDONLY);
+    rmSync(dirname(path), { recursive: true });
+    return fd;
   }
 
   private parent(path: string): string {

@@ -98,7 +98,6 @@ export const acceptedWords: readonly { readonly reason: string; readonly words: 
   },
   { reason: 'Filesystem driver handle', words: /^libvirt only: devices\/filesystem\/driverType handle$/ },
   { reason: 'TPM version', words: /devices\/tpm\/(backendModel|backendVersion) / },
-  { reason: 'Backups', words: /features\/backup / },
   { reason: 'SGX', words: /features\/sgx / },
   { reason: 'Hyper-V under TCG', words: /features\/hyperv/ },
   { reason: 'Firmware bios', words: /^vireo only: os\/firmware bios$/ },

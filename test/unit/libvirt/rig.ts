@@ -13,6 +13,7 @@ import type { FilteredCard } from '../../../src/daemon/services/guest-filters.ts
 import type { HostService } from '../../../src/daemon/services/host-service.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
 import { NwFilterService } from '../../../src/daemon/services/nwfilter-service.ts';
+import { PassedFiles } from '../../../src/daemon/services/passed-files.ts';
 import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
 import type { CpuModelSource } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
@@ -149,6 +150,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
     nwfilters: makeFilters(directory, events, host.cards ?? []),
     nodeDevices: makeNodeDevices(events, { directory, ...host }),
     secrets: makeSecrets(directory, events),
+    passedFiles: new PassedFiles((uuid) => domains.withUuid(uuid)),
     interfaces: () => host.interfaces ?? [],
     host: fakeHost(join(directory, 'host')),
     driver,

@@ -18,6 +18,7 @@ import type { HostService } from '../../services/host-service.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { NodeDeviceService } from '../../services/node-device-service.ts';
 import type { NwFilterService } from '../../services/nwfilter-service.ts';
+import type { PassedFiles } from '../../services/passed-files.ts';
 import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { EventCallbacks } from './events/callbacks.ts';
@@ -34,6 +35,8 @@ export interface Engine {
   readonly storage: StorageService;
   readonly nodeDevices: NodeDeviceService;
   readonly secrets: SecretService;
+  /** Descriptors that clients leave for disks. */
+  readonly passedFiles: PassedFiles;
   /** The host's, as they are now. @throws VirtError link.failed */
   interfaces(): readonly HostInterface[];
   readonly host: HostService;

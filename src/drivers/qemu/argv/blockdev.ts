@@ -1,8 +1,10 @@
 /** Chains of block nodes: -blockdev for each image's protocol and format, from the bottom to the top. */
 import { authOf, type BackingStore, type Disk, encryptionOf } from '../../../model/domain/devices/disk.ts';
 import type { DiskAuth, DiskSource, Encryption } from '../../../model/domain/devices/source.ts';
+import { groupOfSource } from '../../../model/domain/disk-chain.ts';
 import type { Build } from './context.ts';
 import { networkSource } from './network-disk.ts';
+import { isPassedDevice, passedAccess, passedFile } from './passed-file.ts';
 import { addPassphrase } from './secret.ts';
 import type { JsonObject } from './types.ts';
 
@@ -168,7 +170,7 @@ function buildStorage(b: Build, disk: Disk, layer: Layer): string {
   b.json('-blockdev', {
     ...protocol,
     'node-name': name,
-    ...access(layer, protocol.driver),
+    ...access(b, layer, protocol.driver),
     discard: 'unmap',
     cache: cacheOf(disk),
   });
@@ -179,7 +181,9 @@ function buildStorage(b: Build, disk: Disk, layer: Layer): string {
  * The file of an image below another is read-only as long as nobody writes to that image: a commit does, and then QEMU
  * looks among the descriptors it has for one that allows it (drivers/qemu/block-jobs/nodes.ts).
  */
-function access(layer: Layer, driver: string): JsonObject {
+function access(b: Build, layer: Layer, driver: string): JsonObject {
+  const group = groupOfSource(layer.source);
+  if (group !== undefined) return passedAccess(b, layer, group);
   const isLocal = driver === 'file' || driver === 'host_device';
   return layer.isBelow && isLocal ? { 'auto-read-only': true } : { 'read-only': layer.readonly };
 }
@@ -191,8 +195,11 @@ function protocolOf(b: Build, disk: Disk, layer: Layer): JsonObject & { readonly
   switch (source.type) {
     case 'file':
       return {
-        driver: 'file',
-        filename: openFile(b, disk, layer, source.file ?? '', false),
+        driver: source.fdgroup !== undefined && isPassedDevice(b, source.fdgroup) ? 'host_device' : 'file',
+        filename:
+          source.fdgroup === undefined
+            ? openFile(b, disk, layer, source.file ?? '', false)
+            : passedFile(b, layer, source.fdgroup, { direct: cacheOf(disk)?.direct === true }),
         aio: aio(b, disk, path),
       };
     case 'block':
@@ -246,7 +253,6 @@ function aio(b: Build, disk: Disk, path: string): string | undefined {
 
 function refuseSource(b: Build, source: DiskSource, path: string): void {
   if ('reservations' in source) b.refuse(path, { reservations: source.reservations });
-  if ('fdgroup' in source) b.refuse(path, { fdgroup: source.fdgroup });
   if ('seclabels' in source)
     b.refuse(
       path,

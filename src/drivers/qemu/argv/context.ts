@@ -123,6 +123,13 @@ export class Build {
     return `/dev/fdset/${set}`;
   }
 
+  /** Asks for all descriptors of a group in an fdset of their own; the answer is the name by which QEMU opens one. */
+  passed(group: string, count: number, purpose: string): string {
+    const set = this.nextSet++;
+    for (let index = 0; index < count; index++) this.need({ kind: 'passed', group, index, set, purpose });
+    return `/dev/fdset/${set}`;
+  }
+
   /** Asks for a copy in memory of a small file that QEMU opens by name. */
   copy(path: string, purpose: string): string {
     return `/proc/self/fd/${this.need({ kind: 'copy', path, purpose })}`;

@@ -8,9 +8,10 @@ import type { JsonValue, QemuArg, QemuCommand } from './types.ts';
 export function renderArgs(command: QemuCommand): string[] {
   const words: string[] = [];
   for (const need of command.fds) {
-    if (need.kind !== 'file') continue;
+    if (need.kind !== 'file' && need.kind !== 'passed') continue;
     words.push('-add-fd', `fd=${need.fd},set=${need.set}`);
-    if (need.roFd !== undefined) words.push('-add-fd', `fd=${need.roFd},set=${need.set}`);
+    if (need.kind === 'file' && need.roFd !== undefined)
+      words.push('-add-fd', `fd=${need.roFd},set=${need.set}`);
   }
   for (const arg of command.args) {
     words.push(arg.flag);

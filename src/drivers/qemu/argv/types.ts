@@ -1,6 +1,7 @@
 /** A QEMU command line while it is still data: options, and the descriptors that QEMU inherits. */
 
 import type { SecretReference } from '../../../model/secret/secret.ts';
+import type { PassedGroup } from '../../driver.ts';
 
 /** JSON as QEMU's JSON option forms take it; a bigint for 64-bit numbers (a WWN), which JavaScript's cannot hold. */
 export type JsonValue =
@@ -62,6 +63,14 @@ export type FdNeed = {
        * would see zeros. Whoever opens the file looks into its header.
        */
       readonly unknownBacking?: string;
+    }
+  /** Descriptor `index` of a group that a client has handed over, for fdset `set`. */
+  | {
+      readonly kind: 'passed';
+      readonly group: string;
+      readonly index: number;
+      readonly set: number;
+      readonly purpose: string;
     }
   /**
    * A sealed copy in memory (memfd) of a small file that QEMU reads by name and not through an fdset: kernel, initrd,
@@ -152,6 +161,8 @@ export interface BuildContext {
   readonly memoryDirectory?: string;
   /** The time of the start, for clocks that are offset from it; a clock that needs it is a problem without. */
   readonly nowMs?: number;
+  /** Groups of descriptors that clients have handed over; left out where a command line is only shown or checked. */
+  readonly passedGroups?: ReadonlyMap<string, PassedGroup>;
   /** How far the host's local time is ahead of UTC, for `<clock offset='variable' basis='localtime'>`. */
   readonly utcOffsetSeconds?: number;
 }

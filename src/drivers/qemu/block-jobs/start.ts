@@ -7,6 +7,7 @@ import type { Disk } from '../../../model/domain/devices/disk.ts';
 import { isEmptySource } from '../../../model/domain/devices/disk.ts';
 import {
   chainFrom,
+  groupOfSource,
   type Layer,
   layersOf,
   pathOfSource,
@@ -108,7 +109,10 @@ function findDisk({ definition, blockJobs }: QemuGuest, target: string, wanted: 
 }
 
 /** Why a disk can have no job; undefined when it can. */
-function whyNot({ device, source, readonly, target }: Disk): string | undefined {
+function whyNot(disk: Disk): string | undefined {
+  const { device, source, readonly, target } = disk;
+  if (layersOf(disk).some((layer) => groupOfSource(layer.source) !== undefined))
+    return 'an image of it came from a client as descriptors (fdgroup)';
   if (source.type === 'vhostuser') return 'its data does not pass QEMU';
   if (isEmptySource(source)) return `disk '${target.dev}' has no source`;
   if (device === 'lun') return 'a LUN of the host has no images';

@@ -28,6 +28,7 @@ import { liveDefinition } from '../live-definition.ts';
 import { openLog } from '../log-file.ts';
 import { diskHeld } from '../monitor.ts';
 import { openNeeds } from '../needs.ts';
+import { PassedGroups } from '../passed-groups.ts';
 import { factsOf } from '../prepare.ts';
 import { withMtus } from '../start.ts';
 import { noteSocket, type StartDeps, type Starting } from '../starting.ts';
@@ -87,8 +88,9 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
   const { options } = deps;
   const { after, wanted } = work;
   await using undo = new Undo(options.logger);
-  const starting = runningStart(deps, guest, undo);
-  const device = await prepared(starting, guest, work);
+  using passed = PassedGroups.take(aloneIn(work), options.passedFiles, wanted);
+  const starting = { ...runningStart(deps, guest, undo), passed };
+  const device = await prepared(starting, guest, work, passed);
   const part = { ...work.part, device };
   const alias = aliasOfDevice(part);
   if (alias === undefined) throw new Error(`${wanted}: it has no alias`);
@@ -96,7 +98,7 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
   const qmp = guest.monitorClient();
   const plan = planDevice(complete, part, {
     capabilities: await capabilitiesOf(options, complete),
-    context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
+    context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts, passed),
     firstSet: await firstFreeSet(qmp),
   });
   const table = new DescriptorTable();
@@ -143,17 +145,22 @@ export function runningStart(deps: StartDeps, guest: QemuGuest, undo: Undo): Sta
   };
 }
 
+/** The definition with nothing but that device. */
+const aloneIn = ({ part, after }: Part): DomainDef => withDevices(after, withDevice(noDevices(), part));
+
 /** What a start does to definitions before options are made of them, for one device. */
 async function prepared(
   starting: Starting,
   guest: QemuGuest,
-  { part, after, wanted }: Part,
+  work: Part,
+  passed: PassedGroups,
 ): Promise<Device> {
+  const { part, wanted } = work;
   const { options } = starting.deps;
-  const alone = withDevices(after, withDevice(noDevices(), part));
+  const alone = aloneIn(work);
   switch (part.family) {
     case 'disks':
-      return pluggableDisk(options, guest, alone, wanted);
+      return pluggableDisk(options, guest, alone, { wanted, passed });
     case 'interfaces':
       return first((await withMtus(alone, options.links)).devices.interfaces);
     case 'vsock':

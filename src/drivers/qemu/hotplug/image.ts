@@ -5,6 +5,7 @@ import { followChains, highestImage, numberImages } from '../backing-chain.ts';
 import type { QemuGuest } from '../guest.ts';
 import { imagePaths } from '../image-paths.ts';
 import type { QemuDriverOptions } from '../options.ts';
+import type { PassedGroups } from '../passed-groups.ts';
 import { withVolumePaths } from '../volume-sources.ts';
 
 /**
@@ -15,10 +16,10 @@ export async function pluggableDisk(
   options: QemuDriverOptions,
   guest: QemuGuest,
   alone: DomainDef,
-  wanted: string,
+  { wanted, passed }: { readonly wanted: string; readonly passed: PassedGroups },
 ): Promise<Disk> {
   const placed = await withVolumePaths(alone, options.volumes, { wanted });
-  const chained = await followChains(placed, options.images);
+  const chained = await followChains(placed, options.images, passed);
   options.volumes?.refuseBusy(imagePaths(chained));
   const [disk] = numberImages(chained, highestImage(guest.definition) + 1).devices.disks;
   if (disk === undefined) throw new Error('the disk that was prepared is gone');

@@ -14,6 +14,7 @@ import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
 import { diskHeld } from '../monitor.ts';
 import { openNeeds } from '../needs.ts';
+import { PassedGroups } from '../passed-groups.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { StartDeps } from '../starting.ts';
 import { withVolumeName } from '../volume-sources.ts';
@@ -38,11 +39,17 @@ export async function changeMedia(
   const alias = aliasOfDevice(old) ?? '';
   const before = await planOf(deps, guest, old);
   const qmp = guest.monitorClient();
-  const plan = await insertable(deps, guest, old, disk, qmp);
+  using passed = PassedGroups.take(
+    withDevices(guest.definition, withDevice(noDevices(), { ...old, device: disk })),
+    deps.options.passedFiles,
+    wantedOf(guest, old),
+  );
+  const plan = await insertable(deps, guest, old, disk, { qmp, passed });
   await using undo = new Undo(deps.options.logger);
   // A name of its own for each medium: descriptors of the old one go when the new one is in.
   const owner = plan === undefined ? alias : `${alias} ${plan.node}`;
-  if (plan !== undefined) await addNodes(deps, guest, plan, { owner, undo, wanted: wantedOf(guest, old) });
+  if (plan !== undefined)
+    await addNodes(deps, guest, plan, { owner, undo, passed, wanted: wantedOf(guest, old) });
   await swapMedium(qmp, { id: alias, node: plan?.node, force, domain: guest.definition.name });
   undo.keep();
   await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
@@ -71,7 +78,7 @@ async function insertable(
   guest: QemuGuest,
   old: OneDevice,
   given: Disk,
-  qmp: QmpClient,
+  { qmp, passed }: { readonly qmp: QmpClient; readonly passed: PassedGroups },
 ): Promise<Insertable | undefined> {
   if (isEmptySource(given.source)) return undefined;
   const { options } = deps;
@@ -80,7 +87,7 @@ async function insertable(
     options,
     guest,
     withDevices(guest.definition, withDevice(noDevices(), { ...old, device: closed })),
-    wantedOf(guest, old),
+    { wanted: wantedOf(guest, old), passed },
   );
   const after = withDevices(guest.definition, replaceDevice(guest.definition.devices, old, numbered));
   const plan = planDevice(
@@ -88,7 +95,7 @@ async function insertable(
     { ...old, device: numbered },
     {
       capabilities: await capabilitiesOf(options, after),
-      context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
+      context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts, passed),
       firstSet: await firstFreeSet(qmp),
     },
   );
@@ -103,11 +110,17 @@ async function addNodes(
   deps: StartDeps,
   guest: QemuGuest,
   plan: Insertable,
-  { owner, undo, wanted }: { readonly owner: string; readonly undo: Undo; readonly wanted: string },
+  work: {
+    readonly owner: string;
+    readonly undo: Undo;
+    readonly passed: PassedGroups;
+    readonly wanted: string;
+  },
 ): Promise<void> {
+  const { owner, undo, passed, wanted } = work;
   const table = new DescriptorTable();
   try {
-    await openNeeds(runningStart(deps, guest, undo), plan.alone, plan.command.fds, table);
+    await openNeeds({ ...runningStart(deps, guest, undo), passed }, plan.alone, plan.command.fds, table);
     await performPlan(guest.monitorClient(), plan, table, { alias: owner, undo });
   } catch (error) {
     throw await diskHeld(deps.options, error, { wanted, definition: plan.alone });

@@ -49,6 +49,8 @@ async function passDescriptors(
     if (need.kind === 'file') {
       for (const fd of [need.fd, need.roFd ?? need.fd].filter((one, at, all) => all.indexOf(one) === at))
         await qmp.addDescriptor(table.source(fd), { 'fdset-id': need.set, opaque });
+    } else if (need.kind === 'passed') {
+      await qmp.addDescriptor(table.source(need.fd), { 'fdset-id': need.set, opaque });
     } else if (isReadByNumber(need)) {
       const { fd } = await qmp.addDescriptor(table.source(need.fd), { opaque });
       numbers.set(need.fd, fd);

@@ -97,7 +97,7 @@ function driverOf({ driver }: Disk, wish: Disk): NonNullable<Disk['driver']> {
 function pathOf({ source }: Disk): unknown {
   switch (source.type) {
     case 'file':
-      return source.file;
+      return source.fdgroup === undefined ? source.file : ['group', source.fdgroup];
     case 'block':
       return source.dev;
     case 'vhostuser':

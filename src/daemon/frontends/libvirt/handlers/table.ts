@@ -13,6 +13,7 @@ import { domainCpuHandlers } from './domain-cpus.ts';
 import { domainDefinitionHandlers } from './domain-definition.ts';
 import { domainDeviceHandlers } from './domain-devices.ts';
 import { domainDumpHandlers } from './domain-dumps.ts';
+import { domainFileHandlers } from './domain-files.ts';
 import { domainGuestHandlers } from './domain-guest.ts';
 import { domainInfoHandlers } from './domain-info.ts';
 import { domainJobHandlers } from './domain-jobs.ts';
@@ -77,6 +78,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...domainDumpHandlers(engine),
     ...domainJobHandlers(engine),
     ...launchSecurityHandlers(engine),
+    ...domainFileHandlers(engine),
     ...eventHandlers(),
     ...networkHandlers(engine),
     ...networkDefinitionHandlers(engine),
