@@ -9,6 +9,7 @@ import type {
   VolumeFinder,
 } from '../drivers/driver.ts';
 import { GuestGroups } from '../drivers/host-tuning/cgroups.ts';
+import { isSystemdRunning, placeInScope } from '../drivers/host-tuning/scopes.ts';
 import { type CapabilitySources, hostDocuments } from '../drivers/qemu/capabilities.ts';
 import { QemuDriver } from '../drivers/qemu/driver.ts';
 import { defaultLogLimits } from '../drivers/qemu/log-file.ts';
@@ -119,6 +120,7 @@ export async function buildDriver(parts: {
     kvmReport: () => host.kvmReport(),
     images: { readHeader: readImageHeader },
     ...(paths.mode === 'system' && { groups: guestGroups }),
+    ...(paths.mode === 'system' && isSystemdRunning() && { placeInScope }),
     hostDevices,
     secrets,
     volumes,

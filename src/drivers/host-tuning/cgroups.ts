@@ -1,6 +1,7 @@
 /**
  * Shares and limits of a whole guest by control groups: version 2 (Documentation/admin-guide/cgroup-v2.rst), or version 1
- * (.../cgroup-v1/) where that is all there is. Each guest gets a group of its own only when its definition asks for one.
+ * (.../cgroup-v1/) where that is all there is. Each guest gets a group of its own only when its definition asks for one:
+ * inside its scope where systemd has made it one, else below `vireo` at the top.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
@@ -9,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, reasonOf, VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { type DeviceLimit, deviceLines, deviceNumber } from './device-limits.ts';
+import { scopeIn } from './scopes.ts';
 import { type Bandwidth, type ThreadGroup, type ThreadLimits, threadGroups } from './thread-groups.ts';
 import type { GuestThreads } from './threads.ts';
 
@@ -99,10 +101,12 @@ export function groupLimitsOf({ cputune, memtune, blkiotune }: DomainDef): Group
 /** The groups of guests below one mount of the host's control groups. */
 export class GuestGroups {
   private readonly root: string;
+  private readonly linesOf: typeof ownGroups;
 
-  /** `root` is /sys/fs/cgroup but in tests. */
-  constructor(root = '/sys/fs/cgroup') {
+  /** `root` is /sys/fs/cgroup and `linesOf` reads /proc/PID/cgroup, but in tests. */
+  constructor(root = '/sys/fs/cgroup', linesOf = ownGroups) {
     this.root = root;
+    this.linesOf = linesOf;
   }
 
   private get isVersion2(): boolean {
@@ -118,11 +122,11 @@ export class GuestGroups {
       name,
       ...(this.isVersion2 ? settingV2(name, value, limits) : settingV1(name, value)),
     }));
-    for (const { name, controller } of settings) await this.enable(name, controller);
-    for (const controller of new Set(settings.map((setting) => setting.controller)))
-      await this.enter(controller, uuid, pid);
-    for (const { name, controller, files, value } of settings)
-      await this.write(name, firstOf(this.group(controller, uuid), files), value);
+    for (const { name, controller } of settings) await this.require(name, controller);
+    for (const { name, controller, files, value } of settings) {
+      const group = await this.enter(name, controller, uuid, pid);
+      await this.write(name, firstOf(group, files), value);
+    }
   }
 
   /**
@@ -134,9 +138,8 @@ export class GuestGroups {
     const groups = threadGroups(limits, threads);
     const [first] = groups;
     if (first === undefined) return;
-    await this.enable(first.path, 'cpu');
-    const own = this.group('cpu', uuid);
-    await this.enter('cpu', uuid, threads.pid);
+    await this.require(first.path, 'cpu');
+    const own = await this.enter(first.path, 'cpu', uuid, threads.pid);
     for (const group of groups) await this.limitThread(own, group);
   }
 
@@ -164,19 +167,18 @@ export class GuestGroups {
   async limitDevices(pid: number, uuid: string, devices: readonly DeviceLimit[]): Promise<void> {
     if (devices.length === 0) return;
     const controller = this.isVersion2 ? 'io' : 'blkio';
-    await this.enable('blkiotune.device', controller);
-    const group = this.group(controller, uuid);
-    await this.enter(controller, uuid, pid);
+    await this.require('blkiotune.device', controller);
+    const group = await this.enter('blkiotune.device', controller, uuid, pid);
     for (const device of devices)
       for (const { files, line } of deviceLines(device, await deviceNumber(device.path), this.isVersion2))
         await this.write('blkiotune.device', firstOf(group, files), line);
   }
 
-  /** Takes the groups of a guest away after its end; idempotent. */
+  /** Takes the groups of a guest away after its end; idempotent. A scope goes by itself, with all in it. */
   async remove(uuid: string): Promise<void> {
     const controllers = this.isVersion2 ? ['cpu'] : ['cpu', 'memory', 'blkio'];
     for (const controller of controllers) {
-      const group = this.group(controller, uuid);
+      const group = join(this.top(controller), 'vireo', uuid);
       for (const inner of await directoriesIn(group)) await removeSoon(join(group, inner));
       await removeSoon(group);
       // The one around it goes with the last guest.
@@ -184,30 +186,44 @@ export class GuestGroups {
     }
   }
 
-  private group(controller: string, uuid: string): string {
-    return this.isVersion2 ? join(this.root, 'vireo', uuid) : join(this.root, controller, 'vireo', uuid);
+  /** Where the groups of a controller are mounted. */
+  private top(controller: string): string {
+    return this.isVersion2 ? this.root : join(this.root, controller);
   }
 
-  private async enable(name: string, controller: string): Promise<void> {
-    if (!this.isVersion2) {
-      if (!existsSync(join(this.root, controller, 'cgroup.procs'))) throw notHere(name, controller);
-      return;
+  /** @throws VirtError request.unsupported where the host has no such controller */
+  private async require(name: string, controller: string): Promise<void> {
+    const isThere = this.isVersion2
+      ? (await readFile(join(this.root, 'cgroup.controllers'), 'latin1')).split(/\s+/).includes(controller)
+      : existsSync(join(this.root, controller, 'cgroup.procs'));
+    if (!isThere) throw notHere(name, controller);
+  }
+
+  /**
+   * The group of a guest with its process in it, and with that controller. Moved once only: a process takes all its
+   * threads along, out of the groups that they have of their own.
+   */
+  private async enter(name: string, controller: string, uuid: string, pid: number): Promise<string> {
+    const lines = await this.linesOf(pid);
+    const scope = this.isVersion2 ? scopeIn(lines) : undefined;
+    const path = scope === undefined ? join('/vireo', uuid) : join(scope, 'vireo');
+    const directory = join(this.top(controller), path);
+    if (!isInGroup(lines, this.isVersion2 ? '' : controller, path)) {
+      const around = scope === undefined ? undefined : join(this.root, scope);
+      await this.move(around === undefined ? [pid] : await processesIn(around), directory);
     }
-    const offered = await readFile(join(this.root, 'cgroup.controllers'), 'latin1');
-    if (!offered.split(/\s+/).includes(controller)) throw notHere(name, controller);
-    await mkdir(join(this.root, 'vireo'), { recursive: true });
-    for (const directory of [this.root, join(this.root, 'vireo')])
-      await this.write(name, join(directory, 'cgroup.subtree_control'), `+${controller}`);
+    if (this.isVersion2)
+      for (const outer of scope === undefined ? [this.root, dirname(directory)] : [dirname(directory)])
+        await this.write(name, join(outer, 'cgroup.subtree_control'), `+${controller}`);
+    return directory;
   }
 
-  /** Once only: a process that is moved takes all its threads along, out of the groups that they have of their own. */
-  private async enter(controller: string, uuid: string, pid: number): Promise<void> {
-    const directory = this.group(controller, uuid);
-    if (isInGroup(await ownGroups(pid), this.isVersion2 ? '' : controller, `/vireo/${uuid}`)) return;
+  private async move(pids: readonly number[], directory: string): Promise<void> {
     try {
       await mkdir(directory, { recursive: true });
-      await writeFile(join(directory, 'cgroup.procs'), String(pid));
+      for (const pid of pids) await writeFile(join(directory, 'cgroup.procs'), String(pid));
     } catch (error) {
+      if (errnoOf(error) === 'ESRCH') return; // it has ended
       throw new VirtError('system.call', {
         wanted: 'put a guest into a control group',
         reason: `${directory}: ${reasonOf(error)}`,
@@ -248,6 +264,15 @@ export function isInGroup(lines: string, controller: string, group: string): boo
     const [, controllers = '', ...path] = line.split(':');
     return controllers.split(',').includes(controller) && `${path.join(':')}/`.includes(`${group}/`);
   });
+}
+
+/** Those that are in a group itself, not below it: a group hands controllers on only when there are none. */
+async function processesIn(directory: string): Promise<number[]> {
+  const text = await readFile(join(directory, 'cgroup.procs'), 'latin1');
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map(Number);
 }
 
 /** The first of these files that a group has; when it has none, the first, whose absence will be told. */

@@ -1,10 +1,11 @@
 /** Shares and limits of a guest on its host: control groups, pins and schedulers of its threads, before it runs. */
-import { VirtError } from '../../base/errors.ts';
+import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { type GuestGroups, groupLimitsOf } from '../host-tuning/cgroups.ts';
 import { limitsThreads, threadLimitsOf } from '../host-tuning/thread-groups.ts';
 import { type GuestThreads, tunesThreads, tuneThreads } from '../host-tuning/threads.ts';
 import type { QemuGuest } from './guest.ts';
+import type { Launched } from './launch.ts';
 import type { Starting } from './starting.ts';
 
 /** The first element of a definition that needs control groups; undefined when none does. */
@@ -26,6 +27,25 @@ export function requireGroups(definition: DomainDef, groups: GuestGroups | undef
     hint: 'leave it out, or define the domain in the system connection',
     details: { problems: [{ path, message: 'needs control groups' }] },
   });
+}
+
+/**
+ * Gives a guest a scope of its own where systemd runs. A guest without one runs as well, in the daemon's own group: a
+ * systemd that cannot be asked (no bus) is told in the log.
+ */
+export async function placeGuest(
+  { deps: { options } }: Starting,
+  { name, uuid = '' }: DomainDef,
+  id: number,
+  { child, helpers }: Launched,
+): Promise<void> {
+  try {
+    const pids = [child.pid, ...helpers.map(({ pid }) => pid)];
+    await options.placeInScope?.({ id, name, uuid, pids });
+  } catch (error) {
+    const reason = reasonOf(error);
+    options.logger.warn({ domain: name, reason }, 'systemd made no scope for a guest; it stays in our group');
+  }
 }
 
 /** Puts everything into effect. @throws VirtError request.unsupported, request.invalid, system.call, qmp.* */

@@ -11,6 +11,7 @@ import type {
   VolumeFinder,
 } from '../driver.ts';
 import type { GuestGroups } from '../host-tuning/cgroups.ts';
+import type { ScopedGuest } from '../host-tuning/scopes.ts';
 import type { UidRange } from './identity.ts';
 import type { LogLimits } from './log-file.ts';
 import type { QemuCapabilities } from './probe/types.ts';
@@ -89,6 +90,8 @@ export interface QemuDriverOptions {
   readonly secrets?: SecretProvider;
   /** Control groups of guests that ask for shares or limits; without them such guests do not start. */
   readonly groups?: GuestGroups;
+  /** Has systemd make a scope of a guest's processes; absent where systemd does not run, and for a user's own guests. */
+  readonly placeInScope?: (guest: ScopedGuest) => Promise<void>;
   /** Devices of the host for <hostdev>; absent only in tests that have none. */
   readonly hostDevices?: HostDeviceProvider;
   /** What clients have handed over for disks; without it no definition with an fdgroup starts. */

@@ -14,7 +14,7 @@ import { rtcAdjustmentOf } from './guest-clock.ts';
 import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
-import { limitGuest } from './limits.ts';
+import { limitGuest, placeGuest } from './limits.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
 import { readMemorySizes } from './memory-sizes.ts';
@@ -69,6 +69,7 @@ export async function startGuest(
   start.signal?.throwIfAborted();
   start.onStep?.('waiting for QEMU');
   const launched = await launch(starting, named, command, context);
+  const placing = placeGuest(starting, named, domainId, launched);
   const opened = await openMonitor(starting, named, launched, command, {
     path: context.qmpSocket,
     signal: start.signal,
@@ -76,6 +77,7 @@ export async function startGuest(
   undo.add('close the monitor', () => opened.monitor.close());
   try {
     const record = await recordOf(starting, named, command, context, launched, opened);
+    await placing;
     const live = withVolumeNames(liveDefinition(named, { ...record, actual: starting.actual }), definition);
     const guest = await bringUp(starting, named, live, command, record, launched, opened.monitor, start);
     undo.keep();

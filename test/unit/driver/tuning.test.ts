@@ -1,5 +1,5 @@
 /** What is measured and tuned of a guest, without one: answers of QEMU, hung monitors, control groups in a directory. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -178,6 +178,29 @@ describe('control groups', () => {
     expect(read('cgroup.subtree_control')).toBe('+cpu');
     expect(read('vcpu0/cgroup.threads')).toBe('43');
     expect(read('vcpu0/cpu.max')).toBe('20000 100000');
+  });
+
+  it('of version 2 are inside the scope of a guest, which is emptied first', async () => {
+    const scope = 'machine.slice/machine-qemu\\x2d3\\x2dweb.scope';
+    const root = tree([
+      `${scope}/cgroup.subtree_control`,
+      `${scope}/vireo/cgroup.subtree_control`,
+      `${scope}/vireo/cpu.weight`,
+      ...['cgroup.type', 'cgroup.threads', 'cpu.max'].map((file) => `${scope}/vireo/emulator/${file}`),
+    ]);
+    writeFileSync(join(root, 'cgroup.controllers'), 'cpu memory\n');
+    writeFileSync(join(root, scope, 'cgroup.procs'), '42\n');
+    const groups = new GuestGroups(root, () => Promise.resolve(`1:cpu:/x\n0::/${scope}\n`));
+    await groups.limit(42, 'u', { 'cputune.shares': 200 });
+    const read = (path: string) => readFileSync(join(root, scope, path), 'utf8');
+    expect([read('vireo/cgroup.procs'), read('cgroup.subtree_control')]).toEqual(['42', '+cpu']);
+    expect(read('vireo/cpu.weight')).toBe('200');
+    expect(existsSync(join(root, 'vireo'))).toBe(false);
+    const inside = new GuestGroups(root, () => Promise.resolve(`0::/${scope}/vireo\n`));
+    writeFileSync(join(root, scope, 'vireo/cgroup.procs'), '');
+    await inside.limitThreads({ pid: 42, vcpus: [], iothreads: [] }, 'u', { emulator: { quotaUs: 9000 } });
+    expect(read('vireo/emulator/cpu.max')).toBe('9000 100000');
+    expect(read('vireo/cgroup.procs')).toBe('');
   });
 
   it('know who is in them or below already', () => {
