@@ -246,9 +246,10 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
     const { call: stopped, filter } = await loading();
     hold(...qemuProcesses(daemon.root));
     signal(filter, 'SIGCONT');
+    // By then it may have answered the command to load, or not.
     expect(await stopped).toMatchObject({
       code: 'domain.start-failed',
-      message: expect.stringContaining('stopped by a signal'),
+      message: expect.stringMatching(/stopped by a signal|did not answer/),
     });
     expect(await get()).toMatchObject({ state: 'shutoff', saved: true, job: null });
 
