@@ -39,6 +39,7 @@ export const jobEvents = [
     payload: () =>
       z.object({
         ...about,
+        ...jobMeasure,
         durationMs: z.int(),
         error: z
           .object({ code: z.enum(errorCodes), reason: z.string() })

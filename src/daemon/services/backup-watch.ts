@@ -138,7 +138,10 @@ export class BackupWatch {
     this.watched.delete(domain.uuid);
     clearInterval(watched.timer);
     const { outcome, error } = end;
-    this.notes.finish(domain, transferOf(end));
+    const transfer = transferOf(end);
+    this.notes.finish(domain, transfer);
+    const { doneBytes, totalBytes } = transfer.disks;
+    watched.entry.progress({ done: doneBytes, total: totalBytes, step: end.record.mode });
     if (end.record.note !== undefined) this.noted.set(domain.uuid, end);
     const failed = new VirtError(outcome === 'cancelled' ? 'operation.aborted' : 'operation.failed', {
       wanted: `back up domain '${domain.name}'`,
@@ -157,7 +160,7 @@ export class BackupWatch {
   }
 }
 
-function transferOf({ outcome, error, record }: BackupEnd): Transfer {
+function transferOf({ outcome, error, record }: BackupEnd) {
   const sum = (of: (disk: BackupRecord['disks'][number]) => number | undefined) =>
     record.disks.reduce((all, disk) => all + (of(disk) ?? 0), 0);
   return {
@@ -171,5 +174,5 @@ function transferOf({ outcome, error, record }: BackupEnd): Transfer {
     },
     error,
     outcome,
-  };
+  } satisfies Transfer;
 }

@@ -320,7 +320,7 @@ function tunableName(target: PinTarget): string {
 }
 
 function noIothread(domain: Domain, id: number): VirtError {
-  return new VirtError('domain.no-device', {
+  return new VirtError('request.invalid', {
     wanted: `find IO thread ${id} of domain '${domain.name}'`,
     reason: `cannot find IOThread '${id}' in iothreadids list`,
   });

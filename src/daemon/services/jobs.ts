@@ -33,6 +33,7 @@ function publish(events: EventBus, change: JobChange<JobObject>): void {
       return events.publish({
         event: 'job.ended',
         ...about,
+        ...measureOf(change.job),
         durationMs: change.durationMs,
         error: change.error === undefined ? null : describeFailure(change.error),
       });

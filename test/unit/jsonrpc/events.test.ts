@@ -16,6 +16,10 @@ const jobEnded: PublishedEvent = {
   object: { type: 'domain', uuid: someDomain.uuid, name: someDomain.name, pool: null },
   domain: someDomain,
   job: 'start',
+  step: null,
+  done: null,
+  total: null,
+  unit: null,
   durationMs: 3,
   error: null,
 };

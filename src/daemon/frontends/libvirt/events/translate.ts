@@ -219,9 +219,22 @@ function jobCompleted(event: EventOf<'job.ended'>): OutgoingEvent[] {
   const params: TypedParam[] = [
     { field: 'operation', value: { type: paramType.int, value: operation } },
     { field: 'time_elapsed', value: { type: paramType.ullong, value: event.durationMs } },
+    ...diskFigures(event),
     { field: 'success', value: { type: paramType.boolean, value: event.error === null ? 1 : 0 } },
   ];
   return [flat('jobCompleted', event.domain, { params })];
+}
+
+/** What a backup read, or its scratch images took: VIR_DOMAIN_JOB_DISK_*. libvirt leaves them out when all are 0. */
+function diskFigures({ job, step, done, total }: EventOf<'job.ended'>): TypedParam[] {
+  if (job !== 'backup' || done === null || total === null || total === 0) return [];
+  const figure = (field: string, value: number): TypedParam => ({
+    field,
+    value: { type: paramType.ullong, value },
+  });
+  return step === 'pull'
+    ? [figure('disk_temp_used', done), figure('disk_temp_total', total)]
+    : [figure('disk_total', total), figure('disk_processed', done), figure('disk_remaining', total - done)];
 }
 
 function ioErrors(event: EventOf<'domain.io-error'>): OutgoingEvent[] {

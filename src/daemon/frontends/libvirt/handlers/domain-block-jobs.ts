@@ -12,7 +12,7 @@ import { findDisk } from '../../../services/domain-blocks.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { blockJobTypes } from '../events/translate.ts';
 import { type ParamTable, readParams, toNumber } from './params.ts';
-import { checkFlags, domainOf, invalid, notValid } from './support.ts';
+import { checkFlags, domainOf, invalid, notValid, telling } from './support.ts';
 
 /** Flags by their names in libvirt-domain.h, without what all of one call begin with. */
 const rebase = {
@@ -50,7 +50,7 @@ function control(engine: Engine) {
   return {
     domainGetBlockJobInfo: async ({ dom, path, flags }, call) => {
       checkFlags(flags, BYTES, call);
-      const job = await blockJobs.info(domainOf(engine, dom), path);
+      const job = await ofDisk(path, () => blockJobs.info(domainOf(engine, dom), path));
       if (job === undefined) return { found: 0, type: 0, bandwidth: 0, cur: 0, end: 0 };
       const { bytesPerSecond } = job;
       const bandwidth = (flags & BYTES) === 0 ? Math.ceil(bytesPerSecond / MIB) : bytesPerSecond;
@@ -59,11 +59,13 @@ function control(engine: Engine) {
     domainBlockJobAbort: async ({ dom, path, flags }, call) => {
       checkFlags(flags, abort.async | abort.pivot, call);
       const wait = (flags & abort.async) === 0;
-      await blockJobs.end(domainOf(engine, dom), path, { pivot: (flags & abort.pivot) !== 0, wait });
+      const pivot = (flags & abort.pivot) !== 0;
+      await ofDisk(path, () => blockJobs.end(domainOf(engine, dom), path, { pivot, wait }));
     },
     domainBlockJobSetSpeed: async ({ dom, path, bandwidth, flags }, call) => {
       checkFlags(flags, BYTES, call);
-      await blockJobs.setSpeed(domainOf(engine, dom), path, speedOf(bandwidth, (flags & BYTES) !== 0));
+      const bytesPerSecond = speedOf(bandwidth, (flags & BYTES) !== 0);
+      await ofDisk(path, () => blockJobs.setSpeed(domainOf(engine, dom), path, bytesPerSecond));
     },
   } satisfies RemoteHandlers;
 }
@@ -74,7 +76,7 @@ function pulls(engine: Engine) {
     domainBlockPull: async ({ dom, path, bandwidth, flags }, call) => {
       checkFlags(flags, PULL_BYTES, call);
       const bytesPerSecond = speedOf(bandwidth, (flags & PULL_BYTES) !== 0);
-      await blockJobs.pull(domainOf(engine, dom), { disk: path, bytesPerSecond });
+      await ofDisk(path, () => blockJobs.pull(domainOf(engine, dom), { disk: path, bytesPerSecond }));
     },
     domainBlockRebase: async ({ dom, path, base, bandwidth, flags }, call) => {
       checkFlags(flags, 0x7f, call);
@@ -83,7 +85,7 @@ function pulls(engine: Engine) {
       if ((flags & rebase.copy) !== 0) {
         const wish = rebasedCopy(base, flags);
         refusePersistent(domain.isPersistent);
-        await blockJobs.copy(domain, { ...wish, disk: path, bytesPerSecond });
+        await ofDisk(path, () => blockJobs.copy(domain, { ...wish, disk: path, bytesPerSecond }));
         return;
       }
       const only = rebase.shallow | rebase.reuse | rebase.copyRaw | rebase.copyDevice;
@@ -92,7 +94,8 @@ function pulls(engine: Engine) {
       const isRelative = (flags & rebase.relative) !== 0;
       if (isRelative && base === null)
         throw invalid('flag VIR_DOMAIN_BLOCK_REBASE_RELATIVE is valid only with non-null base');
-      await blockJobs.pull(domain, { disk: path, base: base ?? undefined, bytesPerSecond, isRelative });
+      const wish = { disk: path, base: base ?? undefined, bytesPerSecond, isRelative };
+      await ofDisk(path, () => blockJobs.pull(domain, wish));
     },
   } satisfies RemoteHandlers;
 }
@@ -107,13 +110,15 @@ function commits(engine: Engine) {
       const isTop = isTopmost(domain, disk, top);
       if (isTop && !isActive) throw invalid(`commit of '${disk}' active layer requires active flag`);
       if (!isTop && isActive) throw invalid(`active commit requested but '${top ?? ''}' is not active`);
-      await blockJobs.commit(domain, {
-        ...{ disk, base: base ?? undefined, top: top ?? undefined },
-        bytesPerSecond: speedOf(bandwidth, (flags & commit.bytes) !== 0),
-        isShallow: (flags & commit.shallow) !== 0,
-        isDeleting: (flags & commit.delete) !== 0,
-        isRelative: (flags & commit.relative) !== 0,
-      });
+      await ofDisk(disk, () =>
+        blockJobs.commit(domain, {
+          ...{ disk, base: base ?? undefined, top: top ?? undefined },
+          bytesPerSecond: speedOf(bandwidth, (flags & commit.bytes) !== 0),
+          isShallow: (flags & commit.shallow) !== 0,
+          isDeleting: (flags & commit.delete) !== 0,
+          isRelative: (flags & commit.relative) !== 0,
+        }),
+      );
     },
   } satisfies RemoteHandlers;
 }
@@ -132,16 +137,23 @@ function copies(engine: Engine) {
       const { source, format } = parseDestination(destxml);
       domain.requireLive('copy a disk of');
       if ((flags & copy.transientJob) === 0) refusePersistent(domain.isPersistent);
-      await blockJobs.copy(domain, {
-        ...{ disk: path, destination: source, format, granularityBytes },
-        bytesPerSecond: number('bandwidth'),
-        bufferBytes: number('buf_size') || undefined,
-        isShallow: (flags & copy.shallow) !== 0,
-        isReusing: (flags & copy.reuse) !== 0,
-        isSynchronous: (flags & copy.synchronous) !== 0,
-      });
+      await ofDisk(path, () =>
+        blockJobs.copy(domain, {
+          ...{ disk: path, destination: source, format, granularityBytes },
+          bytesPerSecond: number('bandwidth'),
+          bufferBytes: number('buf_size') || undefined,
+          isShallow: (flags & copy.shallow) !== 0,
+          isReusing: (flags & copy.reuse) !== 0,
+          isSynchronous: (flags & copy.synchronous) !== 0,
+        }),
+      );
     },
   } satisfies RemoteHandlers;
+}
+
+/** To calls about jobs, a disk that is not there is a wrong argument. */
+function ofDisk<T>(disk: string, work: () => Promise<T>): Promise<T> {
+  return telling('domain.no-device', () => invalid(`disk '${disk}' not found in domain`), work);
 }
 
 /** Clients take "all done" for the end of a job: until it is ready, a little is always left. */
