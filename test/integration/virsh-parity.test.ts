@@ -30,7 +30,7 @@ describeWith([...programs, ...versionNeed()], 'virsh beside libvirtd 9.0', () =>
   const linesOf = (list: string) => readFileSync(join(scripts, `${list}.txt`), 'utf8').split('\n');
   // Scripts read the errors of the first list word by word; of the others the leading words are compared.
   const wordByWord = linesOf('commands');
-  const commands = [...wordByWord, ...linesOf('objects'), ...linesOf('tuning')];
+  const commands = [...wordByWord, ...linesOf('objects'), ...linesOf('tuning'), ...linesOf('moments')];
   let directory: string;
 
   beforeAll(async () => {
@@ -63,8 +63,8 @@ describeWith([...programs, ...versionNeed()], 'virsh beside libvirtd 9.0', () =>
       'bash',
       ...both,
     ];
-    await promisify(execFile)('bash', inside, { timeout: 400_000 });
-  }, 420_000);
+    await promisify(execFile)('bash', inside, { timeout: 600_000 });
+  }, 620_000);
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
   it('says the same, command by command, but for the rows of the table', () => {

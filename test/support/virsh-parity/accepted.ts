@@ -59,7 +59,7 @@ export const acceptedDifferences: readonly Accepted[] = [
   { commands: /^pool-info/, how: 'numbers', reason: asked },
   {
     commands:
-      /^(pool-(start|delete) pool|find-storage-pool-sources nonsense|vol-create-as pool odd|vol-clone raw copy)/,
+      /^(pool-(start|delete) pool|find-storage-pool-sources(-as)? nonsense|vol-create-as pool odd|vol-clone raw copy)/,
     how: 'status',
     reason: ownWords,
   },
@@ -74,9 +74,17 @@ export const acceptedDifferences: readonly Accepted[] = [
   { commands: /^domblklist tuned/, how: 'nothing', reason: 'Place of a disk that was plugged in' },
   {
     commands:
-      /^((blkdeviotune|blockresize|domblkthreshold) tuned nothing|iothreaddel tuned 7|attach-disk tuned|detach-device-alias tuned nothing)/,
+      /^((blkdeviotune|blockresize|domblkthreshold) tuned nothing|attach-disk tuned|detach-device-alias tuned nothing)/,
     how: 'status',
     reason: ownWords,
+  },
+  { commands: /^domjobinfo/, how: 'numbers', reason: asked },
+  { commands: /^backup-dumpxml keeper/, how: 'status', reason: 'Disks of a backup at work' },
+  { commands: /^(save keeper|restore) @DIR@\/missing/, how: 'status', reason: ownWords },
+  {
+    commands: /^save-image-define .*keeper\.xml/,
+    how: 'nothing',
+    reason: 'A definition without addresses for a saved state',
   },
   { commands: /events\.out/, how: 'nothing', reason: 'Events around a stop' },
 ];

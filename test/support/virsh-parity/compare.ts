@@ -24,7 +24,8 @@ function masked(text: string): string {
   return (
     text
       .replace(/\b(?!5a1f0c1e)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UUID')
-      .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+0000/g, 'TIME')
+      .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+| )\+0000/g, 'TIME')
+      .replace(/(?<=<creationTime>)\d+/g, 'TIME')
       // libvirt names functions of its own inside.
       .replace(/\bin (function )?(vir|qemu)\w+/g, 'in F')
       .replaceAll(/(<[^>]*)"([^"<>]*)"(?=[^<]*>)/g, "$1'$2'")
