@@ -4,6 +4,7 @@ import * as z from 'zod';
 import { reasonOf, VirtError } from '../base/errors.ts';
 import { readText, statIfPresent } from '../base/files.ts';
 import { logLevels } from '../base/log-levels.ts';
+import { saveFormats } from '../model/saved-state/image.ts';
 import { parseUrlRule } from '../storage/download/url.ts';
 
 const seconds = (fallback: number, what: string) =>
@@ -63,10 +64,10 @@ export const configSchema = z.strictObject({
       allow_command_line: z.boolean().default(false).describe('Accept <qemu:commandline> in definitions.'),
       sandbox: z.boolean().default(true).describe('Run QEMU in its seccomp sandbox.'),
       save_format: z
-        .enum(['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd'])
+        .enum(saveFormats)
         .default('raw')
         .describe(
-          'How saved states are packed where nobody says it; all but raw need the program of that name.',
+          'How saved states are packed where nobody says it; sparse needs QEMU 9.0, all but that and raw the program of that name.',
         ),
       user: z.string().max(64).optional().describe('One user for all guests instead of one uid for each.'),
       uid_base: z

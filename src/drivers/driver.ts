@@ -5,6 +5,7 @@ import type { LiveGuest } from './driver/live-guest.ts';
 import type { DevicePlugging } from './driver/plugging.ts';
 import type { GuestRecovery } from './driver/recovery.ts';
 import type { GuestSnapshots } from './driver/snapshotting.ts';
+import type { SparseForm } from './live-memory.ts';
 
 export type * from './driver/backups.ts';
 export type * from './driver/block-jobs.ts';
@@ -38,6 +39,8 @@ export interface StartOptions {
 export interface IncomingState {
   /** What QEMU wrote, from where the descriptor stands; the caller's to close after the start. */
   readonly fd: number;
+  /** Set for one of QEMU's sparse form. */
+  readonly sparse?: SparseForm | undefined;
   /**
    * Called when the state is loaded, before any virtual CPU runs: a state that others could load again is taken away
    * here. When it throws, the start has failed with that.

@@ -31,7 +31,22 @@ export interface MemoryProgress {
 /** What a dump is: an ELF core, or one of the forms of kdump, which need a program that knows them. */
 export type DumpFormat = 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy';
 
+/**
+ * QEMU's sparse form of a state (mapped-ram): each page has its own place in the file, so that pages of zeros are holes,
+ * and several threads write and read at once.
+ */
+export interface SparseForm {
+  /** Where QEMU's part begins in the file. */
+  readonly offsetBytes: number;
+  /** Threads that write or read: 1 to 255. */
+  readonly channels: number;
+  /** The same file open past the page cache, for the guest's memory. */
+  readonly directFd?: number;
+}
+
 export interface MemoryTransferOptions {
+  /** Left out: a plain stream. The descriptor must be a file then. */
+  readonly sparse?: SparseForm | undefined;
   /** Calls it off: the guest stays as it was, the descriptor gets no more. */
   readonly signal?: AbortSignal;
   /** Hears how far it is, some times a second. */
@@ -39,10 +54,13 @@ export interface MemoryTransferOptions {
 }
 
 export interface LiveMemory {
+  /** @throws VirtError qemu.lacks for a QEMU that has no sparse form, qmp.* */
+  requireSparse(): Promise<void>;
   /**
    * Writes all of the guest's state, from where the descriptor stands: a file, or a pipe that somebody reads. QEMU then
    * has let go of its disks until it is resumed. On failure the guest can be resumed as well.
-   * @throws VirtError operation.aborted, file.no-space, domain.state when a device has state that cannot be saved, qmp.*
+   * @throws VirtError operation.aborted, file.no-space, domain.state when a device has state that cannot be saved,
+   *   qemu.lacks for the sparse form, qmp.*
    */
   save(fd: number, options?: MemoryTransferOptions): Promise<MemoryProgress>;
   /**

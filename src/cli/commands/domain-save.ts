@@ -6,7 +6,7 @@ import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { forEachDomain, nameOf, stateSentence, withDomain } from '../domains.ts';
 import { editDefinition } from '../edit-definition.ts';
-import { badOption } from '../options/fields.ts';
+import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 import { readDocument } from './domain-define.ts';
 
@@ -20,6 +20,7 @@ interface StateOptions {
 interface SaveOptions extends StateOptions {
   readonly format?: (typeof saveFormats)[number];
   readonly bypassCache?: boolean;
+  readonly channels?: string;
   readonly xml?: string;
 }
 
@@ -37,15 +38,17 @@ function withState(command: Command): Command {
 function withFormat(command: Command): Command {
   return withState(command)
     .addOption(new Option('--format <format>', 'How the state is packed.').choices([...saveFormats]))
-    .option('--bypass-cache', paramHelp('domain.save', 'bypassCache'));
+    .option('--bypass-cache', paramHelp('domain.save', 'bypassCache'))
+    .option('--channels <count>', paramHelp('domain.save', 'channels'));
 }
 
 /** What a call is given of the options, the document read from its file. */
-async function howOf(cli: Cli, { format, bypassCache, xml, ...state }: SaveOptions) {
+async function howOf(cli: Cli, { format, bypassCache, channels, xml, ...state }: SaveOptions) {
   return {
     ...stateOf(state),
     ...(format !== undefined && { format }),
     ...(bypassCache !== undefined && { bypassCache }),
+    ...(channels !== undefined && { channels: parseCount('--channels', channels, { min: 1, max: 255 }) }),
     ...(xml !== undefined && { xml: await readDocument(cli, xml) }),
   };
 }
@@ -77,6 +80,7 @@ export const addRestore: AddCommand = (parent, cli) => {
       .description(methodSummary('domain.restore'))
       .argument('<file>', "A file that 'save' made, or virsh's.")
       .option('--bypass-cache', paramHelp('domain.restore', 'bypassCache'))
+      .option('--channels <count>', paramHelp('domain.restore', 'channels'))
       .option('--xml <file>', paramHelp('domain.restore', 'xml')),
   ).action(async (file: string, options: SaveOptions) => {
     const how = await howOf(cli, options);

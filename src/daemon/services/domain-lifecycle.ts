@@ -69,6 +69,7 @@ export class DomainLifecycle {
         const definition = await driver.complete(filtered, stored);
         const saved = {
           fd: state.fd,
+          sparse: state.sparse,
           wasRunning: state.head.wasRunning,
           onLoaded: () => managedSaves.remove(domain),
         };
@@ -142,8 +143,8 @@ export class DomainLifecycle {
     request: StartRequest & { readonly as: StartAs },
     job: RunningJob,
   ): Promise<void> {
-    const { memoryFd: fd, prepare, ...as } = request.as;
-    const saved = fd === undefined ? undefined : { fd, wasRunning: true };
+    const { memory, prepare, ...as } = request.as;
+    const saved = memory && { ...memory, wasRunning: true };
     // Whether it runs is decided when all is there.
     const then = saved === undefined ? prepare : (prepare ?? (() => Promise.resolve()));
     const what = { definition, xml: storedXml(definition), ...(saved && { saved }) };

@@ -27,6 +27,8 @@ export interface SaveRequest {
   /** Left out: as configured. */
   readonly format?: SaveFormat | undefined;
   readonly bypassCache?: boolean;
+  /** How many threads of QEMU write; only for a sparse state. */
+  readonly channels?: number | undefined;
   readonly state?: RunState | undefined;
   /** A definition in place of the one it runs with; the guest must not see a difference. */
   readonly xml?: string | undefined;
@@ -34,6 +36,8 @@ export interface SaveRequest {
 
 export interface RestoreRequest {
   readonly bypassCache?: boolean;
+  /** How many threads of QEMU read; only for a sparse state. */
+  readonly channels?: number | undefined;
   readonly state?: RunState | undefined;
   readonly xml?: string | undefined;
 }
@@ -64,7 +68,8 @@ export class DomainSaves {
 
   /**
    * Saves a running guest to a file, and ends it. A file that is there is replaced when the new one is whole.
-   * @throws VirtError domain.inactive, domain.state, domain.busy, file.*, program.missing, operation.aborted
+   * @throws VirtError domain.inactive, domain.state, domain.busy, file.*, program.missing, qemu.lacks, request.invalid,
+   *   operation.aborted
    */
   async save(domain: Domain, path: string, request: SaveRequest): Promise<void> {
     checkPath(path);
@@ -105,7 +110,9 @@ export class DomainSaves {
           wasRunning: request.state === undefined ? wasRunning : request.state === 'running',
           format: request.format ?? this.world.saveFormat,
         };
-        const writer = await createState(path, head, { bypassCache: request.bypassCache ?? false });
+        const { bypassCache = false, channels } = request;
+        if (head.format === 'sparse') await live.guest.memory.requireSparse();
+        const writer = await createState(path, head, { bypassCache, channels });
         await this.write(domain, live, { path, writer, wasRunning, job });
         onWhole?.();
         await this.lifecycle.endAs(domain, live, 'saved');
@@ -135,7 +142,11 @@ export class DomainSaves {
       if (wasRunning) await guest.suspend('saving');
       await this.notes.run(domain, 'save', async (note) => {
         await guest.memory
-          .save(writer.fd, { signal: job.signal, onProgress: noteMemory(note, job) })
+          .save(writer.fd, {
+            signal: job.signal,
+            onProgress: noteMemory(note, job),
+            sparse: writer.sparse,
+          })
           .then(note);
         job.progress({ step: 'writing to the disk' });
         await writer.finish();
@@ -170,11 +181,13 @@ export class DomainSaves {
    */
   async restore(path: string, request: RestoreRequest): Promise<Domain> {
     checkPath(path);
-    const state = await openForLoading(path, { bypassCache: request.bypassCache ?? false });
+    const { bypassCache = false, channels } = request;
+    const state = await openForLoading(path, { bypassCache, channels });
     try {
       const definition = await filteredDefinition(this.world.hooks, state.head, request.xml);
       return await this.lifecycle.createFrom(definition, {
         fd: state.fd,
+        sparse: state.sparse,
         wasRunning: wantsRun(request.state, state.head.wasRunning),
       });
     } finally {

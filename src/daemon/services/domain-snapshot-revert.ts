@@ -267,7 +267,8 @@ async function toMemoryFile(
   job.progress({ step: 'starting' });
   await using undo = new Undo(snapshots.world.log);
   await makeFiles(snapshots, branch.external, undo);
-  const as = { reason: 'from snapshot', memoryFd: memory.fd } as const;
+  const { fd, sparse } = memory;
+  const as = { reason: 'from snapshot', memory: { fd, sparse } } as const;
   await snapshots.lifecycle.startWithin(domain, renamed(domain, snapshot.domain), { paused, as }, job);
   undo.keep();
   await defineAsOf(snapshots, domain, snapshot);

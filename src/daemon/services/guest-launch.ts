@@ -3,6 +3,7 @@ import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { isSameProcess } from '../../base/spawn.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
+import type { SparseForm } from '../../drivers/live-memory.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { isTemplate } from '../../model/domain/template.ts';
 import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
@@ -31,6 +32,8 @@ export interface StartRequest {
 export interface SavedStart {
   /** What QEMU wrote. */
   readonly fd: number;
+  /** How it is read, for a sparse one. */
+  readonly sparse?: SparseForm | undefined;
   /** Its virtual CPUs are to run. */
   readonly wasRunning: boolean;
   /** When it is loaded, before anything runs. */
@@ -43,7 +46,7 @@ export interface StartAs {
   /** Done to the stopped guest before it runs; when it throws, the guest is ended and the start has failed with that. */
   readonly prepare?: (guest: LiveGuest) => Promise<void>;
   /** What QEMU wrote of a guest: it goes on from there. */
-  readonly memoryFd?: number;
+  readonly memory?: Pick<SavedStart, 'fd' | 'sparse'>;
 }
 
 export class GuestLaunch {

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { nanoid } from 'nanoid';
 import { fileError, VirtError } from '../../base/errors.ts';
 import { syncDirectory, temporarySuffix } from '../../base/files.ts';
+import type { SparseForm } from '../../drivers/live-memory.ts';
 import {
   decodeFixedHead,
   decodeHead,
@@ -15,7 +16,7 @@ import {
   wholeMagic,
 } from '../../model/saved-state/image.ts';
 import { DIRECT_BYTES, fromFilter, packers, pastCache, type RunningFilter } from './saved-state-filters.ts';
-import { refuseSparse, type WriteOptions } from './saved-state-writing.ts';
+import { checkChannels, type WriteOptions } from './saved-state-writing.ts';
 
 /**
  * Copies an open file to a place of ours, sharing its blocks where the file system can. `check` sees the copy before it gets
@@ -51,6 +52,8 @@ export interface OpenState {
   readonly head: PlacedHead;
   /** What QEMU reads, from where it stands. */
   readonly fd: number;
+  /** How it reads, for a sparse state. */
+  readonly sparse?: SparseForm;
   close(): Promise<void>;
 }
 
@@ -66,29 +69,40 @@ export async function readHead(path: string): Promise<PlacedHead> {
 
 /**
  * Opens a file with a state to be loaded.
- * @throws VirtError file.*, saved-state.invalid, program.missing, qemu.lacks
+ * @throws VirtError file.*, saved-state.invalid, program.missing, request.invalid
  */
 export async function openForLoading(path: string, options: WriteOptions): Promise<OpenState> {
   const handle = await openState(path, constants.O_RDONLY);
   let filter: RunningFilter | undefined;
+  let direct: FileHandle | undefined;
   try {
     // Sequential reads: the descriptor then stands where QEMU's part begins.
     const head = await headOf(handle, path);
+    checkChannels(head.format, options, `load the saved state ${path}`);
     filter = await reading(head, handle.fd, options);
+    if (head.format === 'sparse' && options.bypassCache)
+      direct = await open(path, constants.O_RDONLY | constants.O_DIRECT);
+    const past = direct;
     return {
       head,
       fd: filter?.fd ?? handle.fd,
+      ...(head.format === 'sparse' && { sparse: sparseForm(head.headBytes, options.channels, past) }),
       close: async () => {
         filter?.close();
         filter?.kill();
         await filter?.ended.catch(() => undefined); // QEMU has what it needs, or has told what is wrong.
+        await past?.close();
         await handle.close();
       },
     };
   } catch (error) {
     await handle.close();
-    throw error;
+    throw fileError(error, 'read a saved state', path);
   }
+}
+
+function sparseForm(offsetBytes: number, channels = 1, direct: FileHandle | undefined): SparseForm {
+  return { offsetBytes, channels, ...(direct && { directFd: direct.fd }) };
 }
 
 async function reading(
@@ -96,7 +110,7 @@ async function reading(
   fd: number,
   { bypassCache }: WriteOptions,
 ): Promise<RunningFilter | undefined> {
-  refuseSparse(format, 'load a saved state');
+  if (format === 'sparse') return undefined;
   const packer = packers[format];
   if (packer !== undefined) return fromFilter(packer.program, packer.unpack, fd);
   if (!bypassCache) return undefined;

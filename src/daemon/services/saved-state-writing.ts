@@ -2,6 +2,7 @@
  * Writing files with saved states: under a temporary name, and under their own only when they are whole and on the disk.
  * What QEMU writes goes straight into the file, or through a program that packs it.
  */
+import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,12 +10,15 @@ import { nanoid } from 'nanoid';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { startWriteback } from '../../base/ffi/ranges.ts';
 import { syncDirectory, temporarySuffix } from '../../base/files.ts';
+import type { SparseForm } from '../../drivers/live-memory.ts';
 import { encodeHead, type SavedHead, type SaveFormat, wholeMagic } from '../../model/saved-state/image.ts';
 import { intoFilter, packers, pastCache, type RunningFilter, type Through } from './saved-state-filters.ts';
 
 export interface WriteOptions {
   /** Do not fill the host's page cache with it. */
   readonly bypassCache: boolean;
+  /** How many threads of QEMU write or read a sparse state; left out: one. Only for that form. */
+  readonly channels?: number | undefined;
 }
 
 /** A free name beside a file for as long as that is not whole. */
@@ -29,6 +33,8 @@ export interface StateWriter {
   readonly inode: number;
   /** What QEMU writes to. */
   readonly fd: number;
+  /** How it writes, for a sparse state. */
+  readonly sparse?: SparseForm;
   /** Waits until everything is on the disk, and gives the file its name. @throws VirtError file.*, program.* */
   finish(): Promise<void>;
   /** Ends a program that packs: QEMU, which may wait for it, then fails to write. */
@@ -40,16 +46,17 @@ export interface StateWriter {
 /**
  * Begins a file with a state. One that has the name already is replaced only at the end. `temporary`: what it is called
  * until then, for a caller that has noted it.
- * @throws VirtError file.*, program.missing, request.unsupported, request.invalid
+ * @throws VirtError file.*, program.missing, request.invalid
  */
 export async function createState(
   path: string,
   head: SavedHead,
   options: WriteOptions & { readonly temporary?: string },
 ): Promise<StateWriter> {
-  refuseSparse(head.format, `save to ${path}`);
+  const { bypassCache, temporary } = options;
+  checkChannels(head.format, options, `save to ${path}`);
   const packer = packers[head.format];
-  if (packer !== undefined && options.bypassCache)
+  if (packer !== undefined && bypassCache)
     throw new VirtError('request.invalid', {
       wanted: `save to ${path}`,
       reason: `a state packed with ${head.format} cannot bypass the page cache`,
@@ -58,9 +65,11 @@ export async function createState(
   return createFile(path, {
     begin: bytes,
     magic: wholeMagic,
-    ...(options.temporary !== undefined && { temporary: options.temporary }),
+    ...(temporary !== undefined && { temporary }),
     ...(packer && { through: { program: packer.program, args: packer.pack } }),
-    ...(options.bypassCache && { through: { program: pastCache.program, args: pastCache.write } }),
+    ...(head.format === 'sparse'
+      ? { sparse: { offsetBytes: bytes.length, channels: options.channels ?? 1, bypassCache } }
+      : bypassCache && { through: { program: pastCache.program, args: pastCache.write } }),
   });
 }
 
@@ -84,14 +93,17 @@ interface NewFile {
   /** Takes the place of its first bytes when it is whole. */
   readonly magic?: Buffer;
   readonly through?: Through;
+  /** QEMU puts each page in its place itself. */
+  readonly sparse?: Omit<SparseForm, 'directFd'> & { readonly bypassCache: boolean };
 }
 
 async function createFile(
   path: string,
-  { begin, magic, through, temporary = temporaryName(path) }: NewFile,
+  { begin, magic, through, sparse, temporary = temporaryName(path) }: NewFile,
 ): Promise<StateWriter> {
   await refuseOthers(path);
   let handle: FileHandle | undefined;
+  let direct: FileHandle | undefined;
   let filter: RunningFilter | undefined;
   let flusher: Writeback | undefined;
   const discard = async (): Promise<void> => {
@@ -100,6 +112,7 @@ async function createFile(
     await filter?.ended.catch(() => undefined);
     filter?.close();
     await handle?.close().catch(() => undefined);
+    await direct?.close().catch(() => undefined);
     await unlink(temporary).catch(() => undefined); // It may not have been made.
   };
   try {
@@ -108,6 +121,8 @@ async function createFile(
     const output = handle;
     if (through !== undefined) filter = await intoFilter(through, output.fd);
     const running = filter;
+    if (sparse?.bypassCache === true) direct = await open(temporary, constants.O_WRONLY | constants.O_DIRECT);
+    const past = direct;
     flusher = new Writeback(output);
     const flushing = flusher;
     const { ino: inode } = await handle.stat();
@@ -115,12 +130,14 @@ async function createFile(
       temporary,
       inode,
       fd: filter?.fd ?? handle.fd,
+      ...(sparse && { sparse: sparseForm(sparse, past) }),
       interrupt: () => running?.kill(),
       discard,
       finish: async () => {
         running?.close(); // the last to write closes: the program sees the end
         await running?.ended;
         await flushing.stop();
+        await past?.close();
         await settle(output, temporary, path, magic);
       },
     };
@@ -128,6 +145,13 @@ async function createFile(
     await discard();
     throw fileError(error, 'save to a file', path);
   }
+}
+
+function sparseForm(
+  { offsetBytes, channels }: Omit<SparseForm, 'directFd'>,
+  direct: FileHandle | undefined,
+): SparseForm {
+  return { offsetBytes, channels, ...(direct && { directFd: direct.fd }) };
 }
 
 /** How often what has been written so far is sent to the disk. */
@@ -202,12 +226,22 @@ async function writeMagic(temporary: string, magic: Buffer): Promise<void> {
   }
 }
 
+/** Only the sparse form has several threads. @throws VirtError request.invalid */
+export function checkChannels(format: SaveFormat, { channels }: WriteOptions, wanted: string): void {
+  if (channels === undefined || format === 'sparse') return;
+  throw new VirtError('request.invalid', {
+    wanted,
+    reason: `a state that is ${format} has one stream: only a sparse one has several channels`,
+    hint: "save it with the format 'sparse', which needs QEMU 9.0 or later",
+  });
+}
+
 /** @throws VirtError request.unsupported */
-export function refuseSparse(format: SaveFormat, wanted: string): void {
+function refuseSparse(format: SaveFormat, wanted: string): void {
   if (format !== 'sparse') return;
   throw new VirtError('request.unsupported', {
     wanted,
-    reason: "QEMU's sparse form (mapped-ram) is not supported",
+    reason: "a plain stream cannot have QEMU's sparse form: it has no head that tells where it begins",
     hint: 'use another format: raw, or zstd for a small file',
   });
 }

@@ -168,7 +168,11 @@ async function goOn(
   { monitor, process }: { readonly monitor: QmpClient; readonly process: ProcessId },
 ): Promise<void> {
   start.onStep?.('loading the state');
-  await receiveMemory(monitor, incoming.fd, { signal: start.signal, process });
+  await receiveMemory(monitor, incoming.fd, {
+    signal: start.signal,
+    process,
+    sparse: incoming.sparse,
+  });
   await readMemorySizes(guest, monitor);
   await incoming.onLoaded?.();
   if (!start.paused) await guest.resume();

@@ -166,6 +166,7 @@ export class FakeGuest implements LiveGuest {
   setSaving = (saving: unknown) => void this.done.push(saving === undefined ? 'not saving' : 'saving');
   /** What it writes as its state. */
   readonly memory: LiveMemory = {
+    requireSparse: () => Promise.resolve(),
     save: async (fd) => {
       writeSync(fd, 'STATE');
       this.done.push('save');

@@ -327,6 +327,9 @@ export const commands = {
   }>()(nothing),
   'migrate-set-parameters': command<{ readonly [parameter: string]: unknown }>()(nothing),
   'query-migrate': command()(migration),
+  'query-migrate-capabilities': command()(
+    z.array(z.looseObject({ capability: z.string(), state: z.boolean() })),
+  ),
   'dump-guest-memory': command<{
     readonly paging: boolean;
     readonly protocol: string;

@@ -1,9 +1,16 @@
 /** The driver's LiveMemory over one guest's monitor: QEMU's migration into a descriptor, and its dumps. */
 import { isVirtError, VirtError } from '../../../base/errors.ts';
 import type { ProcessId } from '../../../base/spawn.ts';
-import type { DumpFormat, LiveMemory, MemoryProgress, MemoryTransferOptions } from '../../live-memory.ts';
+import type {
+  DumpFormat,
+  LiveMemory,
+  MemoryProgress,
+  MemoryTransferOptions,
+  SparseForm,
+} from '../../live-memory.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { CommandResult } from '../qmp/commands.ts';
+import { beginSparse, requireSparse } from './sparse.ts';
 import { endOf, untilEnd } from './transfer-end.ts';
 
 /** The name of the descriptor in QEMU. */
@@ -25,6 +32,10 @@ export class QemuMemory implements LiveMemory {
     this.process = process;
   }
 
+  requireSparse(): Promise<void> {
+    return requireSparse(this.qmp(), 'save the state of a guest');
+  }
+
   save(fd: number, options: MemoryTransferOptions = {}): Promise<MemoryProgress> {
     return sendMemory(this.qmp(), fd, { ...options, process: this.process() });
   }
@@ -37,20 +48,20 @@ export class QemuMemory implements LiveMemory {
 async function sendMemory(
   qmp: QmpClient,
   fd: number,
-  { signal, onProgress, process }: MemoryTransferOptions & { readonly process: ProcessId },
+  { signal, onProgress, process, sparse }: MemoryTransferOptions & { readonly process: ProcessId },
 ): Promise<MemoryProgress> {
   const wanted = 'save the state of a guest';
   signal?.throwIfAborted();
   await tellEvents(qmp);
   await qmp.execute('migrate-set-parameters', { 'max-bandwidth': UNLIMITED });
-  await qmp.passDescriptor(FD_NAME, fd);
+  await using target = await passState(qmp, fd, sparse, wanted);
   using end = endOf(qmp, 'MIGRATION', ({ status }) => isFinal(status));
   const cancel = (): void => {
     // When it has ended meanwhile there is nothing to call off.
     qmp.execute('migrate_cancel', undefined, PATIENT).catch(() => undefined);
   };
   try {
-    await afterDump(() => qmp.execute('migrate', { uri: `fd:${FD_NAME}` }));
+    await afterDump(() => qmp.execute('migrate', { uri: target.uri }));
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted === true) cancel();
     const look = async () => onProgress?.(progressOf(await qmp.execute('query-migrate', undefined, PATIENT)));
@@ -65,6 +76,19 @@ async function sendMemory(
   if (info.status === 'completed') return progressOf(info);
   if (signal?.aborted === true) throw new VirtError('operation.aborted', { wanted, reason: 'cancelled' });
   throw writeFailed(info['error-desc'] ?? `QEMU's migration is ${info.status ?? 'gone'}`);
+}
+
+/** Gives QEMU the descriptor in the way that the form needs; what was set up for it goes with the answer. */
+async function passState(
+  qmp: QmpClient,
+  fd: number,
+  sparse: SparseForm | undefined,
+  wanted: string,
+): Promise<AsyncDisposable & { readonly uri: string }> {
+  if (sparse !== undefined) return beginSparse(qmp, fd, sparse, wanted);
+  await qmp.passDescriptor(FD_NAME, fd);
+  // QEMU closes it itself.
+  return { uri: `fd:${FD_NAME}`, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
 /** How often, and how long apart, a migration is tried while QEMU tidies up after a dump whose end it has told. */
@@ -95,18 +119,25 @@ function isFinal(status: unknown): boolean {
 
 /**
  * Loads a state into a QEMU that waits for one (`-incoming defer`). A state that does not fit ends QEMU.
- * @throws VirtError qmp.closed, qmp.timeout, operation.aborted
+ * @throws VirtError qmp.closed, qmp.timeout, operation.aborted, qemu.lacks for the sparse form
  */
 export async function receiveMemory(
   qmp: QmpClient,
   fd: number,
-  { signal, process }: { readonly signal?: AbortSignal | undefined; readonly process: ProcessId },
+  {
+    signal,
+    process,
+    sparse,
+  }: Pick<MemoryTransferOptions, 'sparse'> & {
+    readonly signal?: AbortSignal | undefined;
+    readonly process: ProcessId;
+  },
 ): Promise<void> {
   const wanted = 'load a state';
   await tellEvents(qmp);
-  await qmp.passDescriptor(FD_NAME, fd);
+  await using source = await passState(qmp, fd, sparse, wanted);
   using end = endOf(qmp, 'MIGRATION', ({ status }) => isFinal(status));
-  await qmp.execute('migrate-incoming', { uri: `fd:${FD_NAME}` });
+  await qmp.execute('migrate-incoming', { uri: source.uri });
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(new VirtError('operation.aborted', { wanted, reason: 'cancelled' }));
   signal?.addEventListener('abort', abort, { once: true });

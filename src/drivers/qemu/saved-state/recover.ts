@@ -6,6 +6,7 @@ import type { Logger } from '../../../base/log.ts';
 import type { SavingRecord } from '../../driver.ts';
 import type { QemuGuest } from '../guest.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { forgetSparse } from './sparse.ts';
 
 /** A QEMU that is held by a signal answers when it goes on, and its end is told. */
 const PATIENT = { timeoutMs: 24 * 3600 * 1000 } as const;
@@ -36,6 +37,7 @@ export async function recoverSave(guest: QemuGuest, qmp: QmpClient, log: Logger)
     return;
   }
   await cancel(qmp);
+  await forgetSparse(qmp);
   await takeBack(guest, saving, log);
 }
 

@@ -13,7 +13,12 @@ const allSaveFlags = 7;
 const xmlFlag = { secure: 1 } as const;
 
 /** VIR_DOMAIN_SAVE_PARAM_*. */
-const saveParams = { file: 'string', dxml: 'string', image_format: 'string' } as const satisfies ParamTable;
+const saveParams = {
+  file: 'string',
+  dxml: 'string',
+  image_format: 'string',
+  'parallel.channels': 'int',
+} as const satisfies ParamTable;
 
 export function domainSaveHandlers(engine: Engine) {
   const { saves } = engine.domains;
@@ -24,8 +29,8 @@ export function domainSaveHandlers(engine: Engine) {
     domainSaveFlags: ({ dom, to, dxml, flags }, call) =>
       save(dom, to, { ...requestOf(flags, call), ...xmlOf(dxml) }),
     domainSaveParams: ({ dom, params, flags }, call) => {
-      const { file, xml, format } = paramsOf(params);
-      const request = { ...requestOf(flags, call), ...xmlOf(xml), ...(format && { format }) };
+      const { file, xml, format, channels } = paramsOf(params);
+      const request = { ...requestOf(flags, call), ...xmlOf(xml), ...(format && { format }), channels };
       // Without a file it is a managed save (virDomainSaveParams).
       return file === undefined ? managedSave(engine, dom, request) : save(dom, file, request);
     },
@@ -36,9 +41,9 @@ export function domainSaveHandlers(engine: Engine) {
       await restore(engine, from, { ...requestOf(flags, call), ...xmlOf(dxml) });
     },
     domainRestoreParams: async ({ params, flags }, call) => {
-      const { file, xml } = paramsOf(params);
+      const { file, xml, channels } = paramsOf(params);
       if (file === undefined) throw invalid("missing parameter 'file'");
-      await restore(engine, file, { ...requestOf(flags, call), ...xmlOf(xml) });
+      await restore(engine, file, { ...requestOf(flags, call), ...xmlOf(xml), channels });
     },
     domainManagedSave: ({ dom, flags }, call) => managedSave(engine, dom, requestOf(flags, call)),
     ...imageHandlers(engine),
@@ -120,5 +125,8 @@ function paramsOf(params: readonly TypedParam[]) {
   const format = saveFormats.find((name) => name === text('image_format'));
   if (text('image_format') !== undefined && format === undefined)
     throw invalid(`Invalid save image format '${text('image_format')}'`);
-  return { file: text('file'), xml: text('dxml'), format };
+  const channels = found.get('parallel.channels') as number | undefined;
+  if (channels !== undefined && (channels < 1 || channels > 255))
+    throw invalid('number of parallel save channels must be between 1 and 255');
+  return { file: text('file'), xml: text('dxml'), format, channels };
 }
