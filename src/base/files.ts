@@ -18,6 +18,7 @@ import { chmod, type FileHandle, lstat, mkdir, open, rename, unlink } from 'node
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { nanoid } from 'nanoid';
+import { utf8Bytes } from './buffers.ts';
 import { errnoOf, fileError, VirtError } from './errors.ts';
 import { allSettledOrThrow } from './settled.ts';
 
@@ -65,7 +66,7 @@ export async function writeDurable(
     const file = await openFd(temporary, newFile | constants.O_DSYNC, mode);
     opened.push(file);
     if (isMasked(mode)) fchmodSync(file, mode);
-    const written = writeFd(file, data);
+    const written = writeFd(file, typeof data === 'string' ? utf8Bytes(data) : data);
     // Of two failures the first in this order is told.
     await allSettledOrThrow([task.run(), written]);
     await rename(temporary, path);
