@@ -77,7 +77,8 @@ function watchForQuiet(parts: {
     isBusy: () => hasClients() || engine.domains.counts.active > 0 || jobs.list().length > 0,
     onIdle,
   });
-  const tidier = new MemoryTidier(hasClients, whenFirstQuiet(ground, engine, hasClients));
+  const before = whenFirstQuiet(ground, engine, hasClients);
+  const tidier = new MemoryTidier({ hasClients, before, log: ground.log });
   const look = () => {
     idle.look();
     tidier.look();
