@@ -66,6 +66,8 @@ export interface StreamPlan {
   readonly onFinish: 'destroy' | 'end';
   /** False for a stream that the client only reads. */
   readonly takesData: boolean;
+  /** How much the client announced, holes counted: when that has come it is the end, whether the client finishes or not. */
+  readonly expectedBytes?: number | undefined;
   /** It calls back for a buffer when nobody will look at that again. */
   readonly returnsBuffers?: boolean;
   /** True for a stream that the client may write holes into. */

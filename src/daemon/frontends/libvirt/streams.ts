@@ -13,6 +13,8 @@ import type { Hole, StreamPlan } from './context.ts';
 import { encodeMessage, encodeRaw, type Outbox } from './outbox.ts';
 
 const nothing = Buffer.alloc(0);
+/** Calls behind the last announced byte wait so long for all to be on disk: less than a client waits for a pong (30 s). */
+const SETTLE_MS = 20_000;
 
 export interface ServerStreamOptions {
   readonly plan: StreamPlan;
@@ -35,6 +37,11 @@ export class ServerStream {
   private isPausedForClient = false;
   /** The client has ended it: that the duplex is cut short by that is no failure. */
   private isLettingGo = false;
+  /** Bytes and holes that have come. */
+  private takenBytes = 0;
+  /** All that was announced has come: the duplex was told the end. */
+  private isComplete = false;
+  private settling: NodeJS.Timeout | undefined;
 
   constructor(options: ServerStreamOptions) {
     this.options = options;
@@ -42,9 +49,10 @@ export class ServerStream {
     options.plan.duplex.on('error', (error) => this.fail(error));
   }
 
-  /** True while the duplex can't take more from the client. */
+  /** True while the duplex can't take more from the client, or makes the most of what it has got. */
   get isClogged(): boolean {
     const { duplex } = this.options.plan;
+    if (this.settling !== undefined) return true;
     return !this.isGone && duplex.writable && duplex.writableNeedDrain;
   }
 
@@ -82,7 +90,8 @@ export class ServerStream {
   /** The connection has closed. */
   drop(): void {
     this.isGone = true;
-    this.options.plan.duplex.destroy();
+    clearTimeout(this.settling);
+    if (!this.isComplete) this.options.plan.duplex.destroy();
   }
 
   private onData(data: Buffer): void {
@@ -90,7 +99,31 @@ export class ServerStream {
     if (!takesData) return this.fail(readOnlyStream());
     // An empty packet: the client will send no more.
     if (data.length === 0) duplex.end();
-    else if (duplex.writable) this.pass(data);
+    else if (this.isComplete) this.fail(tooMuch());
+    else if (duplex.writable) {
+      this.pass(data);
+      this.count(data.length);
+    }
+  }
+
+  /**
+   * libvirt has each byte in the volume when it has taken it, so that some clients (vagrant-libvirt) never finish a stream
+   * and use the volume at once: what they ask for next waits.
+   */
+  private count(bytes: number): void {
+    this.takenBytes += bytes;
+    if (this.takenBytes !== this.options.plan.expectedBytes) return;
+    const { duplex } = this.options.plan;
+    this.isComplete = true;
+    this.settling = setTimeout(() => this.settled(), SETTLE_MS).unref();
+    for (const event of ['finish', 'close']) duplex.once(event, () => this.settled());
+    duplex.end();
+  }
+
+  private settled(): void {
+    clearTimeout(this.settling);
+    this.settling = undefined;
+    if (!this.isGone) this.options.onRelieved();
   }
 
   /** The packet's own bytes where the duplex returns them, and a copy where that is not so. */
@@ -107,7 +140,10 @@ export class ServerStream {
     try {
       const { length, flags } = decodeAll(streamHole, data);
       if (typeof length === 'bigint' || length < 0 || flags !== 0) throw badHole(length, flags);
-      if (duplex.writable) duplex.write({ holeBytes: length } satisfies Hole);
+      if (this.isComplete) throw tooMuch();
+      if (!duplex.writable) return;
+      duplex.write({ holeBytes: length } satisfies Hole);
+      this.count(length);
     } catch (error) {
       this.fail(error);
     }
@@ -123,7 +159,8 @@ export class ServerStream {
   }
 
   private onAbort(): void {
-    this.letGo();
+    if (this.isComplete) this.onFinish();
+    else this.letGo();
   }
 
   /** Confirms when it is closed, so that the client can open the same console again at once. */
@@ -199,6 +236,10 @@ export class ServerStream {
 function streamError(error: unknown): unknown {
   if (error instanceof LibvirtError || !(error instanceof Error) || error.name === 'VirtError') return error;
   return new LibvirtError(errorNumber.systemError, error.message, errorDomain.streams);
+}
+
+function tooMuch(): LibvirtError {
+  return new LibvirtError(errorNumber.operationFailed, 'more came than was announced', errorDomain.streams);
 }
 
 function badHole(length: number | bigint, flags: number): LibvirtError {

@@ -173,5 +173,8 @@ async function openUpload(
     checksum: false,
   });
   const duplex = uploadStream(upload, length);
-  call.openStream({ duplex, onFinish: 'end', takesData: true, takesHoles, returnsBuffers: true });
+  call.openStream({
+    ...{ duplex, onFinish: 'end', takesData: true, takesHoles, returnsBuffers: true },
+    expectedBytes: length,
+  });
 }
