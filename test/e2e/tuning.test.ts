@@ -121,6 +121,24 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await inside('echo awake')).toBe('awake');
   }, 60_000);
 
+  it('gives its network card another address, and says so', async () => {
+    const before = (await inside('cat /sys/class/net/eth0/address')).trim();
+    const events = await client.subscribe({ events: ['domain.mac-changed'] });
+    const change = (mac: string) =>
+      inside(
+        `ip link set eth0 address ${mac} || { ip link set eth0 down; ip link set eth0 address ${mac}; ip link set eth0 up; }`,
+      );
+    await change('52:54:00:0a:0b:0c');
+    expect((await events.next()).value).toMatchObject({
+      alias: 'net0',
+      previousMac: before,
+      mac: '52:54:00:0a:0b:0c',
+    });
+    await change(before);
+    expect((await events.next()).value).toMatchObject({ previousMac: '52:54:00:0a:0b:0c', mac: before });
+    await events.close();
+  }, 60_000);
+
   it('gets CPUs plugged in, which it can use', async () => {
     await call('domain.set-vcpus', { domain: 'g', count: 3 });
     await inside('for c in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$c/online; done 2>/dev/null');

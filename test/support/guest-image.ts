@@ -18,13 +18,17 @@ export function writeTinyGuest(path: string): void {
 
 /**
  * Boot sectors that do one thing and halt: write 0x2000 to port 0x604 (the i440fx's power-off), 6 to port 0xcf9 (its
- * reset), 1 to port 0x505 (the ISA panic device: panicked); or print x on the first serial port without end.
+ * reset), 1 to port 0x505 (the ISA panic device: panicked), 2 there (a kernel for crashes is loaded); print x on the
+ * first serial port without end, or a text once.
  */
 export const bootSector = {
   powersOff: 'fa31c0ba0406b80020eff4ebfd',
   resets: 'fabaf90cb006eef4ebfd',
   panics: 'faba0505b001eef4ebfd',
+  loadsForCrash: 'faba0505b002eef4ebfd',
   writes: 'fabaf803b078eeebfd',
+  says: (text: string) =>
+    `fa31c08ed8be177cac84c07406baf803eeebf5f4ebfd90${Buffer.from(`${text}\r\n\0`).toString('hex')}`,
 } as const;
 
 /** A 64 KiB disk that boots this code. */

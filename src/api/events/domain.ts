@@ -62,7 +62,15 @@ export const domainEvents = [
     since,
     summary: 'The guest panicked, or QEMU ended by itself.',
     payload: () =>
-      z.object({ ...domain, reason, detail: z.string().describe("The end of QEMU's log, or empty.") }),
+      z.object({
+        ...domain,
+        reason: z
+          .string()
+          .describe(
+            '`panicked`: its kernel did, and on_crash decides. `crash-loaded`: it did, and its kernel for crashes (kdump) runs now. `crashed`: QEMU ended.',
+          ),
+        detail: z.string().describe("The end of QEMU's log, or empty."),
+      }),
   }),
   event({
     name: 'domain.rebooted',

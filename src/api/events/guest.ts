@@ -90,6 +90,18 @@ export const guestEvents = [
       }),
   }),
   event({
+    name: 'domain.mac-changed',
+    since,
+    summary: 'The guest gave a network card (virtio) another MAC address.',
+    payload: () =>
+      z.object({
+        ...domain,
+        alias: z.string().describe('The card.'),
+        previousMac: z.string(),
+        mac: z.string(),
+      }),
+  }),
+  event({
     name: 'domain.sleeping',
     since,
     summary: 'The guest went to sleep.',

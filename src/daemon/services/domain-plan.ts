@@ -133,6 +133,10 @@ const liveDeviceParts: readonly (readonly [RegExp, (name: string, device: string
     /^devices\.interface\[[^\]]*\]\.bandwidth/,
     (name, device) => `vireo domain set-bandwidth ${name} ${device} --live`,
   ],
+  [
+    /^devices\.(disk|interface)\[[^\]]*\]\.boot\.order$/,
+    (name) => `vireo domain update-device ${name} FILE --live`,
+  ],
   [/^devices\.interface\[[^\]]*\]\.source/, (name) => `vireo domain update-device ${name} FILE --live`],
   [
     /^devices\.graphics\[[^\]]*\]\.(passwd|passwdValidTo|connected)$/,

@@ -24,6 +24,8 @@ export interface LiveDomain {
   stopReason?: 'shutdown' | 'destroyed' | 'crashed' | 'failed' | 'saved' | 'from snapshot';
   /** A reboot by the power button is under way: the next power-off is followed by a reset. */
   isRebooting: boolean;
+  /** MAC addresses that guests gave their cards, by alias, where they are not those of the definition. */
+  readonly ownMacs: Map<string, string>;
 }
 
 /** Why the last run ended, kept for `domain.get` after a crash. */

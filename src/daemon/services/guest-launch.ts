@@ -61,7 +61,7 @@ export class GuestLaunch {
 
   /** Takes a guest that runs already into the registry and listens to it. */
   adopt(domain: Domain, guest: LiveGuest, facts: { readonly id: number }): void {
-    this.watch.adopt(domain, guest, facts);
+    this.watch.adopt(domain, guest, { ...facts, isFound: true });
   }
 
   /** Ids of guests found again must not be given a second time. */

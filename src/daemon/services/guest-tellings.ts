@@ -8,6 +8,9 @@ import type { EventBus } from './events.ts';
 export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event: GuestEvent): void {
   const { identity } = domain;
   switch (event.kind) {
+    case 'crash-loaded':
+      events.emit('domain.crashed', identity, { reason: 'crash-loaded', detail: '' });
+      break;
     case 'watchdog':
       events.emit('domain.watchdog', identity, { action: event.action });
       break;

@@ -16,20 +16,25 @@ export class GuestWatch {
     this.world = world;
   }
 
-  /** Takes a running guest into the registry and listens to it. */
+  /** Takes a running guest into the registry and listens to it. `isFound`: it ran before. */
   adopt(
     domain: Domain,
     guest: LiveGuest,
-    facts: { readonly id: number; readonly autodestroyOwner?: object },
+    {
+      isFound = false,
+      ...facts
+    }: { readonly id: number; readonly autodestroyOwner?: object; readonly isFound?: boolean },
   ): void {
-    const live: LiveDomain = { guest, ...facts, isRebooting: false };
+    const live: LiveDomain = { guest, ...facts, isRebooting: false, ownMacs: new Map() };
     this.world.registry.setLive(domain, live);
     domain.state = guest.state;
     domain.lastExit = undefined;
     guest.onEvent((event) => this.onGuestEvent(domain, live, event));
     guest.onMonitorEvent((event) => this.world.monitorEvents.tell(domain, event));
     for (const follow of this.world.followers) follow(domain, guest);
-    this.background(domain, 'receive filters', () => followReceiveFilters(this.world, domain, guest));
+    this.background(domain, 'receive filters', () =>
+      followReceiveFilters(this.world, domain, guest, { isFound }),
+    );
     guest.exited
       .then(
         (exit) => this.finish(domain, live, exit),
@@ -72,6 +77,7 @@ export class GuestWatch {
         break;
       case 'device-deleted':
         this.background(domain, 'device', () => saveStatus(this.world, domain));
+        live.ownMacs.delete(event.alias);
         events.emit('domain.device-removed', identity, { alias: event.alias });
         break;
       case 'helper-ended': {

@@ -1,4 +1,4 @@
-/** What network cards of trusted guests want to receive: their macvtaps follow. */
+/** What network cards want to receive, and under which address: macvtaps of trusted guests follow, clients are told. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
@@ -25,13 +25,15 @@ export async function followReceiveFilter(
   alias: string,
 ): Promise<void> {
   await sleep(CALM_MS);
-  if (domain.live?.guest !== guest) return;
+  const { live } = domain;
   const nic = guest.definition.devices.interfaces.find((one) => one.alias === alias);
-  const device = nic && trustedDevice(nic);
-  if (device === undefined) return;
+  if (live?.guest !== guest || nic === undefined) return;
   try {
     const filter = await guest.receiveFilter(alias);
-    if (filter) world.links.setReceiveFilter(device, filter);
+    if (filter === undefined) return;
+    tellMac(world, domain, { nic, alias, mac: filter.mac });
+    const device = trustedDevice(nic);
+    if (device !== undefined) world.links.setReceiveFilter(device, filter);
   } catch (error) {
     world.log.warn(
       { domain: domain.name, interface: alias, reason: reasonOf(error) },
@@ -40,13 +42,34 @@ export async function followReceiveFilter(
   }
 }
 
-/** The same for all cards of a guest, when a daemon begins to listen to it. */
+/** Says that a guest gave its card another address than it had before. */
+function tellMac(
+  { events }: DomainWorld,
+  domain: Domain,
+  { nic, alias, mac }: { readonly nic: Interface; readonly alias: string; readonly mac: string },
+): void {
+  const given = nic.mac?.address.toLowerCase() ?? mac;
+  const ownMacs = domain.live?.ownMacs;
+  const previousMac = ownMacs?.get(alias) ?? given;
+  if (mac === previousMac) return;
+  if (mac === given) ownMacs?.delete(alias);
+  else ownMacs?.set(alias, mac);
+  events.emit('domain.mac-changed', domain.identity, { alias, previousMac, mac });
+}
+
+/**
+ * The same for cards of a guest, when a daemon begins to listen to it: those of trusted guests, and of a guest that ran
+ * before (`isFound`) all that tell their filter, since QEMU says nothing more until it is asked.
+ */
 export async function followReceiveFilters(
   world: DomainWorld,
   domain: Domain,
   guest: LiveGuest,
+  { isFound }: { readonly isFound: boolean },
 ): Promise<void> {
-  for (const nic of guest.definition.devices.interfaces)
-    if (trustedDevice(nic) !== undefined && nic.alias !== undefined)
+  for (const nic of guest.definition.devices.interfaces) {
+    const isTelling = isFound && nic.model?.startsWith('virtio') === true;
+    if (nic.alias !== undefined && (isTelling || trustedDevice(nic) !== undefined))
       await followReceiveFilter(world, domain, guest, nic.alias);
+  }
 }

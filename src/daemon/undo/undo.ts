@@ -274,6 +274,6 @@ function nothing(wanted: string, reason: string): VirtError {
   return new VirtError('operation.failed', {
     wanted,
     reason,
-    hint: "'vireo undo --list' shows what can be brought back",
+    hint: "'vireo undo list' shows what can be brought back",
   });
 }

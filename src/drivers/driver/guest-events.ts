@@ -12,6 +12,8 @@ export type GuestEvent = { readonly seconds: number } & (
   /** `isReset`: it asked for a reset, which on_reboot has QEMU turn into a power-off. */
   | { readonly kind: 'powered-off'; readonly byGuest: boolean; readonly isReset?: boolean }
   | { readonly kind: 'panicked'; readonly info?: unknown }
+  /** The guest panicked, and its kernel for crashes (kdump) runs now. */
+  | { readonly kind: 'crash-loaded' }
   | { readonly kind: 'watchdog'; readonly action: string }
   /** The guest set its clock: how far it is ahead now of what the host's clock (or local time) says. */
   | { readonly kind: 'rtc-change'; readonly offsetSeconds: number }

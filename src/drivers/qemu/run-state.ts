@@ -85,6 +85,20 @@ function deviceKept(event: MonitorEvent, memory: RunMemory): EventOutcome {
   return tell(memory, { kind: 'device-kept', seconds: event.seconds, alias });
 }
 
+/**
+ * A guest's word on a memory device that it was asked to let go of (qapi/acpi.json; ACPI 6.4, section 6.3.5, _OST): it
+ * failed, or is not supported, in use, busy or not ejectable. 0x84 says that it still tries.
+ */
+function deviceStatus(event: MonitorEvent, memory: RunMemory): EventOutcome {
+  const info = objectOf(event.data['info']);
+  const { device: alias, source, status } = info;
+  const isAnswer = source === 0x003 || source === 0x103;
+  const isRefusal = status === 0x01 || (typeof status === 'number' && status >= 0x80 && status <= 0x83);
+  if (typeof alias !== 'string' || info['slot-type'] !== 'DIMM' || !isAnswer || !isRefusal)
+    return { memory, events: [] };
+  return tell(memory, { kind: 'device-kept', seconds: event.seconds, alias });
+}
+
 /** Why a guest runs again, by why it stood still. */
 function resumeReason({ state, reason }: DomainState): 'booted' | 'from snapshot' | 'unpaused' {
   if (state !== 'paused') return 'unpaused';
@@ -146,6 +160,8 @@ const handlers: Readonly<Record<string, Handler>> = {
     if (event.data['action'] === 'run') return tell(memory, said);
     return move(event, memory, { state: 'crashed', reason: 'panicked' }, [said]);
   },
+  // A kernel of its own for crashes takes over: the guest runs on (qapi/run-state.json, GUEST_CRASHLOADED).
+  GUEST_CRASHLOADED: (event, memory) => tell(memory, { kind: 'crash-loaded', seconds: event.seconds }),
   WATCHDOG(event, memory) {
     const action = text(event.data['action']);
     const stopReason = action === 'pause' ? 'watchdog' : memory.stopReason;
@@ -183,6 +199,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   // qapi/qdev.json and, before QEMU 6.2 and for memory still, qapi/machine.json.
   DEVICE_UNPLUG_GUEST_ERROR: deviceKept,
   MEM_UNPLUG_ERROR: deviceKept,
+  ACPI_DEVICE_OST: deviceStatus,
   // qapi/net.json. The only stream back ends are those of passt (argv/netdev.ts); their names are `host` and the alias.
   NETDEV_STREAM_DISCONNECTED: (event, memory) =>
     tell(memory, {

@@ -110,6 +110,27 @@ describe('events', () => {
     expect(play(running, event('GUEST_PANICKED', { action: 'run' })).memory.state.state).toBe('running');
   });
 
+  it('tells of a panic that a kernel for crashes takes over, whose guest runs on', () => {
+    const { memory, told } = play(running, event('GUEST_CRASHLOADED', { action: 'run' }));
+    expect(memory.state).toEqual(running.state);
+    expect(told).toEqual([{ kind: 'crash-loaded', seconds: 12.5 }]);
+  });
+
+  it('tells of a memory device that the guest does not let go of, and not while it still tries', () => {
+    const word = (info: object) => play(running, event('ACPI_DEVICE_OST', { info })).told;
+    const dimm = { device: 'dimm0', slot: '0', 'slot-type': 'DIMM' };
+    // As QEMU 7.2 tells of a Linux that has unmovable pages there.
+    expect(word({ ...dimm, source: 3, status: 0x84 })).toEqual([]);
+    expect(word({ ...dimm, source: 3, status: 0x82 })).toEqual([
+      { kind: 'device-kept', seconds: 12.5, alias: 'dimm0' },
+    ]);
+    expect(word({ ...dimm, source: 0x103, status: 0x01 })).toMatchObject([{ kind: 'device-kept' }]);
+    expect(word({ ...dimm, source: 3, status: 0 })).toEqual([]);
+    expect(word({ ...dimm, source: 1, status: 0x82 })).toEqual([]);
+    expect(word({ ...dimm, 'slot-type': 'CPU', device: 'vcpu1', source: 3, status: 0x82 })).toEqual([]);
+    expect(play(running, event('ACPI_DEVICE_OST', { info: 7 })).told).toEqual([]);
+  });
+
   it("tells the agent's channel from other ports", () => {
     expect(play(running, event('VSERPORT_CHANGE', { id: 'channel0', open: true })).told).toEqual([
       { kind: 'agent-channel', seconds: 12.5, connected: true, alias: 'channel0' },

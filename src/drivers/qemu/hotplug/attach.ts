@@ -135,7 +135,7 @@ export function runningStart(deps: StartDeps, guest: QemuGuest, undo: Undo): Sta
     log: Promise.reject(new Error('the log of a running guest is not opened')).catch(
       () => undefined as unknown as FileHandle,
     ),
-    identity: undefined,
+    identity: identityOf(record.directory),
     ports: record.graphicsPorts,
     foreignSockets: [],
     logs: [],
@@ -221,9 +221,8 @@ async function startOne(
   log: FileHandle,
   table: DescriptorTable,
 ): Promise<HelperRecord> {
-  const identity = identityOf(starting);
   const helper = await startHelper(need, {
-    identity,
+    identity: starting.identity,
     logFd: log.fd,
     onSocket: (path) => noteSocket(starting, path),
     onLog: (path) => void starting.logs.push(path),
@@ -238,9 +237,9 @@ async function startOne(
   return helper;
 }
 
-function identityOf({ directory }: Starting): ProcessIdentity | undefined {
+/** Who a running guest is: its own directory tells (starting.ts, makeOwnFiles). */
+function identityOf(directory: string): ProcessIdentity | undefined {
   if (process.geteuid?.() !== 0) return undefined;
-  // The guest's own directory tells whose it is (starting.ts, makeOwnFiles).
   const { uid, gid } = statSync(`${directory}/own`);
   return { uid, gid, groups: [] }; // Helpers use no KVM.
 }

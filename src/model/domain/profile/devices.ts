@@ -94,7 +94,7 @@ function buildControllers(board: Board, counts: Counts): Controller[] {
 }
 
 /** Places for devices that are plugged in while the guest runs: on PCI Express each needs a port that was there before. */
-const SPARE_PORTS = 4;
+const SPARE_PORTS = 15;
 
 /** A port for each device that will sit on PCI Express, and some to spare. Conventional buses have slots enough. */
 function rootPorts(

@@ -77,11 +77,16 @@ export function translate(event: PublishedEvent): OutgoingEvent[] {
     case 'domain.stopped':
       return [lifecycleEvent(event.domain, lifecycle.stopped, numberOf(stoppedDetails, event.reason))];
     case 'domain.crashed':
-      // A QEMU that died is "stopped, crashed", and that event follows by itself.
-      return event.reason === 'panicked' ? [lifecycleEvent(event.domain, lifecycle.crashed, 0)] : [];
+      return crashed(event);
     default:
       return translateRest(event);
   }
+}
+
+/** virDomainEventCrashedDetailType. A QEMU that died is "stopped, crashed", and that event follows by itself. */
+function crashed({ domain, reason }: EventOf<'domain.crashed'>): OutgoingEvent[] {
+  const detail = ['panicked', 'crash-loaded'].indexOf(reason);
+  return detail === -1 ? [] : [lifecycleEvent(domain, lifecycle.crashed, detail)];
 }
 
 const shutdownDetail = (reason: string) => (reason === 'guest' ? 1 : reason === 'host' ? 2 : 0);
@@ -122,6 +127,10 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return [flat('migrationIteration', event.domain, { iteration: event.pass })];
     case 'domain.graphics':
       return [wrapped('graphics', event.domain, graphicsBody(event))];
+    case 'domain.mac-changed': {
+      const { alias, previousMac: oldMAC, mac: newMAC } = event;
+      return [flat('nicMacChange', event.domain, { alias, oldMAC, newMAC })];
+    }
     case 'domain.sleeping':
       return sleeping(event);
     case 'domain.woke-up':
@@ -177,9 +186,10 @@ function graphicsBody({ phase, local, remote, authScheme, identities }: EventOf<
   };
 }
 
-/** A guest asleep in memory has a state of its own, which the lifecycle tells too. */
+/** The lifecycle tells it too (virDomainEventPMSuspendedDetailType); a guest asleep on disk powers off next. */
 function sleeping({ domain, to }: EventOf<'domain.sleeping'>): OutgoingEvent[] {
-  if (to === 'disk') return [withReason('pmSuspendDisk', domain)];
+  if (to === 'disk')
+    return [withReason('pmSuspendDisk', domain), lifecycleEvent(domain, lifecycle.pmsuspended, 1)];
   return [withReason('pmSuspend', domain), lifecycleEvent(domain, lifecycle.pmsuspended, 0)];
 }
 
