@@ -68,6 +68,10 @@ const revertShape = {
     .optional()
     .describe('What the guest does afterwards; when not given, what it did then.'),
   resetNvram: z.boolean().default(false).describe("Make the firmware's variables anew."),
+  force: z
+    .boolean()
+    .default(false)
+    .describe('Give up a saved state of the domain, which does not go with other disks.'),
 };
 
 const deleteShape = {
@@ -136,7 +140,14 @@ export const snapshotMethods = [
     access: 'modify',
     params: () => z.strictObject({ domain: domainRef, ...createShape }),
     result: () => snapshot,
-    errors: ['snapshot.exists', 'agent.missing', 'agent.unresponsive', ...workErrors],
+    errors: [
+      'snapshot.exists',
+      'saved-state.exists',
+      'request.unsupported',
+      'agent.missing',
+      'agent.unresponsive',
+      ...workErrors,
+    ],
   }),
   method({
     name: 'snapshot.plan',
@@ -158,6 +169,7 @@ export const snapshotMethods = [
       'snapshot.not-found',
       'snapshot.risky',
       'saved-state.invalid',
+      'saved-state.exists',
       'domain.not-found',
       'domain.state',
       'domain.transient',
@@ -255,6 +267,6 @@ export const snapshotMethods = [
         ...deleteShape,
       }),
     result: () => z.object({ deleted: z.array(name) }),
-    errors: ['snapshot.not-found', ...workErrors],
+    errors: ['snapshot.not-found', 'saved-state.exists', ...workErrors],
   }),
 ] as const;

@@ -10,7 +10,7 @@ import {
   removeImage,
   renameBacking,
 } from '../storage/images/overlay-files.ts';
-import { applyTag, createTag, deleteTag } from '../storage/images/snapshot-tags.ts';
+import { applyTag, createTag, deleteTag, hasTag } from '../storage/images/snapshot-tags.ts';
 import type { DaemonPaths } from './paths.ts';
 import { FirmwareFiles } from './services/snapshot-firmware.ts';
 import type { ImageUsers, SnapshotOptions } from './services/snapshot-world.ts';
@@ -26,7 +26,7 @@ export function buildSnapshots(parts: {
   return {
     store: new SnapshotStore({ directory: paths.snapshots, log }),
     images: {
-      ...{ createTag, applyTag, deleteTag },
+      ...{ createTag, applyTag, hasTag, deleteTag },
       ...{ isThere, hasData, createOverlay, backingOf, mergeDown, renameBacking, removeImage },
     },
     firmware: new FirmwareFiles(paths.tpm),

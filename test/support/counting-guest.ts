@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Result } from '../../src/api/index.ts';
+import { tpmStep } from './counting-tpm.ts';
 import { eventually, project, type TestDaemon } from './daemon.ts';
 import { littleLinux, startScript } from './guest-image.ts';
 
@@ -17,7 +18,9 @@ const counting = `#!/bin/busybox sh
     n=$((n+1))
     was=$(sum)
     dd if=/dev/urandom of=/dev/vda bs=64k count=2 conv=fsync 2>/dev/null
-    echo "step:$n was:$was is:$(sum) ." >/dev/ttyS0
+    told=
+    if [ -c /dev/tpm0 ]; then told=$(/etc/tpm-step $n); fi
+    echo "step:$n was:$was is:$(sum) $told." >/dev/ttyS0
     sleep 0.7
   done
 ) &
@@ -28,11 +31,24 @@ export interface Step {
   readonly step: number;
   readonly was: string;
   readonly is: string;
+  /** What its TPM held before: the number of a step, as eight bytes; and a register that goes with the power. */
+  readonly tpm?: string;
+  readonly pcr?: string;
+}
+
+const saying = /step:(\d+) was:([0-9a-f]{16}) is:([0-9a-f]{16}) (?:tpm:([0-9a-f]*) pcr:([0-9a-f]*) )?\./g;
+
+/** What such a guest has, besides a disk. */
+export interface CountingMachine {
+  /** More devices. */
+  readonly devices?: string;
+  readonly machine?: 'pc' | 'q35';
+  readonly firmware?: 'bios' | 'efi';
 }
 
 /** Kernel and initramfs of such a guest. */
 export function countingLinux(directory: string): ReturnType<typeof littleLinux> {
-  return littleLinux(directory, [startScript(counting)]);
+  return littleLinux(directory, [startScript(counting), tpmStep]);
 }
 
 /** Guests of one daemon, told apart by name. Their files are in the daemon's root. */
@@ -54,10 +70,14 @@ export class CountingGuests {
     return this.path(name);
   }
 
-  /** `devices`: more of them. */
-  domainXml(name: string, disk: string, { devices = '' }: { readonly devices?: string } = {}): string {
-    return `<domain type='qemu'><name>${name}</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
-      <os><type machine='pc'>hvm</type><kernel>${this.files.kernel}</kernel><initrd>${this.files.initrd}</initrd>
+  domainXml(
+    name: string,
+    disk: string,
+    { devices = '', machine = 'pc', firmware = 'bios' }: CountingMachine = {},
+  ): string {
+    const isEfi = firmware === 'efi';
+    return `<domain type='qemu'><name>${name}</name><memory unit='MiB'>${isEfi ? 256 : 128}</memory><vcpu>1</vcpu>
+      <os${isEfi ? " firmware='efi'" : ''}><type machine='${machine}'>hvm</type>${isEfi ? "<loader secure='no'/>" : ''}<kernel>${this.files.kernel}</kernel><initrd>${this.files.initrd}</initrd>
         <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
       <devices>
         <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/>
@@ -69,9 +89,10 @@ export class CountingGuests {
   steps(name: string): Step[] {
     if (!existsSync(this.path(`${name}.serial`))) return [];
     const said = readFileSync(this.path(`${name}.serial`), 'latin1');
-    return [...said.matchAll(/step:(\d+) was:([0-9a-f]{16}) is:([0-9a-f]{16}) \./g)].map(
-      ([, step, was = '', is = '']) => ({ step: Number(step), was, is }),
-    );
+    return [...said.matchAll(saying)].map(([, step, was = '', is = '', tpm, pcr]) => ({
+      ...{ step: Number(step), was, is },
+      ...(tpm !== undefined && pcr !== undefined && { tpm, pcr }),
+    }));
   }
 
   /** The next thing that the guest says. */

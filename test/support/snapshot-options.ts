@@ -18,6 +18,7 @@ export function snapshotOptions(directory: string, done: string[] = []): Snapsho
     }),
     images: {
       ...{ createTag: note('tag'), applyTag: note('apply'), deleteTag: note('untag') },
+      hasTag: () => Promise.resolve(true),
       isThere: () => Promise.resolve(false),
       hasData: () => Promise.resolve(false),
       createOverlay: (path, below) => note('overlay')(path, below.path),

@@ -1,6 +1,6 @@
 /**
  * Commands of a TPM 2.0 as hexadecimal digits (TPM 2.0 Library, part 3): eight bytes kept at index 0x01500001, by the
- * owner, who has no password.
+ * owner, who has no password; and a platform register, which a TPM forgets when it has no power.
  */
 
 const owner = '40000001';
@@ -34,3 +34,9 @@ export const nvWrite = (bytes: string): string =>
 
 /** TPM2_NV_Read of the eight bytes. */
 export const nvRead = command('0000014e', owner, index, session, '0008', '0000');
+
+/** TPM2_PCR_Extend of register 16 by a digest of zeros. */
+export const pcrExtend = command('00000182', '00000010', session, '00000001', '000b', '00'.repeat(32));
+
+/** TPM2_PCR_Read of register 16. */
+export const pcrRead = '80010000001400'.concat('00017e', '00000001', '000b', '03', '000001');

@@ -201,6 +201,7 @@ const addXml: AddCommand = (parent, cli) => {
 interface RevertOptions {
   readonly state?: 'running' | 'paused';
   readonly resetNvram?: boolean;
+  readonly force?: boolean;
   readonly yes?: boolean;
   readonly dryRun?: boolean;
 }
@@ -216,6 +217,7 @@ const addRevert: AddCommand = (parent, cli) => {
       new Option('--state <state>', paramHelp('snapshot.revert', 'state')).choices(['running', 'paused']),
     )
     .option('--reset-nvram', paramHelp('snapshot.revert', 'resetNvram'))
+    .option('--force', paramHelp('snapshot.revert', 'force'))
     .option('-y, --yes', 'Do not ask.')
     .option('-n, --dry-run', DRY_RUN_HELP)
     .action(async (domain: string, snapshot: string, given: RevertOptions) => {

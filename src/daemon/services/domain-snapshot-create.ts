@@ -17,7 +17,8 @@ import { type PendingDisk, storedText } from '../state/snapshots.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { chooseOverlays, makeFiles, noteOverlays, putOnTop } from './domain-snapshot-external.ts';
-import { chooseMemoryFile, keepMemory, type MemoryFile } from './domain-snapshot-memory.ts';
+import { chooseMemoryFile, keepMemory, type MemoryFile, thenGoOn } from './domain-snapshot-memory.ts';
+import { hasFirmwareState, refuseUncopied } from './snapshot-firmware.ts';
 import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -94,8 +95,11 @@ export function planSnapshot(
       reason: 'live snapshot creation is supported only with external checkpoints',
     });
   const definition = keptForm(snapshots.definitions.definition(domain));
+  if (memory === 'no' && options.noMetadata !== true) refuseUncopied(definition, wanted);
   const fallback = options.diskOnly === true || memory === 'external' ? 'external' : 'internal';
   const disks = alignDisks(definition, wish.disks, { fallback, wanted }).map(withoutReadOnly);
+  if (disks.some((one) => one.snapshot === 'external'))
+    snapshots.world.managedSaves.refuse(domain, 'put new images on the disks of');
   const state = stateOf(domain, options);
   checkTogether(disks, { memory, isDiskOnly: state === 'disk-snapshot' }, wanted);
   const stored = domain.isActive && domain.isPersistent ? storedOf(snapshots, domain) : undefined;
@@ -179,7 +183,7 @@ async function perform(
   const { name } = plan.snapshot;
   const reuse = options.reuse === true;
   const external = await chooseOverlays(snapshots, plan.disks, { name, reuse, wanted });
-  const file = await chooseMemoryFile(plan.snapshot, { wanted });
+  const file = await chooseMemoryFile(plan.snapshot, { external, wanted });
   const snapshot = withSources(plan.snapshot, external);
   const internal = plan.disks.filter((one) => one.snapshot === 'internal').map(({ disk }) => disk);
   await using undo = new Undo(snapshots.world.log);
@@ -189,17 +193,14 @@ async function perform(
     internal: internal.map(({ target }) => target.dev),
     external,
     ...(file && { memoryFile: file.path, memoryTemporary: file.temporary }),
+    ...(standsStill(domain, snapshot, options) && { standsStill: true }),
     ...(options.noMetadata !== true && { xml: storedText(domain.uuid, snapshot) }),
   });
   undo.add('forget what was begun', () => snapshots.finish(domain, tree.current));
   job.progress({ step: 'saving' });
   await keepInside(snapshots, domain, { snapshot, internal, undo });
   await makeFiles(snapshots, external, undo);
-  if (snapshot.memory?.snapshot === 'no' && options.noMetadata !== true) {
-    undo.add('remove copies of firmware state', () => snapshots.store.remove(domain.uuid, name));
-    await keepFirmware(snapshots, domain, snapshot);
-  }
-  const late = await takeMoment(snapshots, domain, { external, file, options, job, undo });
+  const late = await takeMoment(snapshots, domain, { snapshot, external, file, options, job, undo });
   await noteOverlays(snapshots, domain, external);
   const made = external.filter(({ isOurs }) => isOurs).map((one) => one.file);
   if (options.noMetadata !== true) await snapshots.save(domain, snapshot);
@@ -209,6 +210,7 @@ async function perform(
 }
 
 interface Moment {
+  readonly snapshot: Snapshot;
   readonly external: readonly PendingDisk[];
   readonly file: MemoryFile | undefined;
   readonly options: CreateOptions;
@@ -223,7 +225,7 @@ interface Moment {
 async function takeMoment(
   snapshots: SnapshotWorld,
   domain: Domain,
-  { external, file, options, job, undo }: Moment,
+  { snapshot, external, file, options, job, undo }: Moment,
 ): Promise<unknown> {
   const wanted = `snapshot domain '${domain.name}'`;
   const switchOver = async (): Promise<void> => {
@@ -235,8 +237,48 @@ async function takeMoment(
       ...{ file, job, undo, switchOver },
       isLive: options.live === true,
     });
-  if (options.quiesce !== true || domain.live === undefined) return switchOver();
-  return whileFrozen(domain.live.guest.agent, switchOver);
+  const work = needsCopies(snapshot, options)
+    ? () => withFirmware(snapshots, domain, { snapshot, undo, switchOver })
+    : () => switchOver();
+  if (options.quiesce !== true || domain.live === undefined) return work();
+  return whileFrozen(domain.live.guest.agent, work);
+}
+
+/** Whether firmware variables and the TPM's state have to be kept beside it: with the memory they are in that. */
+function needsCopies({ memory, domain }: Snapshot, { noMetadata }: CreateOptions): boolean {
+  return memory?.snapshot === 'no' && noMetadata !== true && domain !== undefined && hasFirmwareState(domain);
+}
+
+const standsStill = (domain: Domain, snapshot: Snapshot, options: CreateOptions): boolean =>
+  domain.live !== undefined && domain.state.state === 'running' && needsCopies(snapshot, options);
+
+/**
+ * Copies the firmware's variables and the TPM's state, then switches the disks. A guest that runs and has any stands still
+ * meanwhile: what its TPM holds is of the moment that its disks are of. It returns what went wrong after the switch.
+ */
+async function withFirmware(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  {
+    snapshot,
+    undo,
+    switchOver,
+  }: { readonly snapshot: Snapshot; readonly undo: Undo; readonly switchOver: () => Promise<void> },
+): Promise<unknown> {
+  const { domain: definition, name } = snapshot;
+  if (definition === undefined) return switchOver();
+  undo.add('remove copies of firmware state', () => snapshots.store.remove(domain.uuid, name));
+  const work = async () => {
+    await snapshots.store.makeDirectory(domain.uuid);
+    await snapshots.firmware.save(definition, snapshots.store.besides(domain.uuid, name));
+    await switchOver();
+  };
+  const { live } = domain;
+  if (live === undefined || domain.state.state !== 'running') return work();
+  return thenGoOn(snapshots, domain, live, async () => {
+    await live.guest.suspend('creating snapshot');
+    await work();
+  });
 }
 
 /**
@@ -305,26 +347,22 @@ async function keepInside(
   }
 }
 
-async function keepFirmware(snapshots: SnapshotWorld, domain: Domain, snapshot: Snapshot): Promise<void> {
-  if (snapshot.domain === undefined) return;
-  await snapshots.store.makeDirectory(domain.uuid);
-  await snapshots.firmware.save(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
-}
-
 /** File systems stand still meanwhile. Of a failure to let them go on afterwards it tells; one before that is thrown. */
-async function whileFrozen(agent: LiveGuest['agent'], work: () => Promise<void>): Promise<unknown> {
+async function whileFrozen(agent: LiveGuest['agent'], work: () => Promise<unknown>): Promise<unknown> {
   const thaw = () =>
     agent.thaw().then(
       () => undefined,
       (error: unknown) => error,
     );
+  let late: unknown;
   try {
     await agent.freeze();
-    await work();
+    late = await work();
   } catch (error) {
     // A freeze that was not answered in time may come true later: it is taken back all the same.
     if (!isVirtError(error, 'agent.missing')) await thaw();
     throw error;
   }
-  return thaw();
+  // A guest that stands still cannot thaw: that is told first.
+  return late ?? thaw();
 }

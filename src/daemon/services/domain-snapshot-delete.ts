@@ -31,7 +31,7 @@ export async function deleteSnapshots(
 ): Promise<string[]> {
   const deleted: string[] = [];
   await runJob(snapshots.world, domain, 'delete snapshot', async (job) => {
-    if (!metadataOnly) refuseBlockJobs(domain, 'delete a snapshot of');
+    refuseDelete(snapshots, domain, meant(snapshots, domain, name, scope), metadataOnly);
     for (const snapshot of meant(snapshots, domain, name, scope)) {
       await deleteOne(snapshots, domain, snapshot, { metadataOnly, job });
       deleted.push(snapshot.name);
@@ -52,6 +52,21 @@ export function meant(
   if (scope === 'one') return [own];
   const below = snapshots.treeOf(domain).descendantsOf(name).toReversed();
   return scope === 'children-only' ? below : [...below, own];
+}
+
+/**
+ * Images that a saved state names must not be merged away from under it.
+ * @throws VirtError domain.state, saved-state.exists
+ */
+export function refuseDelete(
+  { world }: SnapshotWorld,
+  domain: Domain,
+  going: readonly Snapshot[],
+  metadataOnly: boolean,
+): void {
+  if (metadataOnly) return;
+  refuseBlockJobs(domain, 'delete a snapshot of');
+  if (going.some(isExternal)) world.managedSaves.refuse(domain, 'merge images of');
 }
 
 async function deleteOne(

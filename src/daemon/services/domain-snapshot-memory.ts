@@ -11,6 +11,7 @@ import type { Undo } from '../../base/undo.ts';
 import type { MemoryProgress } from '../../drivers/live-memory.ts';
 import { parseDomain } from '../../model/domain/domain.ts';
 import { hasMemory, type Snapshot } from '../../model/snapshot/snapshot.ts';
+import type { PendingDisk } from '../state/snapshots.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
 import { noteMemory } from './domain-transfers.ts';
@@ -35,7 +36,7 @@ const LIVE_TIMES = 3;
  */
 export async function chooseMemoryFile(
   { memory }: Snapshot,
-  { wanted }: { readonly wanted: string },
+  { external, wanted }: { readonly external: readonly PendingDisk[]; readonly wanted: string },
 ): Promise<MemoryFile | undefined> {
   if (memory?.snapshot !== 'external' || memory.file === undefined) return undefined;
   const { file: path } = memory;
@@ -43,6 +44,13 @@ export async function chooseMemoryFile(
     throw new VirtError('request.invalid', {
       wanted,
       reason: `memory snapshot file path (${path}) must be absolute`,
+    });
+  const taken = external.find((one) => one.file === path);
+  if (taken !== undefined)
+    throw new VirtError('request.invalid', {
+      wanted,
+      reason: `${path} would be the new image of disk ${taken.target} too`,
+      hint: 'write the memory into a file of another name',
     });
   if ((await statIfPresent(path)) !== undefined)
     throw new VirtError('file.exists', {
@@ -75,9 +83,25 @@ export async function keepMemory(
 ): Promise<unknown> {
   const live = domain.requireLive('snapshot');
   const wasRunning = domain.state.state === 'running';
-  try {
+  return thenGoOn(snapshots, domain, live, async () => {
     await writeMemory(snapshots, domain, live, { ...moment, wasRunning });
     await moment.switchOver();
+  });
+}
+
+/**
+ * Has the guest go on as it did before, whether the work came to its end or not. Returned is why it did not go on after work
+ * that came to its end; what the work throws is thrown.
+ */
+export async function thenGoOn(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  live: LiveDomain,
+  work: () => Promise<void>,
+): Promise<unknown> {
+  const wasRunning = domain.state.state === 'running';
+  try {
+    await work();
   } catch (error) {
     await goOn(snapshots, domain, live, wasRunning).catch((failure: unknown) =>
       snapshots.world.log.error(

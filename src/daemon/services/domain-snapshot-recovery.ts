@@ -8,7 +8,7 @@ import { forget, removeState } from './domain-snapshot-delete.ts';
 import { currentOf, discardImages, noteOverlays, overlayOf } from './domain-snapshot-external.ts';
 import { removeMemoryFiles } from './domain-snapshot-memory.ts';
 import { awaitMerges } from './domain-snapshot-merge.ts';
-import { applyDisks, defineAsOf, revertible, withBranch } from './domain-snapshot-revert.ts';
+import { applyDisks, defineAsOf, returnFirmware, revertible, withBranch } from './domain-snapshot-revert.ts';
 import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -108,6 +108,8 @@ async function finishCreate(
 ): Promise<void> {
   const { external, name, xml } = pending;
   const { current } = snapshots.treeOf(domain);
+  if (pending.standsStill === true && domain.live !== undefined && domain.state.state === 'paused')
+    await snapshots.lifecycle.goOn(domain, domain.live, 'unpaused');
   if (!(await isSwitched(snapshots, domain, external))) {
     await takeBack(snapshots, domain, pending);
     for (const { file, isOurs } of external) if (isOurs) await snapshots.images.removeImage(file);
@@ -178,7 +180,7 @@ function disksOf({ xml, name }: Extract<PendingWork, { kind: 'create' }>): reado
 
 /**
  * A guest that runs has the old state or the new one, whole; one that does not may have had some of its disks put back:
- * then all are.
+ * then all are, and so is all that goes with them.
  */
 async function finishRevert(
   snapshots: SnapshotWorld,
@@ -188,19 +190,42 @@ async function finishRevert(
 ): Promise<void> {
   const tree = snapshots.treeOf(domain);
   const { external, discard } = pending;
-  if (domain.isActive) {
-    if (external.length === 0)
-      return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
-    if (isNamed(snapshots, domain, external, 'live'))
-      await defineAsOf(snapshots, domain, withBranch(revertible(domain, snapshot), pending));
-  }
+  if (domain.isActive && external.length === 0 && (await isLoaded(snapshots, domain, pending)))
+    return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
+  const whole = withBranch(revertible(domain, snapshot), pending);
+  if (isNamed(snapshots, domain, external, 'live')) await defineAsOf(snapshots, domain, whole);
   // With new images the definition is what switches: until it does, everything is as it was.
   const isDefined = isNamed(snapshots, domain, external) || external.length === 0;
   if (!isDefined) {
     for (const { file } of external) await snapshots.images.removeImage(file);
     return snapshots.finish(domain, tree.current);
   }
-  await applyDisks(snapshots, domain, revertible(domain, snapshot));
+  if (!domain.isActive) {
+    await applyDisks(snapshots, whole);
+    await defineAsOf(snapshots, domain, whole);
+    await returnFirmware(snapshots, domain, whole, { resetNvram: pending.resetNvram === true });
+  }
   await snapshots.finish(domain, snapshot.name, { made: external.map(({ file }) => file) });
   return discardImages(snapshots, domain, discard);
+}
+
+/**
+ * Whether a guest that runs has the old state or the new one: nobody can tell which, when nobody has begun to load. One whose
+ * load has failed may have neither, and is ended. It goes on, unless it was to stand still.
+ */
+async function isLoaded(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  { paused }: Extract<PendingWork, { kind: 'revert' }>,
+): Promise<boolean> {
+  const { live } = domain;
+  if (live === undefined) return false;
+  if (await snapshots.world.driver.hasFailedToLoad(live.guest)) {
+    await snapshots.lifecycle.stopWithin(domain, 'failed');
+    await domain.finishing;
+    return false;
+  }
+  if (paused !== true && domain.state.state === 'paused')
+    await snapshots.lifecycle.goOn(domain, live, 'unpaused');
+  return true;
 }

@@ -1,5 +1,5 @@
 /** Returning to snapshots: in the QEMU that runs where it fits, else in a new one, or with the guest off. */
-import { VirtError } from '../../base/errors.ts';
+import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
 import type { InternalSnapshot, LiveGuest } from '../../drivers/driver.ts';
@@ -30,6 +30,8 @@ export interface RevertOptions {
   readonly state?: 'running' | 'paused';
   /** The firmware's variables are made anew from their template. */
   readonly resetNvram?: boolean;
+  /** A managed save, which fits no other state of the disks, is given up. */
+  readonly force?: boolean;
 }
 
 /** A snapshot that one can return to. */
@@ -49,7 +51,7 @@ export async function revertToSnapshot(
   const work = async (job: RunningJob): Promise<void> => {
     refuseBlockJobs(domain, 'revert');
     const snapshot = revertible(domain, snapshots.find(domain, name));
-    refuseTransient(domain, snapshot, options);
+    refuseRevert(snapshots, domain, snapshot, options);
     // What is to be loaded is looked at before anything is given up.
     const memory = await openMemory(domain, snapshot);
     try {
@@ -68,30 +70,69 @@ interface Reverting extends RevertOptions {
   readonly job: RunningJob;
   /** The guest's memory, where it is in a file of its own. */
   readonly memory: OpenState | undefined;
+  /** From here on there is no way back: what fails later is tried again until the domain is as of the snapshot. */
+  readonly onTouched: () => void;
 }
 
 async function revertBegun(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
-  options: Reverting,
+  given: Omit<Reverting, 'onTouched'>,
 ): Promise<void> {
   const { name } = snapshot;
-  const { job, memory } = options;
+  const { job, memory, state, resetNvram } = given;
+  await refuseUntagged(snapshots, domain, snapshot);
   const branch = await planBranch(snapshots, domain, snapshot);
   const onBranch = withBranch(snapshot, branch);
-  await snapshots.begin(domain, { kind: 'revert', name, ...branch });
+  const paused = (state ?? snapshot.state) === 'paused';
+  await snapshots.begin(domain, { kind: 'revert', name, ...branch, paused, resetNvram: resetNvram === true });
+  let isTouched = false;
+  const options = {
+    ...given,
+    onTouched: () => {
+      isTouched = true;
+    },
+  };
   try {
+    const { managedSaves } = snapshots.world;
+    if (managedSaves.has(domain)) await managedSaves.remove(domain);
     if (memory !== undefined) await toMemoryFile(snapshots, domain, onBranch, { ...options, memory, branch });
-    else if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options, job);
-    else await toDisks(snapshots, domain, onBranch, { ...options, branch, job });
+    else if (hasMemory(snapshot)) await toMemory(snapshots, domain, snapshot, options);
+    else await toDisks(snapshots, domain, onBranch, { ...options, branch });
   } catch (error) {
+    if (isTouched) throw halfReturned(domain, snapshot, error);
     await snapshots.finish(domain, snapshots.treeOf(domain).current);
     throw error;
   }
   const made = branch.external.map(({ file }) => file);
   await snapshots.finish(domain, name, { made });
   await discardImages(snapshots, domain, branch.discard);
+  if (!hasMemory(snapshot) && state !== undefined)
+    await startReturned(snapshots, domain, onBranch, { state, job });
+}
+
+/** The work goes on by itself, until all parts of the domain are of one time. */
+function halfReturned(domain: Domain, { name }: Snapshot, error: unknown): VirtError {
+  return new VirtError(isVirtError(error) ? error.code : 'operation.failed', {
+    wanted: `return domain '${domain.name}' to snapshot '${name}'`,
+    reason: reasonOf(error),
+    hint: 'some of it is returned already: the rest is tried again until it is done, and the domain does not start before',
+    cause: error,
+  });
+}
+
+/** @throws VirtError file.not-found where an image has no such state: nothing is done then */
+async function refuseUntagged(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): Promise<void> {
+  for (const disk of taggedDisks(snapshot)) {
+    const path = await snapshots.imageOf(disk);
+    if (!(await snapshots.images.hasTag(path, snapshot.name)))
+      throw new VirtError('file.not-found', {
+        wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
+        reason: `${path}: it has no snapshot '${snapshot.name}'`,
+        hint: `nobody can return to it any more: 'vireo snapshot delete --metadata-only' forgets it`,
+      });
+  }
 }
 
 /** @throws VirtError snapshot.risky for one that libvirt made long ago, without the domain's definition */
@@ -186,13 +227,35 @@ export function withBranch(snapshot: Revertible, { external }: Pick<Branch, 'ext
   };
 }
 
-/** @throws VirtError domain.transient for one that would be gone */
-export function refuseTransient(domain: Domain, snapshot: Snapshot, { state }: RevertOptions): void {
-  if (domain.isPersistent || hasMemory(snapshot) || state !== undefined) return;
-  throw new VirtError('domain.transient', {
-    wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
-    reason: 'transient domain needs to request run or pause to revert to inactive snapshot',
-  });
+/**
+ * @throws VirtError domain.transient for one that would be gone, snapshot.risky where a saved state would be lost,
+ *   request.invalid for variables that are to be made anew and are in the memory that comes back
+ */
+export function refuseRevert(
+  { world }: SnapshotWorld,
+  domain: Domain,
+  snapshot: Snapshot,
+  { state, resetNvram, force }: RevertOptions,
+): void {
+  const wanted = `return domain '${domain.name}' to snapshot '${snapshot.name}'`;
+  if (!domain.isPersistent && !hasMemory(snapshot) && state === undefined)
+    throw new VirtError('domain.transient', {
+      wanted,
+      reason: 'transient domain needs to request run or pause to revert to inactive snapshot',
+    });
+  if (force !== true && world.managedSaves.has(domain))
+    throw new VirtError('snapshot.risky', {
+      wanted,
+      reason: 'the domain has a saved state, which goes with the disks as they are and would be lost',
+      hint: `start the domain to go on from it, or give it up: 'vireo domain managed-save ${domain.name} --remove', or force the return`,
+    });
+  if (resetNvram === true && hasMemory(snapshot))
+    throw new VirtError('request.invalid', {
+      wanted,
+      reason:
+        "the firmware's variables are part of the guest's memory, which comes back: they cannot be made anew",
+      hint: `return without that, shut the guest down, and start it with 'vireo start ${domain.name} --reset-nvram'`,
+    });
 }
 
 /** The definition as of the snapshot, under the domain's present name. */
@@ -227,8 +290,7 @@ async function toMemory(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
-  { state }: RevertOptions,
-  job: RunningJob,
+  { state, job, onTouched }: Reverting,
 ): Promise<void> {
   const { driver } = snapshots.world;
   const paused = (state ?? snapshot.state) === 'paused';
@@ -236,19 +298,19 @@ async function toMemory(
   const { live } = domain;
   if (live !== undefined && driver.isSameMachine(live.guest.definition, definition)) {
     job.progress({ step: 'loading' });
-    await inPlace(snapshots, domain, live.guest, { snapshot, paused });
+    await inPlace(snapshots, domain, live.guest, { snapshot, paused, onTouched });
     return;
   }
   job.progress({ step: 'starting' });
   await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
+  await domain.finishing;
+  const prepare = (guest: LiveGuest): Promise<void> => {
+    onTouched();
+    return driver.loadSnapshot(guest, internalOf(snapshot));
+  };
+  const as = { reason: 'from snapshot', prepare } as const;
+  await snapshots.lifecycle.startWithin(domain, definition, { paused, as }, job);
   await defineAsOf(snapshots, domain, snapshot);
-  const prepare = (guest: LiveGuest): Promise<void> => driver.loadSnapshot(guest, internalOf(snapshot));
-  await snapshots.lifecycle.startWithin(
-    domain,
-    definition,
-    { paused, as: { reason: 'from snapshot', prepare } },
-    job,
-  );
 }
 
 /**
@@ -259,7 +321,13 @@ async function toMemoryFile(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
-  { state, branch, job, memory }: Reverting & { readonly memory: OpenState; readonly branch: Branch },
+  {
+    state,
+    branch,
+    job,
+    memory,
+    onTouched,
+  }: Reverting & { readonly memory: OpenState; readonly branch: Branch },
 ): Promise<void> {
   const paused = (state ?? snapshot.state) === 'paused';
   await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
@@ -271,6 +339,7 @@ async function toMemoryFile(
   const as = { reason: 'from snapshot', memory: { fd, sparse } } as const;
   await snapshots.lifecycle.startWithin(domain, renamed(domain, snapshot.domain), { paused, as }, job);
   undo.keep();
+  onTouched();
   await defineAsOf(snapshots, domain, snapshot);
 }
 
@@ -279,9 +348,14 @@ async function inPlace(
   snapshots: SnapshotWorld,
   domain: Domain,
   guest: LiveGuest,
-  { snapshot, paused }: { readonly snapshot: Revertible; readonly paused: boolean },
+  {
+    snapshot,
+    paused,
+    onTouched,
+  }: { readonly snapshot: Revertible; readonly paused: boolean; readonly onTouched: () => void },
 ): Promise<void> {
   try {
+    onTouched();
     await snapshots.world.driver.loadSnapshot(guest, internalOf(snapshot));
   } catch (error) {
     // Its disks may be of one time and its memory of another: such a guest must not write.
@@ -295,41 +369,57 @@ async function inPlace(
   await saveStatus(snapshots.world, domain);
 }
 
-/** A snapshot without memory: the disks are put back while no guest runs. */
+/**
+ * A snapshot without memory: the disks are put back while no guest runs. First what can be taken back, then the disks, then
+ * the definition, then what the firmware keeps.
+ */
 async function toDisks(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
-  { state, resetNvram, branch, job }: RevertOptions & { readonly branch: Branch; readonly job: RunningJob },
+  { branch, job, resetNvram, onTouched }: Reverting & { readonly branch: Branch },
 ): Promise<void> {
   await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
   await domain.finishing;
   job.progress({ step: 'returning the disks' });
-  await applyDisks(snapshots, domain, snapshot);
   await using undo = new Undo(snapshots.world.log);
   await makeFiles(snapshots, branch.external, undo);
-  await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(domain.uuid, snapshot.name));
-  if (resetNvram === true) await snapshots.firmware.reset(snapshot.domain);
+  if (taggedDisks(snapshot).length > 0) onTouched();
+  await applyDisks(snapshots, snapshot);
   await defineAsOf(snapshots, domain, snapshot);
   undo.keep();
+  onTouched();
+  await returnFirmware(snapshots, domain, snapshot, { resetNvram: resetNvram === true });
   domain.state = { state: 'shutoff', reason: 'from snapshot' };
-  if (state === undefined) return;
+}
+
+/** What the firmware and the TPM keep is that of the snapshot. Done twice, it is the same. */
+export async function returnFirmware(
+  snapshots: SnapshotWorld,
+  { uuid }: Pick<Domain, 'uuid'>,
+  snapshot: Revertible,
+  { resetNvram }: { readonly resetNvram: boolean },
+): Promise<void> {
+  if (hasMemory(snapshot)) return;
+  await snapshots.firmware.restore(snapshot.domain, snapshots.store.besides(uuid, snapshot.name));
+  if (resetNvram) await snapshots.firmware.reset(snapshot.domain);
+}
+
+/** The guest runs, or stands still, on the disks that were put back: that is done, whatever becomes of this. */
+async function startReturned(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  snapshot: Revertible,
+  { state, job }: { readonly state: 'running' | 'paused'; readonly job: RunningJob },
+): Promise<void> {
   job.progress({ step: 'starting' });
   const definition = renamed(domain, storedDomainOf(snapshot) ?? snapshot.domain);
-  await snapshots.lifecycle.startWithin(
-    domain,
-    definition,
-    { paused: state === 'paused', as: { reason: 'from snapshot' } },
-    job,
-  );
+  const as = { reason: 'from snapshot' } as const;
+  await snapshots.lifecycle.startWithin(domain, definition, { paused: state === 'paused', as }, job);
 }
 
 /** Puts all images back to their tags. Done twice, it is the same: a daemon that finds it begun does it again. */
-export async function applyDisks(
-  snapshots: SnapshotWorld,
-  _domain: Domain,
-  snapshot: Revertible,
-): Promise<void> {
+export async function applyDisks(snapshots: SnapshotWorld, snapshot: Revertible): Promise<void> {
   for (const disk of taggedDisks(snapshot))
     await snapshots.images.applyTag(await snapshots.imageOf(disk), snapshot.name);
 }

@@ -78,19 +78,32 @@ export class DomainSnapshots {
   }
 
   revert(domain: Domain, name: string, options: RevertOptions = {}): Promise<void> {
-    return this.settled(domain, () => revertToSnapshot(this.snapshots, domain, name, options));
+    return this.settled(domain, () => revertToSnapshot(this.snapshots, domain, name, options), {
+      endsReturn: true,
+    });
   }
 
   /** The names of those that went. */
   async delete(domain: Domain, name: string, options: DeleteOptions): Promise<string[]> {
     if (!options.metadataOnly && meant(this.snapshots, domain, name, options.scope).some(isExternal))
       for (const ask of this.beforeMerge) ask(domain);
-    return this.settled(domain, () => deleteSnapshots(this.snapshots, domain, name, options));
+    return this.settled(domain, () => deleteSnapshots(this.snapshots, domain, name, options), {
+      endsReturn: options.metadataOnly,
+    });
   }
 
-  /** After what an earlier call had to leave open; what this one leaves open is tried again until it is at an end. */
-  private async settled<T>(domain: Domain, work: () => Promise<T>): Promise<T> {
-    await settle(this.snapshots, domain);
+  /**
+   * After what an earlier call had to leave open; what this one leaves open is tried again until it is at an end. `endsReturn`:
+   * a return that cannot be brought to its end does not matter any more.
+   */
+  private async settled<T>(
+    domain: Domain,
+    work: () => Promise<T>,
+    { endsReturn = false }: { readonly endsReturn?: boolean } = {},
+  ): Promise<T> {
+    await settle(this.snapshots, domain).catch((error: unknown) => {
+      if (!endsReturn || this.snapshots.pendingOf(domain)?.kind !== 'revert') throw error;
+    });
     try {
       return await work();
     } catch (error) {

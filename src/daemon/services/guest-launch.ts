@@ -53,6 +53,8 @@ export class GuestLaunch {
   private readonly world: DomainWorld;
   private readonly watch: GuestWatch;
   private nextId = 1;
+  /** Asked before a guest boots, or goes on from a saved state: whoever throws keeps it off. */
+  readonly beforeBoot: ((domain: Domain) => void)[] = [];
 
   constructor(world: DomainWorld, watch: GuestWatch) {
     this.world = world;
@@ -92,6 +94,7 @@ export class GuestLaunch {
     const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
     refuseTemplate(domain, definition);
+    if (as.reason === 'booted') for (const ask of this.beforeBoot) ask(domain);
     refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
     const id = this.takeId();
     let isAdopted = false;

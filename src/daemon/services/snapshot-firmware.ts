@@ -1,8 +1,9 @@
 /** Firmware variables and the TPM's state beside the snapshots that have no memory, in which both would be. */
 import { constants } from 'node:fs';
-import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf, fileError } from '../../base/errors.ts';
+import { nanoid } from 'nanoid';
+import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import {
   ensureDirectory,
   removeDurable,
@@ -14,7 +15,9 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 
 /** Where the copies of one snapshot are. */
 export interface CopyPaths {
+  /** Empty where there were no variables yet. */
   readonly nvram: string;
+  /** Empty where there was no state yet. */
   readonly tpm: string;
 }
 
@@ -22,13 +25,20 @@ export interface CopyPaths {
 export interface FirmwareCopies {
   /** Where the state of a domain's TPM is. */
   tpmDirectoryOf(domain: { readonly uuid: string }): string;
-  /** Copies what there is. @throws VirtError file.* */
+  /** Copies what there is, and notes what there is not. @throws VirtError file.*, request.too-large */
   save(definition: DomainDef, to: CopyPaths): Promise<void>;
-  /** Puts back what was copied; what was not stays as it is. @throws VirtError file.* */
+  /**
+   * Puts back what was copied, and takes away what was not there; what a snapshot that was made elsewhere says nothing of
+   * stays as it is. Done twice, it is the same.
+   * @throws VirtError file.*
+   */
   restore(definition: DomainDef, from: CopyPaths): Promise<void>;
   /** Removes UEFI's variables: the next start makes them from their template. @throws VirtError file.* */
   reset(definition: DomainDef): Promise<void>;
 }
+
+/** Larger than any flash of a machine, and than any state of swtpm. */
+const MAX_BYTES = 64 * 1024 * 1024;
 
 export class FirmwareFiles implements FirmwareCopies {
   private readonly tpmDirectory: string;
@@ -44,25 +54,20 @@ export class FirmwareFiles implements FirmwareCopies {
 
   async save(definition: DomainDef, { nvram, tpm }: CopyPaths): Promise<void> {
     const variables = variablesOf(definition);
-    if (variables !== undefined && (await statIfPresent(variables)) !== undefined)
-      await replaceFile(variables, nvram);
-    const state = this.tpmOf(definition);
-    if (state === undefined || (await statIfPresent(state)) === undefined) return;
+    if (variables !== undefined) await replaceFile(nvram, await readIfPresent(variables));
+    if (!hasEmulatedTpm(definition)) return;
     await rm(tpm, { recursive: true, force: true });
     await mkdir(tpm, { mode: 0o700 });
-    await copyTree(state, tpm);
+    for (const [name, bytes] of await readState(this.stateOf(definition)))
+      await replaceFile(join(tpm, name), bytes);
   }
 
   async restore(definition: DomainDef, { nvram, tpm }: CopyPaths): Promise<void> {
     const variables = variablesOf(definition);
-    if (variables !== undefined && (await statIfPresent(nvram)) !== undefined) {
-      await ensureDirectory(dirname(variables), 0o700);
-      await replaceFile(nvram, variables);
-    }
-    const state = this.tpmOf(definition);
-    if (state === undefined || (await statIfPresent(tpm)) === undefined) return;
-    await ensureDirectory(state, 0o700);
-    await copyTree(tpm, state);
+    if (variables !== undefined && (await statIfPresent(nvram)) !== undefined)
+      await putVariablesBack(nvram, variables);
+    if (!hasEmulatedTpm(definition) || (await statIfPresent(tpm)) === undefined) return;
+    await putStateBack(tpm, this.stateOf(definition));
   }
 
   async reset(definition: DomainDef): Promise<void> {
@@ -70,60 +75,129 @@ export class FirmwareFiles implements FirmwareCopies {
     if (variables !== undefined) await removeDurable(variables);
   }
 
-  private tpmOf({ devices, uuid }: DomainDef): string | undefined {
-    const isEmulated = devices.tpms.some(({ backend }) => backend.type === 'emulator');
-    return isEmulated && uuid !== undefined ? join(this.tpmDirectory, uuid) : undefined;
+  private stateOf({ uuid = '' }: DomainDef): string {
+    return join(this.tpmDirectory, uuid);
   }
 }
 
+/** True for a domain whose snapshots without memory need copies. */
+export function hasFirmwareState(definition: DomainDef): boolean {
+  return variablesOf(definition) !== undefined || hasEmulatedTpm(definition);
+}
+
+/**
+ * What cannot be copied beside a snapshot, and would be another after a return to it.
+ * @throws VirtError definition.unsupported
+ */
+export function refuseUncopied({ os: { nvram } }: DomainDef, wanted: string): void {
+  if (nvram === undefined || nvram.path !== undefined || nvram.source === undefined) return;
+  if (nvram.source.type === 'file') return;
+  const message = `firmware variables on a source of type '${nvram.source.type}' cannot be kept beside a snapshot`;
+  throw new VirtError('definition.unsupported', {
+    wanted,
+    reason: message,
+    hint: 'put them into a file, or make a snapshot with the memory of the running guest, which has them',
+    details: { problems: [{ path: 'os.nvram', message }] },
+  });
+}
+
+const hasEmulatedTpm = ({ devices, uuid }: DomainDef): boolean =>
+  uuid !== undefined && devices.tpms.some(({ backend }) => backend.type === 'emulator');
+
 /** The file with UEFI's variables. */
-function variablesOf({ os: { nvram } }: DomainDef): string | undefined {
+export function variablesOf({ os: { nvram } }: DomainDef): string | undefined {
   return nvram?.path ?? (nvram?.source?.type === 'file' ? nvram.source.file : undefined);
 }
 
-/** Copies all files below a directory into one that is there; they get its owner. */
-async function copyTree(from: string, to: string): Promise<void> {
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    const source = join(from, entry.name);
-    const target = join(to, entry.name);
-    if (entry.isDirectory()) {
-      await mkdir(target, { mode: 0o700 }).catch((error: unknown) => {
-        if (errnoOf(error) !== 'EEXIST') throw error;
+async function putVariablesBack(copy: string, variables: string): Promise<void> {
+  const bytes = await readIfPresent(copy);
+  if (bytes === undefined || bytes.length === 0) return removeDurable(variables);
+  await ensureDirectory(dirname(variables), 0o700);
+  // One that is somewhere else by a link stays there.
+  const isThere = (await statIfPresent(variables)) !== undefined;
+  await replaceFile(isThere ? await realpath(variables) : variables, bytes);
+}
+
+/** The directory is the guest's own, whose processes have ended: it has what the copy has, and nothing else. */
+async function putStateBack(copy: string, state: string): Promise<void> {
+  await ensureDirectory(dirname(state), 0o711);
+  await ensureDirectory(state, 0o700);
+  const kept = await readState(copy);
+  for (const [name, bytes] of kept) await replaceFile(join(state, name), bytes);
+  for (const name of await namesIn(state)) if (!kept.has(name)) await removeDurable(join(state, name));
+}
+
+/** How often a directory is read again in which swtpm has put a new file in place of one meanwhile. */
+const ATTEMPTS = 10;
+
+/** The files of a TPM's state; each is replaced as a whole by swtpm, which may run. */
+async function readState(directory: string): Promise<Map<string, Buffer>> {
+  for (let attempt = 1; ; attempt++) {
+    const found = new Map<string, Buffer>();
+    const names = await namesIn(directory);
+    for (const name of names) {
+      const bytes = await readIfPresent(join(directory, name), constants.O_NOFOLLOW);
+      if (bytes !== undefined) found.set(name, bytes);
+    }
+    if (found.size === names.length || attempt === ATTEMPTS) return found;
+  }
+}
+
+/** Without the lock, which belongs to the process that runs there, and without what swtpm is at (TMP2-00.permall). */
+async function namesIn(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw fileError(error, 'look for the state of a TPM', directory);
+  });
+  return entries
+    .filter((entry) => entry.isFile() && !entry.name.startsWith('.') && !entry.name.startsWith('TMP'))
+    .map(({ name }) => name);
+}
+
+/** A regular file, whole; undefined when there is none. @throws VirtError file.*, request.too-large */
+async function readIfPresent(path: string, flags = 0): Promise<Buffer | undefined> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
+    const found = await handle.stat();
+    if (!found.isFile())
+      throw new VirtError('file.failed', { wanted: 'copy firmware state', reason: `${path} is no file` });
+    if (found.size > MAX_BYTES)
+      throw new VirtError('request.too-large', {
+        wanted: 'copy firmware state',
+        reason: `${path} is larger than ${MAX_BYTES} bytes`,
       });
-      await giveTo(target, to);
-      await copyTree(source, target);
-    } else if (entry.isFile() && !entry.name.startsWith('.lock')) await replaceFile(source, target);
-  }
-}
-
-async function giveTo(path: string, like: string): Promise<void> {
-  const { uid, gid } = await stat(like);
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    await handle.chown(uid, gid);
+    return await handle.readFile();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw fileError(error, 'copy firmware state', path);
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 
-/** A copy that is whole or not at all, in place of what is there; it has the owner of its directory, mode 0600. */
-async function replaceFile(from: string, to: string): Promise<void> {
-  const temporary = `${to}${temporarySuffix}`;
+/**
+ * A file that is whole or not at all, in place of what is there; it has the owner of that, else of its directory, mode 0600.
+ * The directory may be a guest's own: no name in it is trusted.
+ */
+async function replaceFile(to: string, bytes: Uint8Array | undefined): Promise<void> {
+  const directory = dirname(to);
+  const temporary = join(directory, `.${nanoid(10)}${temporarySuffix}`);
   try {
-    await copyFile(from, temporary, constants.COPYFILE_FICLONE);
-    const handle = await open(temporary, 'r+');
+    const { uid, gid } = (await statIfPresent(to)) ?? (await stat(directory));
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const handle = await open(temporary, flags, 0o600);
     try {
-      const owner = (await statIfPresent(to)) ?? (await stat(dirname(to)));
-      await handle.chown(owner.uid, owner.gid);
-      await handle.chmod(0o600);
+      await handle.writeFile(bytes ?? Buffer.alloc(0));
+      await handle.chown(uid, gid);
       await handle.sync();
     } finally {
       await handle.close();
     }
     await rename(temporary, to);
-    await syncDirectory(dirname(to));
+    await syncDirectory(directory);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await unlink(temporary).catch(() => undefined); // It may not have been made.
     throw fileError(error, 'copy firmware state', to);
   }
 }

@@ -14,19 +14,20 @@ import {
 import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { type CreateOptions, planSnapshot } from './domain-snapshot-create.ts';
-import { type DeleteOptions, meant } from './domain-snapshot-delete.ts';
+import { type DeleteOptions, meant, refuseDelete } from './domain-snapshot-delete.ts';
 import { chooseOverlays, fateFacts } from './domain-snapshot-external.ts';
 import { chooseMemoryFile, isStateOf, openMemory } from './domain-snapshot-memory.ts';
 import {
   planBranch,
   type Revertible,
   type RevertOptions,
-  refuseTransient,
+  refuseRevert,
   renamed,
   revertible,
   taggedDisks,
 } from './domain-snapshot-revert.ts';
 import { type FateFacts, fatesOf, type ImageFate, withImageReplaced } from './snapshot-chains.ts';
+import { variablesOf } from './snapshot-firmware.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { storedXml } from './world.ts';
 
@@ -74,7 +75,7 @@ export async function planCreate(
   const { snapshot, disks } = planSnapshot(snapshots, domain, wish, options);
   const { name } = snapshot;
   const external = await chooseOverlays(snapshots, disks, { name, reuse: options.reuse === true, wanted });
-  const file = await chooseMemoryFile(snapshot, { wanted });
+  const file = await chooseMemoryFile(snapshot, { external, wanted });
   const changes: PlannedChange[] = [];
   for (const { disk, snapshot: location } of disks) {
     const path = pathOf(disk);
@@ -116,7 +117,7 @@ export async function planRevert(
 ): Promise<SnapshotPlan> {
   refuseBlockJobs(domain, 'revert');
   const snapshot = revertible(domain, snapshots.find(domain, name));
-  refuseTransient(domain, snapshot, options);
+  refuseRevert(snapshots, domain, snapshot, options);
   const memory = await openMemory(domain, snapshot);
   await memory?.close();
   const { external, discard } = await planBranch(snapshots, domain, snapshot);
@@ -136,7 +137,7 @@ export async function planRevert(
     if (path !== undefined && ['no', 'manual'].includes(locationOf(snapshot, disk.target.dev)))
       changes.push(change(path, 'kept', disk, 'is not part of the snapshot'));
   }
-  changes.push(...(await firmwareChanges(snapshots, domain, snapshot)));
+  changes.push(...(await firmwareChanges(snapshots, domain, snapshot, options)));
   const guest = effectOfRevert(snapshots, domain, snapshot, options);
   return {
     snapshots: [name],
@@ -167,6 +168,7 @@ function effectOfRevert(
 
 function lossesOfRevert(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): string[] {
   const losses = domain.isActive ? [inMemory] : [];
+  if (snapshots.world.managedSaves.has(domain)) losses.push('the saved state of the guest');
   const written = snapshot.domain.devices.disks
     .map(({ target }) => target.dev)
     .filter((target) => ['internal', 'external'].includes(locationOf(snapshot, target)));
@@ -195,22 +197,28 @@ function isSameButDisks(one: DomainDef, other: DomainDef): boolean {
   return form(one) === form(other);
 }
 
-/** Firmware state that was copied beside a snapshot without memory, and would be put back. */
+/** Firmware state that was copied beside a snapshot without memory, and would be put back; or is made anew. */
 async function firmwareChanges(
   snapshots: SnapshotWorld,
   domain: Domain,
   snapshot: Revertible,
+  { resetNvram }: RevertOptions,
 ): Promise<PlannedChange[]> {
   if (hasMemory(snapshot)) return [];
   const { nvram, tpm } = snapshots.store.besides(domain.uuid, snapshot.name);
-  const { nvram: variables } = snapshot.domain.os;
-  const path = variables?.path ?? (variables?.source?.type === 'file' ? variables.source.file : undefined);
+  const path = variablesOf(snapshot.domain);
+  const copy = await statIfPresent(nvram);
   const changes: PlannedChange[] = [];
-  const add = (at: string, what: string) =>
-    changes.push({ path: at, what: 'changed', part: 'firmware', target: null, why: `${what} are put back` });
-  if (path !== undefined && (await statIfPresent(nvram)) !== undefined) add(path, "the firmware's variables");
+  const add = (at: string, what: PlannedChange['what'], why: string) =>
+    changes.push({ path: at, what, part: 'firmware', target: null, why });
+  if (path !== undefined && (await statIfPresent(path)) !== undefined) {
+    if (resetNvram === true) add(path, 'removed', "the firmware's variables are made anew at the next start");
+    else if (copy?.size === 0) add(path, 'removed', 'there were no variables of the firmware yet');
+    else if (copy !== undefined) add(path, 'changed', "the firmware's variables are put back");
+  } else if (path !== undefined && copy !== undefined && copy.size > 0 && resetNvram !== true)
+    add(path, 'made', "the firmware's variables are put back");
   if ((await statIfPresent(tpm)) !== undefined)
-    add(snapshots.firmware.tpmDirectoryOf(domain), "the TPM's contents");
+    add(snapshots.firmware.tpmDirectoryOf(domain), 'changed', "the TPM's contents are put back");
   return changes;
 }
 
@@ -222,6 +230,7 @@ export async function planDelete(
   { scope, metadataOnly }: DeleteOptions,
 ): Promise<SnapshotPlan> {
   const going = meant(snapshots, domain, name, scope);
+  refuseDelete(snapshots, domain, going, metadataOnly);
   const names = going.map((one) => one.name);
   const changes: PlannedChange[] = [];
   if (!metadataOnly) {

@@ -20,6 +20,7 @@ import { type DomainWorld, parseTrusted } from './world.ts';
 export interface SnapshotImages {
   createTag(path: string, name: string): Promise<void>;
   applyTag(path: string, name: string): Promise<void>;
+  hasTag(path: string, name: string): Promise<boolean>;
   deleteTag(path: string, name: string): Promise<void>;
   isThere(path: string): Promise<boolean>;
   /** Whether anything was written to a new image. */
@@ -92,6 +93,18 @@ export class SnapshotWorld {
     this.volumes = volumes;
     this.users = users;
     this.stored = new Set(store.domains());
+    engine.lifecycle.launch.beforeBoot.push((domain) => this.refuseHalfReturned(domain));
+  }
+
+  /** A guest must not run on disks of which some are returned and others are not. @throws VirtError domain.state */
+  private refuseHalfReturned(domain: Domain): void {
+    const pending = this.pendingOf(domain);
+    if (pending?.kind !== 'revert') return;
+    throw new VirtError('domain.state', {
+      wanted: `start domain '${domain.name}'`,
+      reason: `its return to snapshot '${pending.name}' is not at its end: its disks may be of two times`,
+      hint: 'it is tried again by itself (the log tells what is in its way); a return to another snapshot ends it too',
+    });
   }
 
   /** UUIDs of the domains that may have any. */

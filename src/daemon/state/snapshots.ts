@@ -31,12 +31,18 @@ const pendingWork = z.discriminatedUnion('kind', [
     memoryFile: z.string().optional(),
     /** Its name until it is whole. */
     memoryTemporary: z.string().optional(),
+    /** A running guest stands still for a moment, and goes on whatever happens. */
+    standsStill: z.boolean().optional(),
     /** The document that will be stored; without it none is. */
     xml: z.string().optional(),
   }),
   z.object({
     kind: z.literal('revert'),
     name: z.string(),
+    /** Whether the guest stands still afterwards. */
+    paused: z.boolean().optional(),
+    /** The firmware's variables are to be made anew. */
+    resetNvram: z.boolean().optional(),
     /** New images on top of those of the snapshot. */
     external: z.array(pendingDisk),
     /** Images that nobody needs afterwards. */

@@ -30,6 +30,11 @@ export interface GuestSnapshots {
    * @throws VirtError operation.failed when QEMU refuses: the guest is stopped then, and what it has is undefined; qmp.*
    */
   loadSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
+  /**
+   * After a daemon that was at it is gone: waits for the end of a load, and tells whether it failed. False where none was begun.
+   * @throws VirtError qmp.*
+   */
+  hasFailedToLoad(guest: LiveGuest): Promise<boolean>;
   /** Takes a tag away from the images of a running guest; images without it are passed over. @throws VirtError as above */
   deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void>;
   /**

@@ -30,7 +30,7 @@ import { readTail } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
-import { deleteSnapshot, loadSnapshot, saveSnapshot } from './snapshots/internal.ts';
+import { deleteSnapshot, hasFailedToLoad, loadSnapshot, saveSnapshot } from './snapshots/internal.ts';
 import { addOverlays, adoptOverlays, isSwitched } from './snapshots/overlays.ts';
 import { isSameMachine } from './snapshots/same-machine.ts';
 import { startGuest } from './start.ts';
@@ -127,6 +127,10 @@ export class QemuDriver implements HypervisorDriver {
 
   loadSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {
     return loadSnapshot(ours(guest), snapshot);
+  }
+
+  hasFailedToLoad(guest: LiveGuest): Promise<boolean> {
+    return hasFailedToLoad(ours(guest));
   }
 
   deleteSnapshot(guest: LiveGuest, snapshot: InternalSnapshot): Promise<void> {

@@ -41,6 +41,18 @@ export function applyTag(path: string, name: string): Promise<void> {
   return change(path, name, 'apply');
 }
 
+/** Whether an image has a tag of that name. @throws VirtError as createTag */
+export async function hasTag(path: string, name: string): Promise<boolean> {
+  const wanted = 'look for a snapshot in an image';
+  const handle = await openImage(path, 'read', wanted);
+  try {
+    await readImageHeader(handle, { format: 'qcow2', offsetBytes: 0 });
+    return (await readTags(handle)).some((tag) => tag.name === name);
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Takes a tag away; one that is not there is no error. @throws VirtError as createTag */
 export function deleteTag(path: string, name: string): Promise<void> {
   return change(path, name, 'delete');

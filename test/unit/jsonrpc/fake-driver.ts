@@ -313,6 +313,7 @@ export class FakeDriver implements HypervisorDriver {
     void this.plugged.push(`save ${name}`);
   loadSnapshot: HypervisorDriver['loadSnapshot'] = async (_guest, { name }) =>
     void this.plugged.push(`load ${name}`);
+  hasFailedToLoad: HypervisorDriver['hasFailedToLoad'] = () => Promise.resolve(false);
   deleteSnapshot: HypervisorDriver['deleteSnapshot'] = async (_guest, { name }) =>
     void this.plugged.push(`delete ${name}`);
   startBlockJob: HypervisorDriver['startBlockJob'] = async (_guest, request, { save }) => {

@@ -80,8 +80,9 @@ function createOptions({ diskOnly, quiesce, live, halt, reuse, metadata }: Creat
 function revertOptions({
   state,
   resetNvram,
-}: Pick<Params<'snapshot.revert'>, 'state' | 'resetNvram'>): RevertOptions {
-  return { ...(state && { state }), resetNvram };
+  force,
+}: Pick<Params<'snapshot.revert'>, 'state' | 'resetNvram' | 'force'>): RevertOptions {
+  return { ...(state && { state }), resetNvram, force };
 }
 
 function planOf({ snapshots, changes, guest, losses, children }: SnapshotPlan): Result<'snapshot.plan'> {

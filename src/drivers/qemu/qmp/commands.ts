@@ -123,6 +123,7 @@ const blockJob = z.looseObject({
 });
 const jobInfo = z.looseObject({
   id: z.string(),
+  type: z.string().optional(),
   status: z.string(),
   error: z.string().optional(),
   'current-progress': z.number().optional(),

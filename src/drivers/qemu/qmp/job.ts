@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isVirtError, VirtError } from '../../../base/errors.ts';
 import type { QmpClient } from './client.ts';
 import type { QmpObject } from './codec.ts';
+import type { CommandResult } from './commands.ts';
 import type { QmpEvent } from './events.ts';
 
 /** QEMU answers nothing while it saves or loads a guest's memory, for as long as that takes. */
@@ -30,7 +31,7 @@ export async function runQmpJob(
     const begin = () => qmp.executeRaw(execute, { 'job-id': id, ...args }, { timeoutMs: PATIENCE_MS });
     await begin().catch(async (error: unknown) => {
       if (!isVirtError(error, 'qmp.failed') || !/already in use/.test(error.reason)) throw error;
-      await dismissEarlier(qmp, id);
+      await endedJob(qmp, id);
       await begin();
     });
     await watch.concluded;
@@ -46,15 +47,18 @@ export async function runQmpJob(
 /** How often QEMU is asked whether a job of an earlier daemon is at its end. */
 const LOOK_MS = 100;
 
-/** A job that a daemon began which died before its end: when it has come, QEMU forgets it. */
-async function dismissEarlier(qmp: QmpClient, id: string): Promise<void> {
+/** A job that a daemon began which died before its end: waits for that, and has QEMU forget it. Undefined: there is none. */
+export async function endedJob(
+  qmp: QmpClient,
+  id: string,
+): Promise<CommandResult<'query-jobs'>[number] | undefined> {
   for (;;) {
     const jobs = await qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS });
     const job = jobs.find((one) => one.id === id);
-    if (job === undefined) return;
+    if (job === undefined) return undefined;
     if (job.status === 'concluded') {
       await qmp.execute('job-dismiss', { id });
-      return;
+      return job;
     }
     await sleep(LOOK_MS);
   }

@@ -4,7 +4,7 @@ import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { InternalSnapshot } from '../../driver.ts';
 import type { QemuGuest } from '../guest.ts';
-import { runQmpJob } from '../qmp/job.ts';
+import { endedJob, runQmpJob } from '../qmp/job.ts';
 
 /** Name of the job: one at a time, since the domain's own job is held meanwhile. */
 const jobId = 'vireo-snapshot';
@@ -37,6 +37,12 @@ export async function loadSnapshot(guest: QemuGuest, { name, disks }: InternalSn
   );
 }
 
+/** What became of the load that an earlier daemon began: true for one that failed. @throws VirtError qmp.* */
+export async function hasFailedToLoad(guest: QemuGuest): Promise<boolean> {
+  const job = await endedJob(guest.monitorClient(), jobId);
+  return job?.type === 'snapshot-load' && job.error !== undefined;
+}
+
 /** @throws VirtError operation.failed, qmp.* */
 export async function deleteSnapshot(guest: QemuGuest, { name, disks }: InternalSnapshot): Promise<void> {
   const devices = nodesOf(guest.definition, disks);
@@ -49,11 +55,12 @@ export async function deleteSnapshot(guest: QemuGuest, { name, disks }: Internal
   );
 }
 
-/** The nodes of the disks' topmost images, as the start named them, and that of UEFI variables in a qcow2 image. */
+/**
+ * The nodes of the disks' topmost images, as the start named them. UEFI's variables need no tag, whatever image they are in:
+ * they are in the memory, and QEMU writes all of them back when the guest goes on (hw/block/pflash_cfi01.c, post_load).
+ */
 function nodesOf(definition: DomainDef, targets: readonly string[]): string[] {
-  const disks = definition.devices.disks.filter(({ target }) => targets.includes(target.dev));
-  const { nvram } = definition.os;
-  return [...disks.map(topNode), ...(nvram?.format === 'qcow2' ? ['libvirt-pflash1-format'] : [])];
+  return definition.devices.disks.filter(({ target }) => targets.includes(target.dev)).map(topNode);
 }
 
 /** The node of a disk's topmost image (argv/blockdev.ts). @throws VirtError domain.no-device for an empty drive */

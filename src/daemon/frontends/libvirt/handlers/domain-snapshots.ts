@@ -175,6 +175,7 @@ function changes(engine: Engine) {
       await snapshots.revert(domain, snapshot.name, {
         ...(state && { state }),
         resetNvram: has(flags, revertFlag.resetNvram),
+        force: has(flags, revertFlag.force),
       });
     },
     domainSnapshotDelete: async ({ snap, flags }, call) => {
