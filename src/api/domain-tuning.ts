@@ -207,7 +207,9 @@ export const domainTuningMethods = [
     params: () =>
       z.strictObject({
         domain: domainRef,
-        disk,
+        disk: disk.describe(
+          'The disk, for the image that the guest writes to, or an image of its chain as `vda[2]`.',
+        ),
         thresholdBytes: z.int().nonnegative().describe('0 ends it.'),
       }),
     result: () => z.object({}),

@@ -122,8 +122,8 @@ export interface LiveTuning {
   setDiskLimits(alias: string, limits: IoTune): Promise<void>;
   /** Aliases of disks whose last operation failed, and how. */
   diskErrors(): Promise<{ readonly alias: string; readonly error: 'no space' | 'failed' }[]>;
-  /** Has QEMU tell once when the image of a disk is written beyond this byte; 0 ends that. */
-  setWriteThreshold(alias: string, bytes: number): Promise<void>;
+  /** Has QEMU tell once when the image of that number is written beyond this byte; 0 ends that. */
+  setWriteThreshold(image: number, bytes: number): Promise<void>;
   /** Reads the guest's memory: at most 64 KiB. */
   peekMemory(kind: AddressKind, address: number, length: number): Promise<Buffer>;
   /** Begins a measurement of that many seconds. */

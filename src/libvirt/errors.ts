@@ -38,6 +38,7 @@ export const errorNumber = {
   operationAborted: 78,
   authCancelled: 79,
   noDomainMetadata: 80,
+  blockCopyActive: 83,
   operationUnsupported: 84,
   agentUnresponsive: 86,
   resourceBusy: 87,
@@ -110,6 +111,7 @@ const leads: Readonly<Record<ErrorNumber, string>> = {
   78: 'operation aborted',
   79: 'authentication cancelled',
   80: 'metadata not found',
+  83: 'block copy still active',
   84: 'Operation not supported',
   86: 'Guest agent is not responding',
   87: 'resource busy',
@@ -202,11 +204,19 @@ export function errorBodyOf(error: unknown): ErrorBody {
 }
 
 function fromVirtError(error: VirtError): ErrorBody {
-  const body = build(error.row.libvirt, partOfCode(error.code), detailOf(error));
+  const body = build(numberOf(error), partOfCode(error.code), detailOf(error));
   const errno = error.details?.['errno'];
   if (error.row.libvirt !== errorNumber.systemError || typeof errno !== 'string') return body;
   const known: Readonly<Record<string, number>> = constants.errno;
   return { ...body, int1: known[errno] ?? -1 };
+}
+
+/** A disk with a job is refused by a number that says whether the job keeps a second image of it. */
+function numberOf({ row, details }: VirtError): number {
+  const job = details?.['blockJob'];
+  if (job === undefined) return row.libvirt;
+  const isMirroring = job === 'copy' || job === 'active-commit';
+  return isMirroring ? errorNumber.blockCopyActive : errorNumber.operationUnsupported;
 }
 
 /** What clients look for, word for word, whoever met the condition. */

@@ -110,6 +110,10 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     const busy = /another backup job is already running/;
     expect(() => begin(push(vm.path('other.qcow2')))).toThrow(busy);
     expect(() => virsh('snapshot-create-as', name, '--disk-only')).toThrow(/active block job/);
+    const jobsToo = ['blockcopy', name, 'vda', vm.path('no.qcow2'), '--transient-job'];
+    expect(() => virsh(...jobsToo)).toThrow(
+      /Operation not supported: disk 'vda' already in active block job/,
+    );
     virsh('domjobabort', name);
     await idle();
     expect(lastJob()).toMatch(/Job type:\s*Completed/);

@@ -76,9 +76,12 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
     await vm.expectGood();
 
     const copy = vm.path('copy.qcow2');
+    const how = ['--granularity', '65536', '--buf-size', '1048576', '--synchronous-writes'];
+    virsh('blkdeviotune', name, 'vda', '--total-iops-sec', '5000');
     expect(
-      virsh('blockcopy', name, 'vda', copy, '--transient-job', '--wait', '--verbose', '--pivot'),
+      virsh('blockcopy', name, 'vda', copy, '--transient-job', ...how, '--wait', '--verbose', '--pivot'),
     ).toMatch(/Successfully pivoted/);
+    expect(virsh('blkdeviotune', name, 'vda')).toMatch(/^total_iops_sec *: 5000$/m);
     expect(await sources(name)).toEqual([copy]);
     expect(await sources(name, true)).toEqual([copy]);
     await vm.expectGood();
@@ -225,10 +228,29 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
     await refused({ destination: { file: '/nowhere/x' } }).toThrow(/no such file/);
     await refused({ destination: { nbd: { host: '127.0.0.1', port: 1 } }, format: 'raw' }).toThrow(/refused/);
     await refused({ destination: { file: vm.path('x') }, format: 'raw', shallow: true }).toThrow(/shallow/);
+    // A device of no size is no empty file that would make room.
+    execFileSync('mknod', [vm.path('null'), 'c', '1', '3']);
+    await refused({ destination: { file: vm.path('null') } }).toThrow(/already exists/);
+    expect(existsSync(vm.path('null'))).toBe(true);
     expect(existsSync(vm.path('x'))).toBe(false);
     await expect(
       client.call('domain.disk.pull', { domain: name, disk: 'vda', base: '/nowhere' }),
     ).rejects.toThrow(/could not find image/);
+    await expect(
+      client.call('domain.disk.pull', { domain: name, disk: 'vda', base: top }),
+    ).rejects.toMatchObject({ code: 'request.invalid', reason: expect.stringMatching(/beneath/) });
+    expect(() => virsh('blockjob', name, 'vdz')).toThrow(/invalid argument: disk 'vdz' not found/);
+    // An image below has a number; one that is not there is told.
+    expect(virsh('domblkthreshold', name, 'vda[2]', '1')).toBe('');
+    expect(() => virsh('domblkthreshold', name, 'vda[77]', '1')).toThrow(/failed to find disk 'vda\[77\]'/);
+    const heard = await client.subscribe({ events: ['domain.block-threshold'] });
+    vireo('domain', 'disk', 'threshold', name, 'vda', '64KiB');
+    for await (const event of heard)
+      if (event.event === 'domain.block-threshold') {
+        expect(event).toMatchObject({ device: 'vda', path: top, image: 1, topmost: true });
+        break;
+      }
+    await heard.close();
     await expect(client.call('domain.disk.end-job', { domain: name, disk: 'vda' })).rejects.toThrow(
       /does not have an active block job/,
     );
@@ -243,6 +265,7 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
     await expect(client.call('domain.disk.pull', { domain: name, disk: 'vda' })).rejects.toThrow(
       /already in active/,
     );
+    expect(() => virsh('detach-disk', name, 'vda')).toThrow(/block copy still active: disk 'vda'/);
     await client.call('domain.disk.wait-job', { domain: name, disk: 'vda', until: 'ready' });
     await client.call('domain.disk.end-job', { domain: name, disk: 'vda' });
     expect(execFileSync('qemu-img', ['info', copy], { encoding: 'utf8' })).toContain(base);

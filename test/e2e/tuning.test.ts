@@ -186,7 +186,9 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       seen.set(event.event, event);
       if (seen.size === 2) break;
     }
-    expect(seen.get('domain.block-threshold')).toMatchObject({ device: 'vda', thresholdBytes: MIB });
+    expect(seen.get('domain.block-threshold')).toMatchObject({
+      ...{ device: 'vda', image: expect.any(Number), topmost: true, thresholdBytes: MIB },
+    });
     expect(seen.get('domain.tunable')).toMatchObject({ parameters: { 'blkdeviotune.disk': 'vda' } });
     const { limits } = await call('domain.disk.info', { domain: 'g', disk: 'vda' });
     expect(limits).toEqual({ writeBytesSec: 2 * MIB });

@@ -134,12 +134,14 @@ export const guestEvents = [
   event({
     name: 'domain.block-threshold',
     since,
-    summary: 'An image was written beyond the byte that `domain.set-block-threshold` had named; told once.',
+    summary: 'An image was written beyond the byte that `domain.disk.set-threshold` had named; told once.',
     payload: () =>
       z.object({
         ...domain,
         device: z.string().describe("Target of the disk, or QEMU's node where that is not known."),
         path: z.string().nullable(),
+        image: z.int().nullable().describe('The number of the image in the running definition.'),
+        topmost: z.boolean().describe('It is the image that the guest writes to.'),
         thresholdBytes: z.int(),
         excessBytes: z.int(),
       }),

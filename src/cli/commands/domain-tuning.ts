@@ -127,6 +127,7 @@ export const addDisk: AddCommand = (parent, cli) => {
     .description('Resizes, limits and measures disks; pulls, merges and copies their images.');
   addResize(disk, cli);
   addLimit(disk, cli);
+  addThreshold(disk, cli);
   addInfo(disk, cli);
   addDiskJobs(disk, cli);
 };
@@ -209,6 +210,27 @@ async function limitDisk(cli: Cli, name: string, disk: string, options: LimitOpt
   );
   cli.out.result(result, () => `The limits of ${disk} are set.\n`);
 }
+
+const addThreshold: AddCommand = (parent, cli) => {
+  parent
+    .command('threshold')
+    .summary('have an event told when the image of a disk is written beyond a byte')
+    .description(`${methodSummary('domain.disk.set-threshold')} 'vireo events' shows it.`)
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<disk>', `${DISK_HELP} 'vda[2]' is an image of its chain, by its number.`)
+    .argument('<size>', 'Like 20GiB; 0 ends it.')
+    .action(async (name: string, disk: string, size: string) => {
+      const thresholdBytes = parseSize(size);
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.disk.set-threshold', { domain, disk, thresholdBytes }),
+      );
+      cli.out.result({ domain: name, disk, thresholdBytes }, () =>
+        thresholdBytes === 0
+          ? `Nothing is told of ${disk} any more.\n`
+          : `It is told when ${disk} is written beyond ${formatBytes(thresholdBytes)}.\n`,
+      );
+    });
+};
 
 const addInfo: AddCommand = (parent, cli) => {
   parent

@@ -4,7 +4,7 @@ import type { Domain } from './domain.ts';
 
 /**
  * @param disk target of the only disk that matters; left out, all do
- * @throws VirtError domain.state when a block job is under way
+ * @throws VirtError domain.state when a block job is under way; of one disk its `details.blockJob` says which kind
  */
 export function refuseBlockJobs(domain: Domain, verb: string, disk?: string): void {
   refuseBackup(domain, verb, disk);
@@ -13,8 +13,8 @@ export function refuseBlockJobs(domain: Domain, verb: string, disk?: string): vo
   if (job === undefined) return;
   throw new VirtError('domain.state', {
     wanted: `${verb} domain '${domain.name}'`,
-    reason: disk === undefined ? 'domain has active block job' : `disk '${disk}' already in active block job`,
     hint: `wait for its end, or cancel it with 'vireo domain disk cancel ${domain.name} ${job.disk}'`,
+    ...reasonFor(disk, job.kind),
   });
 }
 
@@ -24,7 +24,12 @@ export function refuseBackup(domain: Domain, verb: string, disk?: string): void 
   if (backup === undefined || (disk !== undefined && !backup.disks.some((one) => one.disk === disk))) return;
   throw new VirtError('domain.state', {
     wanted: `${verb} domain '${domain.name}'`,
-    reason: disk === undefined ? 'domain has active block job' : `disk '${disk}' already in active block job`,
     hint: `wait for the end of its backup, or call it off with 'vireo backup cancel ${domain.name}'`,
+    ...reasonFor(disk, 'backup'),
   });
+}
+
+function reasonFor(disk: string | undefined, kind: string) {
+  if (disk === undefined) return { reason: 'domain has active block job' };
+  return { reason: `disk '${disk}' already in active block job`, details: { blockJob: kind } };
 }

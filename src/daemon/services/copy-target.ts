@@ -83,17 +83,23 @@ async function look(path: string, isBlock: boolean, isReusing: boolean, wanted: 
         reason: `${path} is ${isBlock ? 'no' : 'a'} block device`,
         hint: isBlock ? 'copy to a file' : 'say that the destination is a block device',
       });
+    // Only an empty file makes room for the copy: a device or a pipe of no size is somebody else's.
+    if (!isBlock && !stats.isFile()) throw thereAlready(path, wanted, 'choose another name');
     if (!isBlock && !isReusing && stats.size > 0)
-      throw new VirtError('file.exists', {
-        wanted,
-        reason: `external destination file ${path} already exists and is not a block device`,
-        hint: 'choose another name, or reuse the image that is there',
-      });
+      throw thereAlready(path, wanted, 'choose another name, or reuse the image that is there');
     return true;
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT' || isBlock || isReusing) throw fileError(error, wanted, path);
     return false;
   }
+}
+
+function thereAlready(path: string, wanted: string, hint: string): VirtError {
+  return new VirtError('file.exists', {
+    wanted,
+    reason: `external destination file ${path} already exists and is not a block device`,
+    hint,
+  });
 }
 
 async function sizeOf(guest: LiveDomain['guest'], disk: Disk, wanted: string): Promise<number> {

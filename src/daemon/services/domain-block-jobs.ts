@@ -9,6 +9,7 @@ import type { BlockJobInfo, BlockJobRecord, BlockJobRequest } from '../../driver
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import { type Layer, layersOf, pathOfSource } from '../../model/domain/disk-chain.ts';
+import { refuseBlockJobs } from './block-job-guard.ts';
 import type { BlockJobEnd, BlockJobWatch } from './block-job-watch.ts';
 import { makeCopyTarget } from './copy-target.ts';
 import type { Domain } from './domain.ts';
@@ -80,7 +81,8 @@ export class DomainBlockJobs {
   pull(domain: Domain, wish: PullWish, options: BeginOptions = {}): Promise<BegunBlockJob> {
     return this.begin(domain, 'pull', wish, options, (disk) => {
       const { base, isRelative = false } = wish;
-      const found = base === undefined ? undefined : layerNamed(domain, disk, base, 'base');
+      const [top] = layersOf(disk);
+      const found = base === undefined ? undefined : layerNamed(domain, disk, base, 'base', top);
       return { kind: 'pull', base: found === undefined ? null : numberOf(found), isRelative };
     });
   }
@@ -130,7 +132,7 @@ export class DomainBlockJobs {
       const live = domain.requireLive(`${verb} a disk of`);
       const { guest } = live;
       const disk = findDisk(domain, guest.definition, wish.disk);
-      refuseSecond(domain, guest.blockJobs.records, disk.target.dev, verb);
+      refuseBlockJobs(domain, `${verb} a disk of`, disk.target.dev);
       const { undo, ...planned } = await plan(disk, live);
       const { bytesPerSecond = 0 } = wish;
       const request: BlockJobRequest = { ...planned, disk: disk.target.dev, bytesPerSecond };
@@ -276,30 +278,32 @@ function pivotFailed(domain: Domain, { disk, id }: BlockJobRecord, error: string
   });
 }
 
-/** Refuses a second job on a disk before anything is made for it. */
-function refuseSecond(domain: Domain, jobs: readonly BlockJobRecord[], target: string, verb: string): void {
-  if (jobs.every(({ disk }) => disk !== target)) return;
-  throw new VirtError('domain.state', {
-    wanted: `${verb} disk '${target}' of domain '${domain.name}'`,
-    reason: `disk '${target}' already in active block job`,
-    hint: `wait for its end, or cancel it with 'vireo domain disk cancel ${domain.name} ${target}'`,
-  });
-}
-
-/** An image by its path, by `vda[3]`, or by its number. @throws VirtError request.invalid */
-export function layerNamed(domain: Domain, disk: Disk, name: string, what: string): Layer {
-  const layers = layersOf(disk);
+/**
+ * An image by its path, by `vda[3]`, or by its number; with `beneath`, only one that lies below that image will do.
+ * @throws VirtError request.invalid
+ */
+export function layerNamed(
+  domain: Domain,
+  disk: Disk,
+  name: string,
+  what: string,
+  beneath?: Layer | undefined,
+): Layer {
+  const all = layersOf(disk);
+  const layers =
+    beneath === undefined ? all : all.slice(all.findIndex(({ index }) => index === beneath.index) + 1);
   const byNumber = new RegExp(`^(?:${disk.target.dev}\\[(\\d{1,7})\\]|(\\d{1,7}))$`).exec(name);
   const number = byNumber === null ? undefined : Number(byNumber[1] ?? byNumber[2]);
   const found =
-    name === disk.target.dev
+    name === disk.target.dev && beneath === undefined
       ? layers[0]
       : layers.find(({ source, index }) => pathOfSource(source) === name || index === number);
   if (found !== undefined) return found;
+  const below = beneath === undefined ? '' : ` beneath '${pathOfSource(beneath.source) ?? beneath.index}'`;
   throw new VirtError('request.invalid', {
     wanted: `find the ${what} image of disk '${disk.target.dev}' of domain '${domain.name}'`,
-    reason: `could not find image '${name}' in chain for '${pathOfSource(disk.source) ?? disk.target.dev}'`,
-    hint: `its images are ${layers.map(({ source, index }) => `${index}: ${pathOfSource(source) ?? source.type}`).join(', ')}`,
+    reason: `could not find image '${name}'${below} in chain for '${disk.target.dev}'`,
+    hint: `its images are ${all.map(({ source, index }) => `${index}: ${pathOfSource(source) ?? source.type}`).join(', ')}`,
   });
 }
 
@@ -308,8 +312,8 @@ function numberOf({ index }: Layer): number {
   return index;
 }
 
-/** @throws VirtError request.invalid when there is nothing to merge */
-function commitEnds(domain: Domain, disk: Disk, wish: CommitWish): { top: Layer; base: Layer } {
+/** The images that a merge begins and ends with. @throws VirtError request.invalid when there is nothing to merge */
+export function commitEnds(domain: Domain, disk: Disk, wish: CommitWish): { top: Layer; base: Layer } {
   const layers = layersOf(disk);
   const top = wish.top === undefined ? layers[0] : layerNamed(domain, disk, wish.top, 'top');
   const at = layers.findIndex(({ index }) => index === top?.index);
@@ -320,14 +324,12 @@ function commitEnds(domain: Domain, disk: Disk, wish: CommitWish): { top: Layer;
     });
   const below = layers[at + 1];
   if (top === undefined || below === undefined)
-    throw refuse(
-      `top '${wish.top ?? disk.target.dev}' in chain for '${disk.target.dev}' has no backing file`,
-    );
+    throw refuse(`could not find base image in chain for '${disk.target.dev}'`);
   const lowest = wish.isShallow === true ? below : (layers.at(-1) ?? below);
-  const base = wish.base === undefined ? lowest : layerNamed(domain, disk, wish.base, 'base');
-  if (layers.findIndex(({ index }) => index === base.index) <= at)
-    throw refuse('the base does not lie below the top');
+  const base = wish.base === undefined ? lowest : layerNamed(domain, disk, wish.base, 'base', top);
   if (wish.isShallow === true && base.index !== below.index)
-    throw refuse(`base '${wish.base ?? ''}' is not immediately below '${wish.top ?? disk.target.dev}'`);
+    throw refuse(
+      `base '${wish.base ?? ''}' is not immediately below '${wish.top ?? disk.target.dev}' in chain for '${disk.target.dev}'`,
+    );
   return { top, base };
 }

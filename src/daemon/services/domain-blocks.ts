@@ -2,7 +2,8 @@
 import { open } from 'node:fs/promises';
 import { fileError, VirtError } from '../../base/errors.ts';
 import type { DiskCounters } from '../../drivers/live-tuning.ts';
-import type { Disk, IoTune } from '../../model/domain/devices/disk.ts';
+import { type Disk, type IoTune, isEmptySource } from '../../model/domain/devices/disk.ts';
+import { layersOf, mirrorLayers } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { refuseBackup } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
@@ -155,12 +156,24 @@ export class DomainBlocks {
     });
   }
 
-  /** Has an event told once when a disk's image is written beyond this byte; 0 ends that. */
+  /**
+   * Has an event told once when an image is written beyond this byte; 0 ends that. `name`: a disk, which stands for the
+   * image that the guest writes to, or an image of its chain or of the copy that is being made of it, as `vda[2]`.
+   * @throws VirtError domain.inactive, domain.no-device, qmp.*
+   */
   async setThreshold(domain: Domain, name: string, bytes: number): Promise<void> {
     const { guest } = domain.requireLive('watch a disk of');
-    // `vda[2]` names an image of the chain by its number; the topmost one is what grows.
-    const disk = findDisk(domain, guest.definition, name.replace(/\[\d+\]$/, ''));
-    await guest.tuning.setWriteThreshold(aliasOf(disk), bytes);
+    const [, target = name, number] = /^(.*)\[(\d{1,7})\]$/.exec(name) ?? [];
+    const disk = findDisk(domain, guest.definition, target);
+    const images = [...layersOf(disk), ...mirrorLayers(disk)].flatMap(({ index }) => index ?? []);
+    const image = number === undefined ? images[0] : images.find((one) => one === Number(number));
+    if (image === undefined || isEmptySource(disk.source))
+      throw new VirtError('domain.no-device', {
+        wanted: `watch disk '${name}' of domain '${domain.name}'`,
+        reason: isEmptySource(disk.source) ? 'there is no medium in it' : `failed to find disk '${name}'`,
+        hint: `the numbers of its images: ${images.join(', ') || 'none'}`,
+      });
+    await guest.tuning.setWriteThreshold(image, bytes);
   }
 }
 

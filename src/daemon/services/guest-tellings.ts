@@ -56,7 +56,9 @@ export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event
       const disk = live.guest.definition.devices.disks.find(({ alias }) => alias === event.device);
       events.emit('domain.block-threshold', identity, {
         device: disk?.target.dev ?? event.device,
-        path: (disk && diskPath(disk)) ?? null,
+        path: event.path ?? (disk && diskPath(disk)) ?? null,
+        image: event.image ?? null,
+        topmost: event.isTopmost ?? true,
         thresholdBytes: event.thresholdBytes,
         excessBytes: event.excessBytes,
       });

@@ -46,10 +46,16 @@ export type GuestEvent = { readonly seconds: number } & (
   /** The guest went to sleep (`memory`: S3, `disk`: S4), or woke up. */
   | { readonly kind: 'sleep'; readonly to: 'memory' | 'disk' }
   | { readonly kind: 'wakeup' }
-  /** An image was written beyond the byte that somebody had named. `device`: alias of the disk, or QEMU's node. */
+  /**
+   * An image was written beyond the byte that somebody had named. `device`: alias of the disk, or QEMU's node of an image
+   * that no disk has; `image`: its number in the running definition.
+   */
   | {
       readonly kind: 'block-threshold';
       readonly device: string;
+      readonly path?: string;
+      readonly image?: number;
+      readonly isTopmost?: boolean;
       readonly thresholdBytes: number;
       readonly excessBytes: number;
     }

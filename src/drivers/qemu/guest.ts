@@ -412,9 +412,10 @@ export class QemuGuest implements LiveGuest {
   private completed(event: GuestEvent): GuestEvent {
     if (event.kind === 'rtc-change') return this.withClock(event);
     if (event.kind === 'memory-device-size') this.live = withMemorySize(this.live, event);
-    if (event.kind === 'io-error') return { ...event, ...diskOfNode(this.live, event.device) };
-    if (event.kind !== 'block-threshold') return event;
-    return { ...event, device: this.tuning.diskOfThreshold(event.device) ?? event.device };
+    if (event.kind === 'block-threshold') return { ...event, ...diskOfNode(this.live, event.device) };
+    if (event.kind !== 'io-error') return event;
+    const { device = event.device, path } = diskOfNode(this.live, event.device);
+    return { ...event, device, ...(path !== undefined && { path }) };
   }
 
   /**

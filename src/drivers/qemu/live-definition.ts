@@ -1,4 +1,5 @@
 /** The definition as it runs: what was chosen at the start filled in. Pure. */
+import { layersOf, mirrorLayers, pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { ActualInterface, GuestRecord } from '../driver.ts';
 
@@ -49,27 +50,32 @@ export function withMemorySize(
   return { ...definition, devices: { ...definition.devices, memories } };
 }
 
-/** The disk that a node of QEMU's belongs to (argv/blockdev.ts names them by an image's number), by alias and image. */
-export function diskOfNode(definition: DomainDef, node: string): { device?: string; path?: string } {
-  const index = Number(/^libvirt-(\d+)-/.exec(node)?.[1]);
-  for (const disk of definition.devices.disks) {
-    let layer: Pick<typeof disk, 'source' | 'backingStore'> | undefined = disk;
-    for (let depth = 0; layer !== undefined && depth < 256; depth++) {
-      if ('index' in layer.source && layer.source.index === index)
-        return { ...named(disk), ...pathOf(layer.source) };
-      const below: typeof disk.backingStore = layer.backingStore;
-      layer =
-        below?.source === undefined ? undefined : { source: below.source, backingStore: below.backingStore };
-    }
-  }
-  return {};
+/** Where a node of QEMU's is (argv/blockdev.ts names them by an image's number): the disk by its alias, and the image. */
+export interface NodePlace {
+  readonly device?: string;
+  readonly path?: string;
+  /** The number of the image in the running definition. */
+  readonly image?: number;
+  /** It is the image that the guest writes to. */
+  readonly isTopmost?: boolean;
 }
 
-const named = ({ alias }: Devices['disks'][number]) => (alias === undefined ? {} : { device: alias });
-
-function pathOf(source: Devices['disks'][number]['source']): { path?: string } {
-  const path = source.type === 'file' ? source.file : source.type === 'block' ? source.dev : undefined;
-  return path === undefined ? {} : { path };
+/** The disk and the image that a node belongs to, copies in progress included; nothing of one that is not ours. */
+export function diskOfNode(definition: DomainDef, node: string): NodePlace {
+  const number = Number(/^libvirt-(\d+)-/.exec(node)?.[1]);
+  for (const disk of definition.devices.disks) {
+    const layers = [...layersOf(disk), ...mirrorLayers(disk)];
+    const at = layers.findIndex(({ index }) => index === number);
+    const layer = layers[at];
+    if (layer === undefined) continue;
+    const path = pathOfSource(layer.source);
+    return {
+      ...(disk.alias !== undefined && { device: disk.alias }),
+      ...(path !== undefined && { path }),
+      ...{ image: number, isTopmost: at === 0 },
+    };
+  }
+  return {};
 }
 
 type PtyOwner = {

@@ -11,12 +11,18 @@ const parse = (disks: string): DomainDef =>
   ).definition;
 
 const chain = parse(`<disk type='file'><driver type='qcow2'/><source file='/top' index='2'/>
-  <backingStore type='file' index='3'><format type='raw'/><source file='/base' index='3'/><backingStore/></backingStore>
+  <backingStore type='file' index='3'><format type='raw'/><source file='/base'/><backingStore/></backingStore>
   <target dev='vda'/><alias name='virtio-disk0'/></disk>`);
 
 it('a node is of the image with its number, and of the disk above', () => {
-  expect(diskOfNode(chain, 'libvirt-2-format')).toEqual({ device: 'virtio-disk0', path: '/top' });
-  expect(diskOfNode(chain, 'libvirt-3-storage')).toEqual({ device: 'virtio-disk0', path: '/base' });
+  const device = 'virtio-disk0';
+  expect(diskOfNode(chain, 'libvirt-2-format')).toEqual({ device, path: '/top', image: 2, isTopmost: true });
+  expect(diskOfNode(chain, 'libvirt-3-storage')).toEqual({
+    device,
+    path: '/base',
+    image: 3,
+    isTopmost: false,
+  });
   expect(diskOfNode(chain, 'libvirt-9-format')).toEqual({});
   expect(diskOfNode(chain, '#block123')).toEqual({});
 });

@@ -78,7 +78,7 @@ export class FakeGuest implements LiveGuest {
     resizeDisk: (alias, bytes) => this.note(`resize ${alias} ${bytes}`),
     setDiskLimits: (alias, limits) => this.note(`limits ${alias} ${JSON.stringify(limits)}`),
     diskErrors: () => Promise.resolve([]),
-    setWriteThreshold: (alias, bytes) => this.note(`threshold ${alias} ${bytes}`),
+    setWriteThreshold: (image, bytes) => this.note(`threshold ${image} ${bytes}`),
     peekMemory: (_kind, _address, length) => Promise.resolve(Buffer.alloc(length, 7)),
     startDirtyRate: (seconds) => this.note(`dirty rate ${seconds}`),
     wakeUp: () => this.note('wake up'),

@@ -209,7 +209,6 @@ async function prepareCommit(beginning: Beginning, request: Request<'commit'>): 
     ...{ job: 'active-commit' as const, format: named?.format ?? { type: format } },
     // Images below have their number beside the source, topmost ones in it.
     source: { ...(named?.source ?? source), index: base },
-    backingStore: named?.backingStore ?? null,
   };
   return { record, mirror, begin };
 }

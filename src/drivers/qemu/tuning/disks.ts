@@ -206,11 +206,3 @@ export async function diskErrors(
     return [{ alias, error: status === 'nospace' ? ('no space' as const) : ('failed' as const) }];
   });
 }
-
-/** The threshold is of the file's node: an image's allocation grows there. The node's name is what the event will tell. */
-export async function setWriteThreshold(qmp: QmpClient, alias: string, bytes: number): Promise<string> {
-  const { name } = await topNode(qmp, alias);
-  const storage = name.replace(/-throttle$/, '').replace(/-format$/, '-storage');
-  await qmp.execute('block-set-write-threshold', { 'node-name': storage, 'write-threshold': bytes });
-  return storage;
-}

@@ -10,9 +10,10 @@ import type {
   MonitorGroup,
   MonitorSample,
 } from '../../live-tuning.ts';
+import { storageNode } from '../block-jobs/nodes.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import { guestCpus, setCpuCount } from './cpus.ts';
-import { diskErrors, resizeDisk, setDiskLimits, setWriteThreshold } from './disks.ts';
+import { diskErrors, resizeDisk, setDiskLimits } from './disks.ts';
 import { balloonPath, peekMemory } from './memory.ts';
 import { takeSample, within } from './sample.ts';
 
@@ -34,8 +35,6 @@ export class QemuTuning implements LiveTuning {
     string,
     { readonly sinceMs: number; readonly answer: Promise<MonitorSample> }
   >();
-  /** Which disk a node with a threshold belongs to. */
-  private readonly thresholds = new Map<string, string>();
 
   constructor(parts: TuningParts) {
     this.parts = parts;
@@ -118,15 +117,12 @@ export class QemuTuning implements LiveTuning {
     return diskErrors(this.parts.qmp());
   }
 
-  async setWriteThreshold(alias: string, bytes: number): Promise<void> {
-    const node = await setWriteThreshold(this.parts.qmp(), alias, bytes);
-    if (bytes === 0) this.thresholds.delete(node);
-    else this.thresholds.set(node, alias);
-  }
-
-  /** The disk of a node that has had a threshold; undefined for one that was set by another daemon or not at all. */
-  diskOfThreshold(node: string): string | undefined {
-    return this.thresholds.get(node);
+  /** The threshold is of the file's node: an image's allocation grows there. */
+  async setWriteThreshold(image: number, bytes: number): Promise<void> {
+    const node = storageNode(image);
+    await this.parts
+      .qmp()
+      .execute('block-set-write-threshold', { 'node-name': node, 'write-threshold': bytes });
   }
 
   peekMemory(kind: AddressKind, address: number, length: number): Promise<Buffer> {

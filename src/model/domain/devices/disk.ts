@@ -6,6 +6,7 @@ import {
   defaulted,
   type ElementCodec,
   type Field,
+  type FormatOptions,
   flag,
   type Infer,
   object,
@@ -119,9 +120,20 @@ function modernMirror(element: XmlElement): XmlElement {
   return xmlElement('mirror', Object.entries({ job: 'copy', ...rest }), [...parts, ...element.children]);
 }
 
+/** A copy to a file is written in the older form too: there are programs that read nothing else. */
+function writeMirror(element: XmlElement, value: Infer<typeof mirrorCodec>, options: FormatOptions): void {
+  mirrorCodec.write(element, value, options);
+  if (value.job !== 'copy' || value.source.type !== 'file' || value.source.file === undefined) return;
+  const { type = 'file', ...rest } = Object.fromEntries(element.attrs);
+  element.attrs.clear();
+  element.attrs.set('type', type).set('file', value.source.file);
+  if (value.format !== undefined) element.attrs.set('format', value.format.type);
+  for (const [name, text] of Object.entries(rest)) element.attrs.set(name, text);
+}
+
 const mirror = child('mirror', {
   read: (reader) => mirrorCodec.read(new Reader(modernMirror(reader.element), reader.path, reader.state)),
-  write: mirrorCodec.write,
+  write: writeMirror,
 } satisfies typeof mirrorCodec);
 
 const count = uint();

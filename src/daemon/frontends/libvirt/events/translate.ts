@@ -137,10 +137,8 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return [withReason('pmWakeup', event.domain)];
     case 'domain.block-job':
       return blockJob(event);
-    case 'domain.block-threshold': {
-      const { device: dev, path, thresholdBytes: threshold, excessBytes: excess } = event;
-      return [flat('blockThreshold', event.domain, { dev, path, threshold, excess })];
-    }
+    case 'domain.block-threshold':
+      return blockThreshold(event);
     case 'domain.memory-failure':
       return [flat('memoryFailure', event.domain, memoryFailureBody(event))];
     case 'domain.memory-device-size':
@@ -165,6 +163,16 @@ function blockJob({ domain, disk, path, job, status }: EventOf<'domain.block-job
   const numbers = { type: blockJobTypes[job], status: blockJobStatuses[status] };
   const byDisk = flat('blockJob2', domain, { dst: disk, ...numbers });
   return path === null ? [byDisk] : [wrapped('blockJob', domain, { path, ...numbers }), byDisk];
+}
+
+/** The image that the guest writes to is told by the disk's name alone too: clients may have named either. */
+function blockThreshold(event: EventOf<'domain.block-threshold'>): OutgoingEvent[] {
+  const { domain, device, path, image, topmost, thresholdBytes: threshold, excessBytes: excess } = event;
+  const names = [
+    ...(topmost || image === null ? [device] : []),
+    ...(image === null ? [] : [`${device}[${image}]`]),
+  ];
+  return names.map((dev) => flat('blockThreshold', domain, { dev, path, threshold, excess }));
 }
 
 /** virDomainEventGraphicsPhase, virDomainEventGraphicsAddressType. */

@@ -7,7 +7,7 @@ import { parseDevice } from '../../../../model/domain/device-list.ts';
 import type { Disk } from '../../../../model/domain/devices/disk.ts';
 import type { DiskSource } from '../../../../model/domain/devices/source.ts';
 import { layersOf } from '../../../../model/domain/disk-chain.ts';
-import { type CopyWish, layerNamed } from '../../../services/domain-block-jobs.ts';
+import { type CommitWish, type CopyWish, commitEnds } from '../../../services/domain-block-jobs.ts';
 import { findDisk } from '../../../services/domain-blocks.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { blockJobTypes } from '../events/translate.ts';
@@ -27,13 +27,14 @@ const rebase = {
 const commit = { shallow: 1, delete: 2, active: 4, relative: 8, bytes: 16 } as const;
 const copy = { shallow: 1, reuse: 2, transientJob: 4, synchronous: 8 } as const;
 const abort = { async: 1, pivot: 2 } as const;
+/** VIR_DOMAIN_BLOCK_COPY_*; the last is written with a dash, as nothing else is. */
+const copyParams: ParamTable = { bandwidth: 'ullong', granularity: 'uint', 'buf-size': 'ullong' };
+
 /** In calls that have no other: the bandwidth is in bytes, not MiB, a second. */
 const PULL_BYTES = 64;
 const BYTES = 1;
 
 const MIB = 1024 * 1024;
-
-const copyParams: ParamTable = { bandwidth: 'ullong', granularity: 'uint', buf_size: 'ullong' };
 
 export function domainBlockJobHandlers(engine: Engine) {
   return {
@@ -64,8 +65,8 @@ function control(engine: Engine) {
     },
     domainBlockJobSetSpeed: async ({ dom, path, bandwidth, flags }, call) => {
       checkFlags(flags, BYTES, call);
-      const bytesPerSecond = speedOf(bandwidth, (flags & BYTES) !== 0);
-      await ofDisk(path, () => blockJobs.setSpeed(domainOf(engine, dom), path, bytesPerSecond));
+      const speed = speedOf(bandwidth, (flags & BYTES) !== 0);
+      await ofDisk(path, () => blockJobs.setSpeed(domainOf(engine, dom), path, speed));
     },
   } satisfies RemoteHandlers;
 }
@@ -84,6 +85,7 @@ function pulls(engine: Engine) {
       const bytesPerSecond = speedOf(bandwidth, (flags & rebase.bytes) !== 0);
       if ((flags & rebase.copy) !== 0) {
         const wish = rebasedCopy(base, flags);
+        domain.requireLive('copy a disk of');
         refusePersistent(domain.isPersistent);
         await ofDisk(path, () => blockJobs.copy(domain, { ...wish, disk: path, bytesPerSecond }));
         return;
@@ -106,19 +108,17 @@ function commits(engine: Engine) {
     domainBlockCommit: async ({ dom, disk, base, top, bandwidth, flags }, call) => {
       checkFlags(flags, 0x1f, call);
       const domain = domainOf(engine, dom);
-      const isActive = (flags & commit.active) !== 0;
-      const isTop = isTopmost(domain, disk, top);
-      if (isTop && !isActive) throw invalid(`commit of '${disk}' active layer requires active flag`);
-      if (!isTop && isActive) throw invalid(`active commit requested but '${top ?? ''}' is not active`);
-      await ofDisk(disk, () =>
-        blockJobs.commit(domain, {
-          ...{ disk, base: base ?? undefined, top: top ?? undefined },
-          bytesPerSecond: speedOf(bandwidth, (flags & commit.bytes) !== 0),
-          isShallow: (flags & commit.shallow) !== 0,
-          isDeleting: (flags & commit.delete) !== 0,
-          isRelative: (flags & commit.relative) !== 0,
-        }),
-      );
+      const wish: CommitWish = {
+        ...{ disk, base: base ?? undefined, top: top ?? undefined },
+        bytesPerSecond: speedOf(bandwidth, (flags & commit.bytes) !== 0),
+        isShallow: (flags & commit.shallow) !== 0,
+        isDeleting: (flags & commit.delete) !== 0,
+        isRelative: (flags & commit.relative) !== 0,
+      };
+      await ofDisk(disk, async () => {
+        requireActiveFlag(domain, wish, (flags & commit.active) !== 0);
+        await blockJobs.commit(domain, wish);
+      });
     },
   } satisfies RemoteHandlers;
 }
@@ -137,23 +137,17 @@ function copies(engine: Engine) {
       const { source, format } = parseDestination(destxml);
       domain.requireLive('copy a disk of');
       if ((flags & copy.transientJob) === 0) refusePersistent(domain.isPersistent);
-      await ofDisk(path, () =>
-        blockJobs.copy(domain, {
-          ...{ disk: path, destination: source, format, granularityBytes },
-          bytesPerSecond: number('bandwidth'),
-          bufferBytes: number('buf_size') || undefined,
-          isShallow: (flags & copy.shallow) !== 0,
-          isReusing: (flags & copy.reuse) !== 0,
-          isSynchronous: (flags & copy.synchronous) !== 0,
-        }),
-      );
+      const wish: CopyWish = {
+        ...{ disk: path, destination: source, format, granularityBytes },
+        bytesPerSecond: number('bandwidth'),
+        bufferBytes: number('buf-size') || undefined,
+        isShallow: (flags & copy.shallow) !== 0,
+        isReusing: (flags & copy.reuse) !== 0,
+        isSynchronous: (flags & copy.synchronous) !== 0,
+      };
+      await ofDisk(path, () => blockJobs.copy(domain, wish));
     },
   } satisfies RemoteHandlers;
-}
-
-/** To calls about jobs, a disk that is not there is a wrong argument. */
-function ofDisk<T>(disk: string, work: () => Promise<T>): Promise<T> {
-  return telling('domain.no-device', () => invalid(`disk '${disk}' not found in domain`), work);
 }
 
 /** Clients take "all done" for the end of a job: until it is ready, a little is always left. */
@@ -211,10 +205,19 @@ function parseDestination(xml: string): { source: DiskSource; format: CopyWish['
   return { source, format: type === undefined || type === 'aio' ? undefined : type };
 }
 
-/** Whether `top` names the image that the guest writes to. */
-function isTopmost(domain: ReturnType<typeof domainOf>, disk: string, top: string | null): boolean {
-  if (top === null) return true;
+/** The calls about jobs say of a disk that is not there, and of a file that is in the way, what no other call does. */
+function ofDisk<T>(disk: string, work: () => Promise<T>): Promise<T> {
+  const notFound = () => invalid(`disk '${disk}' not found in domain`);
+  return telling('domain.no-device', notFound, () =>
+    telling('file.exists', ({ reason }) => new LibvirtError(errorNumber.configUnsupported, reason), work),
+  );
+}
+
+/** Merging the image that the guest writes to must be asked for by a flag of its own. @throws LibvirtError without it, or in vain */
+function requireActiveFlag(domain: ReturnType<typeof domainOf>, wish: CommitWish, isActive: boolean): void {
   const { guest } = domain.requireLive('commit a disk of');
-  const found = findDisk(domain, guest.definition, disk);
-  return layerNamed(domain, found, top, 'top').index === layersOf(found)[0]?.index;
+  const disk = findDisk(domain, guest.definition, wish.disk);
+  const isTop = commitEnds(domain, disk, wish).top.index === layersOf(disk)[0]?.index;
+  if (isTop && !isActive) throw invalid(`commit of '${wish.disk}' active layer requires active flag`);
+  if (!isTop && isActive) throw invalid(`active commit requested but '${wish.top ?? ''}' is not active`);
 }

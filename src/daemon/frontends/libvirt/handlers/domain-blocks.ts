@@ -110,7 +110,12 @@ function limits(engine: Engine) {
     },
     domainSetBlockThreshold: async ({ dom, dev, threshold, flags }, call) => {
       checkFlags(flags, 0, call);
-      await blocks.setThreshold(domainOf(engine, dom), dev, toNumber('threshold', threshold));
+      const bytes = toNumber('threshold', threshold);
+      await telling(
+        'domain.no-device',
+        () => invalid(`failed to find disk '${dev}'`),
+        () => blocks.setThreshold(domainOf(engine, dom), dev, bytes),
+      );
     },
   } satisfies RemoteHandlers;
 }
