@@ -1,7 +1,7 @@
 /** Jobs on images under a guest that writes all the time: nothing is lost, whichever door, and whoever dies in between. */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
@@ -272,14 +272,14 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
     expect(await sources(name)).toEqual([top, base]);
     expect((await client.call('domain.xml', { domain: name })).xml).not.toContain('<mirror');
 
-    // To a server, as raw bytes.
+    // To a server, as raw bytes, on a socket that QEMU's user may not reach.
     const raw = vm.path('served.raw');
     execFileSync('qemu-img', ['create', '-q', '-f', 'raw', raw, '24M']);
-    const port = await freePort();
-    const server = spawn('qemu-nbd', ['-f', 'raw', '-b', '127.0.0.1', '-p', String(port), '-t', raw]);
+    const socket = vm.path('nbd');
+    const server = spawn('qemu-nbd', ['-f', 'raw', '-k', socket, '-t', raw]);
     try {
-      await eventually('a server', () => isListening(port));
-      vireo('domain', 'disk', 'copy', name, 'vda', `127.0.0.1:${port}`, '--nbd', '--format', 'raw', '--wait');
+      await eventually('a server', () => isListening(socket));
+      vireo('domain', 'disk', 'copy', name, 'vda', socket, '--nbd', '--format', 'raw', '--wait');
       vireo('domain', 'disk', 'cancel', name, 'vda');
     } finally {
       server.kill('SIGTERM');
@@ -295,17 +295,9 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
   }, 180_000);
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
-function isListening(port: number): Promise<boolean> {
+function isListening(path: string): Promise<boolean> {
   return new Promise((answer) => {
-    const socket = connect({ host: '127.0.0.1', port }, () => {
+    const socket = connect({ path }, () => {
       socket.destroy();
       answer(true);
     });

@@ -11,6 +11,7 @@ import { runningStart } from '../hotplug/attach.ts';
 import { firstFreeSet, performPlan } from '../hotplug/perform.ts';
 import { type LivePlan, planDevice } from '../hotplug/steps.ts';
 import { openNeeds } from '../needs.ts';
+import { withConnections } from './nbd-server.ts';
 import { formatNode, presentImages } from './nodes.ts';
 import type { Beginning } from './start.ts';
 
@@ -44,7 +45,8 @@ export async function addTarget(
     context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
     firstSet: await firstFreeSet(qmp),
   });
-  const plan = nodesOnly(whole, number, request.below === 'shared' ? belowOf(disk) : null);
+  const alike = nodesOnly(whole, number, request.below === 'shared' ? belowOf(disk) : null);
+  const plan = await withConnections(qmp, alike);
   const table = new DescriptorTable();
   try {
     await openNeeds(runningStart(deps, guest, undo), plan.alone, plan.command.fds, table);
