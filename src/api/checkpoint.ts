@@ -123,9 +123,7 @@ export const checkpointMethods = [
         metadataOnly: z
           .boolean()
           .default(false)
-          .describe(
-            'Only forget it; what is noted stays in the images. The only way while the guest is off.',
-          ),
+          .describe('Only forget it; what is noted stays in the images.'),
       }),
     result: () => z.object({ deleted: z.array(name) }),
     errors: ['checkpoint.not-found', ...workErrors],

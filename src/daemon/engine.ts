@@ -12,6 +12,7 @@ import { hostWriter } from '../kvm/host-writer.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
 import type { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
+import { buildCheckpoints } from './checkpoints.ts';
 import { buildAdoption } from './drop-in.ts';
 import type { Ground } from './ground.ts';
 import { StatisticsHistory } from './history/history.ts';
@@ -31,7 +32,6 @@ import { PassedFiles } from './services/passed-files.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { buildSnapshots } from './snapshots.ts';
-import { CheckpointStore } from './state/checkpoints.ts';
 import { DefinitionStore } from './state/definitions.ts';
 import { MdevDefinitions } from './state/mdev-definitions.ts';
 import { RuntimeStore } from './state/runtime.ts';
@@ -210,7 +210,7 @@ function buildDomains(
     storage: () => storage.service,
     snapshots: buildSnapshots({ paths, log, volumes: storage.volumes, users: storage.users }),
     tpmDirectory: paths.tpm,
-    checkpoints: new CheckpointStore({ directory: paths.checkpoints, log }),
+    checkpoints: buildCheckpoints({ paths, log, volumes: storage.volumes }),
     backupCertificates: config.backup.tls_directory,
     archives: { pending: paths.backupsInWork, plans: paths.backupPlans, images: paths.images },
     links: new LinuxLinks(),

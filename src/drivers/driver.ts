@@ -1,5 +1,6 @@
 /** What the daemon asks of a hypervisor driver, and what a driver asks of the host through the daemon. */
 import type { DomainDef } from '../model/domain/domain.ts';
+import type { CheckpointRemoving } from './driver/backups.ts';
 import type { BlockJobStarting } from './driver/block-jobs.ts';
 import type { LiveGuest } from './driver/live-guest.ts';
 import type { DevicePlugging } from './driver/plugging.ts';
@@ -49,7 +50,12 @@ export interface IncomingState {
 }
 
 /** One hypervisor. */
-export interface HypervisorDriver extends BlockJobStarting, DevicePlugging, GuestRecovery, GuestSnapshots {
+export interface HypervisorDriver
+  extends BlockJobStarting,
+    CheckpointRemoving,
+    DevicePlugging,
+    GuestRecovery,
+    GuestSnapshots {
   /**
    * Makes a parsed definition complete: emulator, machine type, MACs, controllers, addresses, targets; refuses what is
    * contradictory. The result, formatted and completed again, is the same.

@@ -59,6 +59,14 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
       <server transport='unix' socket='${socket()}'/>
       <disks><disk name='vda' type='file'><scratch file='${scratch()}'/></disk></disks></domainbackup>`;
 
+  const bitmapsOf = (image: string) => {
+    const told = execFileSync('qemu-img', ['info', '-U', '--output=json', image], { encoding: 'utf8' });
+    const format = (JSON.parse(told) as { 'format-specific': { data: { bitmaps?: { name: string }[] } } })[
+      'format-specific'
+    ];
+    return (format.data.bitmaps ?? []).map((bitmap) => bitmap.name);
+  };
+
   it('pushes a full and an incremental image, which together hold all that was promised', async () => {
     const [full, second] = [vm.path('full.qcow2'), vm.path('second.qcow2')];
     const first = begin(push(full), 'c1');
@@ -129,9 +137,21 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     await idle();
     execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', full, '-F', 'qcow2', incremental]);
     vm.expectWhole(incremental, promised);
+    // From the image below too, which QEMU only reads.
     virsh('checkpoint-delete', name, 'c1');
     expect(virsh('checkpoint-list', name, '--name')).toBe('c2');
+    expect(bitmapsOf(disk)).toEqual(['c2']);
     expect(() => begin(push(vm.path('none.qcow2'), 'c1'))).toThrow(/Checkpoint 'c1' .* not found/);
+    // A copy takes the checkpoints along when the disk switches to it.
+    const copy = vm.path('copied.qcow2');
+    virsh('blockcopy', name, 'vda', copy, '--transient-job', '--wait', '--pivot');
+    await vm.expectGood();
+    const fourth = vm.path('fourth.qcow2');
+    const written = begin(push(fourth, 'c2'));
+    await idle();
+    const second = vm.path('second.qcow2');
+    execFileSync('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', second, '-F', 'qcow2', fourth]);
+    vm.expectWhole(fourth, written);
     // QEMU's end in the middle takes the backup and the bitmaps with it, and leaves nothing.
     begin(pull('c2'));
     for (const pid of qemuProcesses(daemon.root)) process.kill(pid, 'SIGKILL');
@@ -271,8 +291,11 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
       execFileSync('umount', [small]);
       rmSync(small, { recursive: true });
     }
-    virsh('checkpoint-create-as', name, 'last');
+    for (const last of ['last', 'later']) virsh('checkpoint-create-as', name, last);
     await client.call('domain.destroy', { domain: name });
+    const image = / (\/.*)$/m.exec(virsh('domblklist', name))?.[1] ?? '';
+    vireo('checkpoint', 'delete', '--yes', name, 'later');
+    expect(bitmapsOf(image)).toEqual(['last']);
     expect(() => virsh('undefine', name)).toThrow(/cannot delete inactive domain with \d+ checkpoints/);
     virsh('undefine', name, '--checkpoints-metadata');
   }, 120_000);

@@ -18,7 +18,14 @@ export function domainOptions(directory: string) {
       log,
     }),
     runtime: new RuntimeStore({ directory: join(directory, 'r'), log }),
-    checkpoints: new CheckpointStore({ directory: join(directory, 'c'), log }),
+    checkpoints: {
+      store: new CheckpointStore({ directory: join(directory, 'c'), log }),
+      images: {
+        volumes: { find: () => Promise.reject(new Error('there are no volumes')) },
+        backingOf: () => Promise.resolve(undefined),
+        deleteBitmap: () => Promise.resolve(false),
+      },
+    },
     backupCertificates: join(directory, 'tls'),
     storage: () => {
       throw new Error('this test has no pools');

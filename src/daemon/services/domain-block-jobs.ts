@@ -287,7 +287,7 @@ export function layerNamed(
   disk: Disk,
   name: string,
   what: string,
-  beneath?: Layer | undefined,
+  beneath?: Layer,
 ): Layer {
   const all = layersOf(disk);
   const layers =

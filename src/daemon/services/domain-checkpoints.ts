@@ -9,6 +9,7 @@ import {
 } from '../../model/checkpoint/checkpoint.ts';
 import { alignCheckpointDisks, checkCheckpointDisks } from '../../model/checkpoint/disks.ts';
 import type { CheckpointStore } from '../state/checkpoints.ts';
+import { type CheckpointImages, removeFromImages } from './checkpoint-images.ts';
 import { CheckpointRecords, type CheckpointTree } from './checkpoint-records.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions, UndefineOptions } from './domain-definitions.ts';
@@ -25,17 +26,24 @@ export interface CheckpointDeleteOptions {
   readonly metadataOnly: boolean;
 }
 
+export interface CheckpointOptions {
+  readonly store: CheckpointStore;
+  readonly images: CheckpointImages;
+}
+
 export class DomainCheckpoints {
   private readonly world: DomainWorld;
   private readonly definitions: DomainDefinitions;
   private readonly records: CheckpointRecords;
+  private readonly images: CheckpointImages;
 
   constructor(
     engine: { readonly world: DomainWorld; readonly definitions: DomainDefinitions },
-    store: CheckpointStore,
+    { store, images }: CheckpointOptions,
   ) {
     this.world = engine.world;
     this.definitions = engine.definitions;
+    this.images = images;
     this.records = new CheckpointRecords(store);
     engine.definitions.addBelonging((domain, options) => this.onUndefine(domain, options));
     // A domain that is gone for good has no checkpoints: a new one of its uuid is another.
@@ -212,9 +220,8 @@ export class DomainCheckpoints {
   }
 
   /**
-   * Deletes checkpoints as one job, the lowest first; the names of those that went. Their bitmaps can be taken away while
-   * the guest runs only.
-   * @throws VirtError checkpoint.not-found, domain.inactive, qmp.*
+   * Deletes checkpoints as one job, the lowest first; the names of those that went.
+   * @throws VirtError checkpoint.not-found, qmp.*, file.*, program.*
    */
   async delete(
     domain: Domain,
@@ -223,7 +230,6 @@ export class DomainCheckpoints {
   ): Promise<string[]> {
     const deleted: string[] = [];
     await runJob(this.world, domain, 'delete checkpoint', async () => {
-      if (!metadataOnly) domain.requireLive('delete a checkpoint of');
       for (const checkpoint of this.meant(domain, name, scope)) {
         await this.deleteOne(domain, checkpoint, metadataOnly);
         deleted.push(checkpoint.name);
@@ -235,11 +241,17 @@ export class DomainCheckpoints {
 
   /** For a caller that is inside a job of the domain. */
   async deleteOne(domain: Domain, checkpoint: Checkpoint, metadataOnly: boolean): Promise<void> {
-    if (!metadataOnly) {
-      const { guest } = domain.requireLive('delete a checkpoint of');
-      await guest.checkpoints.remove(checkpoint.name, notedDisks(checkpoint));
-    }
+    if (!metadataOnly) await this.removeBitmaps(domain, checkpoint);
     await this.records.forget(domain, checkpoint);
+  }
+
+  /** By QEMU where it has the images open, else by qemu-img. Images that are gone, or have none, are passed over. */
+  private removeBitmaps(domain: Domain, checkpoint: Checkpoint): Promise<void> {
+    const targets = notedDisks(checkpoint);
+    const { live } = domain;
+    return live === undefined
+      ? removeFromImages(this.images, this.definitions.definition(domain), checkpoint.name, targets)
+      : this.world.driver.removeCheckpoint(live.guest, checkpoint.name, targets);
   }
 
   private meant(domain: Domain, name: string, scope: CheckpointScope): Checkpoint[] {

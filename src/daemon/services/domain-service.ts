@@ -10,7 +10,6 @@ import { BackupArchives } from '../archives/archives.ts';
 import { PendingArchives } from '../archives/world.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
-import type { CheckpointStore } from '../state/checkpoints.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
 import { BlockJobWatch } from './block-job-watch.ts';
@@ -20,7 +19,7 @@ import { DomainAgent } from './domain-agent.ts';
 import { DomainBackups } from './domain-backups.ts';
 import { DomainBlockJobs } from './domain-block-jobs.ts';
 import { DomainBlocks } from './domain-blocks.ts';
-import { DomainCheckpoints } from './domain-checkpoints.ts';
+import { type CheckpointOptions, DomainCheckpoints } from './domain-checkpoints.ts';
 import { DomainClones } from './domain-clone.ts';
 import { DomainControls } from './domain-controls.ts';
 import { DomainCpus } from './domain-cpus.ts';
@@ -77,7 +76,7 @@ export interface DomainServiceOptions {
   readonly storage: () => StorageService;
   /** Where the state of emulated TPMs is, by uuid. */
   readonly tpmDirectory: string;
-  readonly checkpoints: CheckpointStore;
+  readonly checkpoints: CheckpointOptions;
   /** Directory of the certificates for pull backups over TLS. */
   readonly backupCertificates: string;
   /** Where backups in work and plans are remembered, and where disks of restored domains go. */

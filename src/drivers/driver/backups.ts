@@ -8,6 +8,8 @@
  * outlive the guest and then calls `clear`. Until then QEMU keeps the jobs, so that a daemon that dies finds them again.
  */
 
+import type { LiveGuest } from './live-guest.ts';
+
 export const backupOutcomes = ['completed', 'failed', 'cancelled'] as const;
 export type BackupOutcome = (typeof backupOutcomes)[number];
 
@@ -115,13 +117,17 @@ export interface LiveBackup {
 export interface LiveCheckpoints {
   /** Adds a bitmap of that name to all these disks at one moment. */
   add(name: string, disks: readonly string[]): Promise<void>;
-  /**
-   * Takes the bitmap away from all images of these disks; images without it are passed over, disks that the guest has no
-   * more too.
-   */
-  remove(name: string, disks: readonly string[]): Promise<void>;
   /** Targets of those disks that have no whole bitmap of that name: it is missing, or was cut off. */
   broken(name: string, disks: readonly string[]): Promise<string[]>;
   /** Bytes that were written since, by disk; of disks with a whole bitmap only. */
   sizes(name: string, disks: readonly string[]): Promise<ReadonlyMap<string, number>>;
+}
+
+export interface CheckpointRemoving {
+  /**
+   * Takes the bitmap away from all images of these disks; images without it are passed over, disks that the guest has no
+   * more too. Images below the topmost one are opened for writing for that moment; what somebody else uses keeps it.
+   * @throws VirtError qmp.*
+   */
+  removeCheckpoint(guest: LiveGuest, name: string, disks: readonly string[]): Promise<void>;
 }

@@ -16,6 +16,7 @@ import type {
   StrayGuest,
 } from '../driver.ts';
 import { removeBackupFiles } from './backups/backup.ts';
+import { removeCheckpoint } from './backups/remove.ts';
 import { startBlockJob } from './block-jobs/start.ts';
 import { PortPool } from './graphics-ports.ts';
 import { QemuGuest } from './guest.ts';
@@ -159,6 +160,10 @@ export class QemuDriver implements HypervisorDriver {
     options: { readonly save: () => Promise<void> },
   ): Promise<BlockJobRecord> {
     return startBlockJob(this.deps, ours(guest), request, options);
+  }
+
+  removeCheckpoint(guest: LiveGuest, name: string, disks: readonly string[]): Promise<void> {
+    return removeCheckpoint(this.deps, ours(guest), name, disks);
   }
 
   reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {

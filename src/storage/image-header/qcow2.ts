@@ -41,6 +41,18 @@ function backingOf(start: Buffer, format: string | undefined): ImageHeader['back
 
 /** How many bitmaps an image has; undefined when it says nothing of bitmaps. @throws as parseQcow2 */
 export function bitmapsOf(start: Buffer): number | undefined {
+  return bitmapDirectoryOf(start)?.count;
+}
+
+/** Where the directory of an image's bitmaps is. */
+export interface BitmapDirectory {
+  readonly count: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Undefined when the image says nothing of bitmaps. @throws as parseQcow2 */
+export function bitmapDirectoryOf(start: Buffer): BitmapDirectory | undefined {
   const isNew = bytesAt(start, 0, V2_LENGTH, 'header').readUInt32BE(4) === 3;
   return readExtensions(start, isNew ? start.readUInt32BE(100) : V2_LENGTH).bitmaps;
 }
@@ -48,7 +60,7 @@ export function bitmapsOf(start: Buffer): number | undefined {
 interface Extensions {
   backingFormat?: string;
   dataFile?: string;
-  bitmaps?: number;
+  bitmaps?: BitmapDirectory;
 }
 
 /** Type and length of four bytes each, the data, and zeros up to a multiple of 8; type 0 ends the list. */
@@ -64,7 +76,13 @@ function readExtensions(start: Buffer, headerLength: number): Extensions {
     const data = bytesAt(start, at + 8, length, 'list of header extensions');
     if (type === extensions.backingFormat) found.backingFormat = nameOf(data, 'backing format');
     if (type === extensions.dataFile) found.dataFile = nameOf(data, 'data file name');
-    if (type === extensions.bitmaps && length >= 4) found.bitmaps = data.readUInt32BE(0);
+    // "Bitmaps extension": number, four reserved bytes, length and place of the directory.
+    if (type === extensions.bitmaps && length >= 24)
+      found.bitmaps = {
+        count: data.readUInt32BE(0),
+        bytes: uint64(data, 8, 'be'),
+        offset: uint64(data, 16, 'be'),
+      };
     at += 8 + Math.ceil(length / 8) * 8;
   }
 }

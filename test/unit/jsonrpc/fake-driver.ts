@@ -96,7 +96,6 @@ export class FakeGuest implements LiveGuest {
   };
   readonly checkpoints: LiveCheckpoints = {
     add: (name, disks) => this.note(`checkpoint ${name} ${disks.join()}`),
-    remove: (name, disks) => this.note(`no checkpoint ${name} ${disks.join()}`),
     broken: () => Promise.resolve([]),
     sizes: (_name, disks) => Promise.resolve(new Map(disks.map((disk) => [disk, 65_536]))),
   };
@@ -316,6 +315,10 @@ export class FakeDriver implements HypervisorDriver {
   hasFailedToLoad: HypervisorDriver['hasFailedToLoad'] = () => Promise.resolve(false);
   deleteSnapshot: HypervisorDriver['deleteSnapshot'] = async (_guest, { name }) =>
     void this.plugged.push(`delete ${name}`);
+  removeCheckpoint: HypervisorDriver['removeCheckpoint'] = (guest, name, disks) => {
+    (guest as FakeGuest).done.push(`no checkpoint ${name} ${disks.join()}`);
+    return Promise.resolve();
+  };
   startBlockJob: HypervisorDriver['startBlockJob'] = async (_guest, request, { save }) => {
     await save();
     this.plugged.push(`block ${request.kind} ${request.disk}`);

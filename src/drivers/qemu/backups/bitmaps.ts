@@ -96,11 +96,25 @@ export function mergeInto(
         ...(granularity !== undefined && { granularity }),
       },
     },
-    {
-      type: 'block-dirty-bitmap-merge',
-      data: { node, target, bitmaps: chain.map((one) => ({ node: one, name })) },
-    },
+    mergeAs({ node, target }, chain, name),
   ];
+}
+
+/** Adds what bitmaps of the same name on other nodes tell to that on `node`. */
+export function mergeBitmaps(
+  { node, name }: { readonly node: string; readonly name: string },
+  from: readonly string[],
+): TransactionAction {
+  return mergeAs({ node, target: name }, from, name);
+}
+
+function mergeAs(
+  { node, target }: { readonly node: string; readonly target: string },
+  from: readonly string[],
+  name: string,
+): TransactionAction {
+  const bitmaps = from.map((one) => ({ node: one, name }));
+  return { type: 'block-dirty-bitmap-merge', data: { node, target, bitmaps } };
 }
 
 /**
@@ -112,9 +126,7 @@ export function gatherIntoTop(disk: Disk, bitmaps: NodeBitmaps): TransactionActi
   const [top = ''] = nodes;
   return (bitmaps.get(top) ?? []).flatMap(({ name = '' }) => {
     const below = (wholeChain(nodes, name, bitmaps) ?? []).slice(1);
-    if (below.length === 0) return [];
-    const merged = { node: top, target: name, bitmaps: below.map((node) => ({ node, name })) };
-    return [{ type: 'block-dirty-bitmap-merge', data: merged }];
+    return below.length === 0 ? [] : [mergeBitmaps({ node: top, name }, below)];
   });
 }
 

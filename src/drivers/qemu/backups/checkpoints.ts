@@ -39,17 +39,6 @@ export class QemuCheckpoints implements LiveCheckpoints {
     );
   }
 
-  async remove(name: string, disks: readonly string[]): Promise<void> {
-    const qmp = this.guest.monitorClient();
-    const bitmaps = await readBitmaps(qmp);
-    // Images below are read-only to QEMU: what they have there nobody asks for any more, and it goes with them.
-    const actions = this.found(disks)
-      .map(topNode)
-      .filter((node) => bitmapOn(bitmaps, node, name) !== undefined)
-      .map((node) => removeBitmap(node, name));
-    await transaction(qmp, actions);
-  }
-
   async broken(name: string, disks: readonly string[]): Promise<string[]> {
     const bitmaps = await readBitmaps(this.guest.monitorClient());
     const targets = new Set(this.whole(name, disks, bitmaps).map(({ disk }) => disk.target.dev));

@@ -6,6 +6,7 @@ import {
   afterCommit,
   afterPivot,
   afterPull,
+  indexOf,
   layersOf,
   mirrorLayers,
   withDisk,
@@ -14,9 +15,11 @@ import {
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { BlockJobInfo, BlockJobNews, BlockJobRecord, LiveBlockJobs } from '../../driver/block-jobs.ts';
 import type { GuestEvent, GuestRecord } from '../../driver.ts';
+import { nodesOfDisk } from '../backups/bitmaps.ts';
+import { carryCheckpoints } from '../backups/carry.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { MonitorEvent } from '../run-state.ts';
-import { isInUse, presentImages, removeImages, revokeWriting } from './nodes.ts';
+import { formatNode, isInUse, presentImages, removeImages, revokeWriting } from './nodes.ts';
 
 /** What the jobs need of their guest. */
 export interface JobGuest {
@@ -215,8 +218,19 @@ export class QemuBlockJobs implements LiveBlockJobs {
       return this.tell({ job: this.find(record.id), status: 'switching', before: disk, after: disk });
     }
     if (record.ending !== 'pivot' || disk === undefined) return this.goOn(record.id);
+    await this.carry(disk);
     this.tell({ job: record, status: 'switching', before: disk, after: afterPivot(disk) });
     return undefined;
+  }
+
+  /** Checkpoints come along; one that cannot is no reason not to switch. */
+  private async carry(disk: Disk): Promise<void> {
+    const target = indexOf(afterPivot(disk).source);
+    if (target === undefined) return;
+    const switching = { nodes: nodesOfDisk(disk), target: formatNode(target) };
+    await carryCheckpoints(this.guest.monitorClient(), switching, this.log).catch((error: unknown) =>
+      this.log.warn({ disk: disk.target.dev, reason: reasonOf(error) }, 'checkpoints are lost'),
+    );
   }
 
   private async onEnd(record: BlockJobRecord): Promise<void> {

@@ -92,9 +92,7 @@ export function domainCheckpointHandlers(engine: Engine) {
           ? 'children-only'
           : 'one';
       const metadataOnly = has(flags, deleteFlag.metadataOnly);
-      await ifRunning('cannot delete checkpoint for inactive domain', () =>
-        checkpoints.delete(domain, checkpoint.name, { scope, metadataOnly }),
-      );
+      await checkpoints.delete(domain, checkpoint.name, { scope, metadataOnly });
     },
   } satisfies RemoteHandlers;
 }
