@@ -282,13 +282,7 @@ function pivotFailed(domain: Domain, { disk, id }: BlockJobRecord, error: string
  * An image by its path, by `vda[3]`, or by its number; with `beneath`, only one that lies below that image will do.
  * @throws VirtError request.invalid
  */
-export function layerNamed(
-  domain: Domain,
-  disk: Disk,
-  name: string,
-  what: string,
-  beneath?: Layer,
-): Layer {
+export function layerNamed(domain: Domain, disk: Disk, name: string, what: string, beneath?: Layer): Layer {
   const all = layersOf(disk);
   const layers =
     beneath === undefined ? all : all.slice(all.findIndex(({ index }) => index === beneath.index) + 1);

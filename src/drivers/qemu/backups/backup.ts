@@ -1,6 +1,6 @@
 /** The backup of one guest: how it begins, what QEMU says of it, and its end. */
 import { rm, unlink } from 'node:fs/promises';
-import { errnoOf, reasonOf, VirtError } from '../../../base/errors.ts';
+import { errnoOf, isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import { Undo } from '../../../base/undo.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
@@ -222,7 +222,10 @@ export class QemuBackup implements LiveBackup {
     this.turn = this.turn
       .then(() => this.onConcluded(disk))
       .catch((error: unknown) => {
-        this.log.error({ disk, reason: reasonOf(error) }, 'the end of a backup was not handled');
+        // A guest that has ended took its backup with it; whoever follows it says so.
+        const isGone = isVirtError(error, 'qmp.closed');
+        const facts = { disk, reason: reasonOf(error) };
+        this.log[isGone ? 'debug' : 'error'](facts, 'the end of a backup was not handled');
       });
   }
 

@@ -190,7 +190,10 @@ export class QemuBlockJobs implements LiveBlockJobs {
     this.turn = this.turn
       .then(() => this.onStatus(id, status))
       .catch((error: unknown) => {
-        this.log.error({ job: id, status, reason: reasonOf(error) }, 'news of a block job were not handled');
+        // A guest that has ended took its jobs with it; whoever follows it says so.
+        const isGone = isVirtError(error, 'qmp.closed');
+        const facts = { job: id, status, reason: reasonOf(error) };
+        this.log[isGone ? 'debug' : 'error'](facts, 'news of a block job were not handled');
       });
   }
 
