@@ -3,11 +3,11 @@
  * when a guest ends, and when somebody asks. While none runs there is no timer.
  */
 import { reasonOf } from '../../base/errors.ts';
+import { processorTimeNs } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Domain } from '../services/domain.ts';
 import type { DomainService } from '../services/domain-service.ts';
 import type { DomainStatistics } from '../services/domain-statistics.ts';
-import { processTimes } from '../services/domain-statistics.ts';
 import type { EventBus } from '../services/events.ts';
 import type { HistoryFiles } from './history-files.ts';
 import type { Point, Span, Values } from './ring.ts';
@@ -105,7 +105,7 @@ export class StatisticsHistory {
   /** Twenty idle guests would otherwise cost more than all the rest of an idle daemon. */
   private leavesAlone({ uuid, live }: Domain): boolean {
     const watched = this.watched.get(uuid);
-    const cpuNs = live === undefined ? undefined : processTimes(live.guest.record.pid)?.totalNs;
+    const cpuNs = live === undefined ? undefined : processorTimeNs(live.guest.record.pid);
     if (watched?.before === undefined || cpuNs === undefined) return false;
     const now = Date.now();
     const passedNs = (now - watched.lookedAtMs) * 1e6;
@@ -145,6 +145,7 @@ export class StatisticsHistory {
     }
     watched.before = now;
     watched.lookedAtMs = now.atMs;
+    watched.cpuNs = now.cpuNs ?? 0;
     watched.skipped = [];
   }
 

@@ -171,7 +171,7 @@ async function ask(
 }
 
 /** Processor time of a whole process; undefined when it is gone. */
-export function processTimes(pid: number): CpuTimes | undefined {
+function processTimes(pid: number): CpuTimes | undefined {
   const times = threadTimes(pid);
   return times && { ...times, totalNs: times.userNs + times.systemNs };
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { processorTimeNs } from '../../../src/base/ffi.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { StatisticsHistory } from '../../../src/daemon/history/history.ts';
 import { HistoryFiles } from '../../../src/daemon/history/history-files.ts';
@@ -85,6 +86,21 @@ describe('the history of a guest', () => {
     const points = await history.read(domain, 'hour');
     expect(samples).toEqual([]);
     expect(points.map(({ values }) => values[3])).toEqual([1000, 1000, 1000, 1000]);
+  });
+
+  it('leaves a guest alone from the first look that finds it quiet, however much its start took', async () => {
+    const { samples, make, domain, used } = rig();
+    // This process stands in for a guest: it has used a good second by now, and does little more.
+    Object.assign(domain, { live: { guest: { record: { pid: process.pid } } } });
+    vi.useFakeTimers({ toFake: ['Date'], now: Math.floor(Date.now() / 10_000) * 10_000 });
+    onTestFinished(() => void vi.useRealTimers());
+    const history = make();
+    const atFirst = (processorTimeNs(process.pid) ?? 0) / 1e9;
+    samples.push(used(0, atFirst, 0), used(-10, atFirst, 0));
+    await history.sample();
+    vi.setSystemTime(Date.now() + 10_000);
+    await history.sample();
+    expect(samples).toHaveLength(1);
   });
 
   it('is there for the next daemon, and begins anew where its file is torn', async () => {
