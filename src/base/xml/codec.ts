@@ -17,6 +17,8 @@ export * from './reader.ts';
 export interface Field<T> {
   readonly read: (reader: Reader) => T;
   readonly write: (element: XmlElement, value: T, options: FormatOptions) => void;
+  /** True where `write` does nothing for undefined, so that it need not be called. */
+  readonly isAbsentSilent?: true;
 }
 
 /** Maps a whole element to a value. */
@@ -49,20 +51,37 @@ type Fields = Record<string, Field<any>>;
  * Absent parts leave no property on the model object.
  */
 export function object<F extends Fields>(fields: F): ElementCodec<Shape<F>> {
-  const entries = Object.entries(fields);
+  const parts = groupOf(fields);
+  return {
+    read(reader) {
+      const value = parts.read(reader);
+      reader.finish();
+      return value;
+    },
+    write: parts.write,
+  };
+}
+
+/** As `object`, but unknown things are left to others to report: for parts that share their element. */
+export function groupOf<F extends Fields>(fields: F): ElementCodec<Shape<F>> {
+  // Two plain lists: this runs for every element, and most parts of most elements are absent.
+  const keys = Object.keys(fields);
+  const list = keys.map((key) => fields[key] as Field<unknown>);
   return {
     read(reader) {
       const value: Record<string, unknown> = {};
-      for (const [key, field] of entries) {
-        const part: unknown = field.read(reader);
-        if (part !== undefined) value[key] = part;
+      for (let index = 0; index < list.length; index += 1) {
+        const part = (list[index] as Field<unknown>).read(reader);
+        if (part !== undefined) value[keys[index] as string] = part;
       }
-      reader.finish();
       return value as Shape<F>;
     },
     write(element, value, options) {
-      for (const [key, field] of entries)
-        field.write(element, (value as Record<string, unknown>)[key], options);
+      for (let index = 0; index < list.length; index += 1) {
+        const field = list[index] as Field<unknown>;
+        const part = (value as Record<string, unknown>)[keys[index] as string];
+        if (part !== undefined || field.isAbsentSilent !== true) field.write(element, part, options);
+      }
     },
   };
 }
@@ -80,6 +99,7 @@ function readScalar<T>(scalar: Scalar<T>, text: string, path: string, reader: Re
 /** `<x name='value'/>`: an attribute that may be absent. */
 export function attr<T>(name: string, scalar: Scalar<T>): Field<T | undefined> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const text = reader.attr(name);
       return text === undefined ? undefined : readScalar(scalar, text, reader.at(name), reader);
@@ -93,6 +113,7 @@ export function attr<T>(name: string, scalar: Scalar<T>): Field<T | undefined> {
 /** The element's own text. Absent and empty text are the same: undefined. */
 export function text<T>(scalar: Scalar<T>): Field<T | undefined> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.text();
       return found.trim() === '' ? undefined : readScalar(scalar, found, reader.path, reader);
@@ -126,6 +147,7 @@ export function defaulted<T>(field: Field<T | undefined>, value: T): Field<T> {
 /** `<name>…</name>`: one child element that may be absent. */
 export function child<T>(name: string, codec: ElementCodec<T>): Field<T | undefined> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.child(name);
       return found === undefined ? undefined : codec.read(new Reader(found, reader.at(name), reader.state));
@@ -154,8 +176,10 @@ const MAX_CHILDREN = 16_384;
 /** `<name/><name/>…`: any number of children up to `max`; none is an empty list. */
 export function children<T>(name: string, codec: ElementCodec<T>, max: number = MAX_CHILDREN): Field<T[]> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.children(name);
+      if (found.length === 0) return [];
       if (found.length > max) reader.problem(reader.at(name), `is given more than ${max} times`);
       return found
         .slice(0, max)
@@ -182,6 +206,7 @@ export function childAttr<T>(name: string, attribute: string, scalar: Scalar<T>)
 /** A child element with one part, whose value stands directly on the model object. */
 function unwrapped<T>(name: string, field: Field<T | undefined>): Field<T | undefined> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.child(name);
       if (found === undefined) return undefined;
@@ -202,6 +227,7 @@ function unwrapped<T>(name: string, field: Field<T | undefined>): Field<T | unde
 /** `<name/>`: present or not. */
 export function flag(name: string): Field<true | undefined> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.child(name);
       if (found === undefined) return undefined;
@@ -251,6 +277,7 @@ export function childOrEmpty<T>(name: string, codec: ElementCodec<T>): Field<T> 
 /** A wrapper element around a list: `<name><item/><item/></name>`; absent when the list is empty. */
 export function wrapped<T>(name: string, inner: Field<T[]>): Field<T[]> {
   return {
+    isAbsentSilent: true,
     read(reader) {
       const found = reader.child(name);
       if (found === undefined) return [];

@@ -37,8 +37,9 @@ export class Reader {
   readonly element: XmlElement;
   readonly path: string;
   readonly state: ParseState;
-  private readonly usedAttrs = new Set<string>();
-  private readonly usedChildren = new Set<string>();
+  // Of what is there only: an element has few parts, and its mapping asks for many that are not.
+  private usedAttrs: string[] | undefined;
+  private usedChildren: string[] | undefined;
   private usedText = false;
 
   constructor(element: XmlElement, path: string, state: ParseState) {
@@ -48,8 +49,9 @@ export class Reader {
   }
 
   attr(name: string): string | undefined {
-    this.usedAttrs.add(name);
-    return this.element.attrs.get(name);
+    const value = this.element.attrs.get(name);
+    if (value !== undefined) this.usedAttrs = added(this.usedAttrs, name);
+    return value;
   }
 
   text(): string {
@@ -58,13 +60,13 @@ export class Reader {
   }
 
   children(name: string): XmlElement[] {
-    this.usedChildren.add(name);
-    return childElements(this.element, name);
+    const found = childElements(this.element, name);
+    if (found.length > 0) this.usedChildren = added(this.usedChildren, name);
+    return found;
   }
 
   /** The only child of that name; a second one is a problem. Most are asked for in vain, so no list is made. */
   child(name: string): XmlElement | undefined {
-    this.usedChildren.add(name);
     let found: XmlElement | undefined;
     for (const node of this.element.children) {
       if (!isElement(node) || node.name !== name) continue;
@@ -74,6 +76,7 @@ export class Reader {
       }
       found = node;
     }
+    if (found !== undefined) this.usedChildren = added(this.usedChildren, name);
     return found;
   }
 
@@ -87,16 +90,21 @@ export class Reader {
 
   /** Reports what the mapping never asked for. Elements and attributes of foreign namespaces count as unknown. */
   finish(): void {
-    for (const name of this.element.attrs.keys()) {
-      if (name === 'xmlns' || name.startsWith('xmlns:') || this.usedAttrs.has(name)) continue;
-      this.unknown(this.at(`@${name}`), `attribute '${name}' is not known here`);
-    }
-    for (const node of this.element.children) {
+    const { attrs, children } = this.element;
+    if (attrs.size > (this.usedAttrs?.length ?? 0)) this.finishAttributes(attrs);
+    for (const node of children) {
       if (isElement(node)) {
-        if (!this.usedChildren.has(node.name))
+        if (this.usedChildren?.includes(node.name) !== true)
           this.unknown(this.at(node.name), `element <${node.name}> is not known here`);
       } else if (!this.usedText && node.trim() !== '')
         this.unknown(this.path, 'has text, which is not known here');
+    }
+  }
+
+  private finishAttributes(attrs: XmlElement['attrs']): void {
+    for (const name of attrs.keys()) {
+      if (name === 'xmlns' || name.startsWith('xmlns:') || this.usedAttrs?.includes(name)) continue;
+      this.unknown(this.at(`@${name}`), `attribute '${name}' is not known here`);
     }
   }
 
@@ -104,6 +112,13 @@ export class Reader {
     if (this.state.mode === 'strict') this.problem(path, message);
     else if (this.state.dropped.length < 1000) this.state.dropped.push(path);
   }
+}
+
+/** A list of a few names, each once. */
+function added(names: string[] | undefined, name: string): string[] {
+  if (names === undefined) return [name];
+  if (!names.includes(name)) names.push(name);
+  return names;
 }
 
 /** A value in an attribute or a text: text to value (throwing `BadValue` with the reason), and back. */

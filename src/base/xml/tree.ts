@@ -71,9 +71,7 @@ export function escapeText(value: string): string {
  * keeps its text as it is (mixed content is written without added white space).
  */
 export function formatXml(root: XmlElement): string {
-  const out: string[] = [];
-  formatInto(root, '', out);
-  return out.join('');
+  return formatBlock(root, '');
 }
 
 function openTag(element: XmlElement): string {
@@ -82,31 +80,26 @@ function openTag(element: XmlElement): string {
   return tag;
 }
 
-function formatInto(element: XmlElement, indent: string, out: string[]): void {
-  if (element.children.length === 0) {
-    out.push(indent, openTag(element), '/>\n');
-    return;
-  }
-  if (element.children.some((node) => typeof node === 'string' && node.trim() !== '')) {
-    out.push(indent);
-    formatInline(element, out);
-    out.push('\n');
-    return;
-  }
-  out.push(indent, openTag(element), '>\n');
-  for (const node of element.children) if (isElement(node)) formatInto(node, `${indent}  `, out);
-  out.push(indent, `</${element.name}>\n`);
+/** One element and what is in it, each on a line of its own. Text is added up: V8 joins it once, at the end. */
+function formatBlock(element: XmlElement, indent: string): string {
+  const { name, children } = element;
+  if (children.length === 0) return `${indent}${openTag(element)}/>\n`;
+  if (hasText(children)) return `${indent}${formatInline(element)}\n`;
+  let out = `${indent}${openTag(element)}>\n`;
+  const deeper = `${indent}  `;
+  for (const node of children) if (isElement(node)) out += formatBlock(node, deeper);
+  return `${out}${indent}</${name}>\n`;
 }
 
-function formatInline(element: XmlElement, out: string[]): void {
-  if (element.children.length === 0) {
-    out.push(openTag(element), '/>');
-    return;
-  }
-  out.push(openTag(element), '>');
-  for (const node of element.children) {
-    if (typeof node === 'string') out.push(escapeText(node));
-    else formatInline(node, out);
-  }
-  out.push(`</${element.name}>`);
+function hasText(nodes: readonly XmlNode[]): boolean {
+  for (const node of nodes) if (typeof node === 'string' && node.trim() !== '') return true;
+  return false;
+}
+
+function formatInline(element: XmlElement): string {
+  if (element.children.length === 0) return `${openTag(element)}/>`;
+  let out = `${openTag(element)}>`;
+  for (const node of element.children)
+    out += typeof node === 'string' ? escapeText(node) : formatInline(node);
+  return `${out}</${element.name}>`;
 }

@@ -5,6 +5,7 @@ import {
   BadValue,
   type ElementCodec,
   type Field,
+  groupOf,
   object,
   Reader,
   required,
@@ -27,20 +28,7 @@ export type Kinds<K extends string, V> = {
 }[keyof V & string];
 
 /** Parts that share their element with other parts: as `object`, but unknown things are left to the owner to report. */
-export function group<F extends Fields>(fields: F): ElementCodec<Shape<F>> {
-  const entries = Object.entries(fields);
-  return {
-    read(reader) {
-      const value: Record<string, unknown> = {};
-      for (const [key, field] of entries) {
-        const part: unknown = field.read(reader);
-        if (part !== undefined) value[key] = part;
-      }
-      return value as Shape<F>;
-    },
-    write: object(fields).write,
-  };
-}
+export const group = groupOf;
 
 /** Both groups' parts on one element and in one value. */
 export function both<A, B>(first: ElementCodec<A>, second: ElementCodec<B>): ElementCodec<Simplify<A & B>> {
