@@ -5,7 +5,7 @@ import { VirtError } from '../../base/errors.ts';
 import { Turns } from '../../base/turns.ts';
 import { throwProblems } from '../../base/xml/codec.ts';
 import { kvmUnusable } from '../../kvm/report.ts';
-import { assignAddresses } from '../../model/domain/addresses/assign.ts';
+import { placeDevices } from '../../model/domain/addresses/assign.ts';
 import { assignAliases } from '../../model/domain/aliases.ts';
 import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { applyDefaults, type DefaultsFacts } from '../../model/domain/defaults.ts';
@@ -51,7 +51,8 @@ export async function completeDefinition(
   const turns = new Turns();
   const complete = await completeFirmware(options, applyDefaults(placed, facts));
   await turns.share();
-  const addressed = assignAddresses(complete, facts);
+  // What applyDefaults made is ours alone.
+  const addressed = placeDevices(complete, facts);
   await turns.share();
   throwProblems(validateDomain(addressed), `define '${addressed.name}'`, 'definition.unsupported');
   completedWith.set(addressed, capabilities);

@@ -20,7 +20,11 @@ export function assignAddresses(
   definition: DomainDef,
   facts: Pick<DefaultsFacts, 'hasDevice'> = {},
 ): DomainDef {
-  const draft = clonePlain(definition);
+  return placeDevices(clonePlain(definition), facts);
+}
+
+/** As assignAddresses, for a definition that nobody else has: it is changed in place, and given back. */
+export function placeDevices(draft: DomainDef, facts: Pick<DefaultsFacts, 'hasDevice'> = {}): DomainDef {
   const models = { scsi: defaultScsiModel(draft, facts), usb: defaultUsbModel(draft, facts) };
   const problems: Problem[] = [];
   // Buses that hang on other buses come first, so that their controllers are known when those are filled.
@@ -30,6 +34,6 @@ export function assignAddresses(
   assignUsb(draft, problems, models);
   assignDimms(draft, problems);
   assignPci(draft, problems);
-  throwProblems(problems, `assign addresses in domain '${definition.name}'`);
+  throwProblems(problems, `assign addresses in domain '${draft.name}'`);
   return draft;
 }

@@ -28,7 +28,7 @@ export function reserveChipset(map: PciMap, family: MachineFamily, definition: D
       const address = pciAddressOf(one);
       return address?.bus === 0 && address.slot === slot && address.function === fn;
     });
-    if (!taken) map.reserve({ domain: 0, bus: 0, slot, function: fn }, owner);
+    if (!taken) map.reserve({ domain: 0, bus: 0, slot, function: fn }, { path: owner });
   };
   if (family === 'i440fx') {
     reserve(1, 0, 'the ISA bridge');

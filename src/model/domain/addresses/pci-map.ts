@@ -64,57 +64,70 @@ const busRules: Readonly<Record<string, BusRule>> = {
 /** Needs that share a slot with others of their kind, one function each: saves slots of pcie-root. */
 const shared: ReadonlySet<PciNeed> = new Set(['pcie-root-port']);
 
+/** Who has a place, for messages. */
+export interface PciOwner {
+  readonly path: string;
+}
+
 interface Slot {
-  readonly owners: Map<number, string>;
+  /** By function. */
+  readonly owners: (PciOwner | undefined)[];
+  /** How many functions are taken. */
+  taken: number;
   /** All functions belong to one need that shares. */
   shared: boolean;
 }
 
-/** All buses with their slots. An owner is the path of a device, for messages. */
-export class PciMap {
-  private readonly rules = new Map<number, BusRule>();
-  private ordered: (readonly [number, BusRule])[] = [];
-  /** Below this slot of a bus everything is taken for good. */
-  private readonly firstOpen = new Map<number, number>();
-  private readonly slots = new Map<string, Slot>();
+interface Bus {
+  readonly number: number;
+  readonly rule: BusRule;
+  readonly slots: (Slot | undefined)[];
+  /** Below this slot everything is taken for good: keeps thousands of placings from walking the same full slots. */
+  firstOpen: number;
+}
 
-  addBus(bus: number, model: string): void {
+/** All buses with their slots. */
+export class PciMap {
+  private readonly buses = new Map<number, Bus>();
+  /** By number. */
+  private readonly ordered: Bus[] = [];
+
+  addBus(number: number, model: string): void {
     const rule = busRules[model];
     if (rule === undefined) return;
-    this.rules.set(bus, rule);
-    this.ordered = [...this.rules].sort(([a], [b]) => a - b);
-  }
-
-  hasBus(bus: number): boolean {
-    return this.rules.has(bus);
+    const known = this.buses.get(number);
+    const bus: Bus = { number, rule, slots: known?.slots ?? [], firstOpen: rule.minSlot };
+    this.buses.set(number, bus);
+    let place = this.ordered.length;
+    while (place > 0 && (this.ordered[place - 1]?.number ?? 0) >= number) place -= 1;
+    this.ordered.splice(place, known === undefined ? 0 : 1, bus);
   }
 
   /** Why that address can't be; undefined when it can. */
   refusal(address: PciAddress): string | undefined {
     if (address.domain !== 0) return `PCI domain ${address.domain} does not exist`;
-    const rule = this.rules.get(address.bus);
+    const rule = this.buses.get(address.bus)?.rule;
     if (rule === undefined) return `PCI bus ${address.bus} does not exist`;
     if (address.slot < rule.minSlot || address.slot > rule.maxSlot)
       return `slot ${address.slot} is out of range on PCI bus ${address.bus} (${rule.minSlot} to ${rule.maxSlot})`;
     const owner = this.ownerOf(address);
-    return owner === undefined ? undefined : `PCI address ${formatPci(address)} is in use by ${owner}`;
+    return owner === undefined ? undefined : `PCI address ${formatPci(address)} is in use by ${owner.path}`;
   }
 
-  ownerOf(address: PciAddress): string | undefined {
-    return this.slots.get(`${address.bus}.${address.slot}`)?.owners.get(address.function);
+  ownerOf(address: PciAddress): PciOwner | undefined {
+    return this.buses.get(address.bus)?.slots[address.slot]?.owners[address.function];
   }
 
-  isSlotFree(bus: number, slot: number): boolean {
-    return !this.slots.has(`${bus}.${slot}`);
-  }
-
-  reserve(address: PciAddress, owner: string, need?: PciNeed): void {
-    const key = `${address.bus}.${address.slot}`;
+  /** Takes a place on a bus that is there. */
+  reserve(address: PciAddress, owner: PciOwner, need?: PciNeed): void {
+    const bus = this.buses.get(address.bus);
+    if (bus === undefined) throw new Error(`PCI bus ${address.bus} was not added`);
     const isShared = need !== undefined && shared.has(need);
-    const slot = this.slots.get(key) ?? { owners: new Map<number, string>(), shared: isShared };
-    slot.owners.set(address.function, owner);
+    bus.slots[address.slot] ??= { owners: [], taken: 0, shared: isShared };
+    const slot = bus.slots[address.slot] as Slot;
+    if (slot.owners[address.function] === undefined) slot.taken += 1;
+    slot.owners[address.function] = owner;
     slot.shared &&= isShared;
-    this.slots.set(key, slot);
   }
 
   /**
@@ -122,36 +135,33 @@ export class PciMap {
    * ports: they are always on the root itself, so nothing can end up behind itself.
    */
   find(need: PciNeed, below: number = Number.POSITIVE_INFINITY): PciAddress | undefined {
-    for (const [bus, rule] of this.ordered) {
-      if (!rule.takes.includes(need) || (bus >= below && rule !== busRules['pcie-root-port'])) continue;
-      for (let slot = this.skipFull(bus, rule); slot <= rule.maxSlot; slot++) {
-        const fn = this.freeFunction(bus, slot, need);
-        if (fn !== undefined) return { domain: 0, bus, slot, function: fn };
+    for (const bus of this.ordered) {
+      const { number, rule } = bus;
+      if (!rule.takes.includes(need) || (number >= below && rule !== busRules['pcie-root-port'])) continue;
+      for (let slot = skipFull(bus); slot <= rule.maxSlot; slot++) {
+        const fn = freeFunction(bus.slots[slot], need);
+        if (fn !== undefined) return { domain: 0, bus: number, slot, function: fn };
       }
     }
     return undefined;
   }
+}
 
-  /** Where a search on a bus may begin; keeps thousands of placings from walking the same full slots. */
-  private skipFull(bus: number, rule: BusRule): number {
-    let slot = this.firstOpen.get(bus) ?? rule.minSlot;
-    while (slot <= rule.maxSlot && this.isFull(bus, slot)) slot++;
-    this.firstOpen.set(bus, slot);
-    return slot;
-  }
+/** Where a search on a bus may begin. */
+function skipFull(bus: Bus): number {
+  while (bus.firstOpen <= bus.rule.maxSlot && isFull(bus.slots[bus.firstOpen])) bus.firstOpen++;
+  return bus.firstOpen;
+}
 
-  private isFull(bus: number, slot: number): boolean {
-    const found = this.slots.get(`${bus}.${slot}`);
-    return found !== undefined && (!found.shared || found.owners.size === 8);
-  }
+function isFull(slot: Slot | undefined): boolean {
+  return slot !== undefined && (!slot.shared || slot.taken === 8);
+}
 
-  private freeFunction(bus: number, slot: number, need: PciNeed): number | undefined {
-    const found = this.slots.get(`${bus}.${slot}`);
-    if (found === undefined) return 0;
-    if (!shared.has(need) || !found.shared) return undefined;
-    for (let fn = 0; fn < 8; fn++) if (!found.owners.has(fn)) return fn;
-    return undefined;
-  }
+function freeFunction(slot: Slot | undefined, need: PciNeed): number | undefined {
+  if (slot === undefined) return 0;
+  if (!shared.has(need) || !slot.shared) return undefined;
+  for (let fn = 0; fn < 8; fn++) if (slot.owners[fn] === undefined) return fn;
+  return undefined;
 }
 
 /** `0000:00:1f.2`, as lspci writes it. */

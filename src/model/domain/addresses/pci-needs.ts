@@ -13,11 +13,28 @@ export interface Addressable {
 }
 
 /** One device on PCI, as the definition has it. */
-export interface PciDevice {
-  /** Where in the definition, for messages: `devices.interfaces[0]`. */
-  readonly path: string;
-  readonly device: Addressable;
+export class PciDevice<T extends Addressable = Addressable> {
+  readonly device: T;
   readonly need: PciNeed;
+  private readonly family: string;
+  private readonly index: number | undefined;
+
+  /** `index` is its place among the devices of its family; a family of one has none. */
+  constructor(device: T, need: PciNeed, family: string, index?: number) {
+    this.device = device;
+    this.need = need;
+    this.family = family;
+    this.index = index;
+  }
+
+  /** Where in the definition, for messages: `devices.interfaces[0]`. */
+  get path(): string {
+    return this.index === undefined ? `devices.${this.family}` : `devices.${this.family}[${this.index}]`;
+  }
+
+  get isController(): boolean {
+    return this.family === 'controllers';
+  }
 }
 
 /** True when the device wants an address of this kind: it has none yet, or one without its numbers. */
@@ -51,61 +68,71 @@ export function pciDevices(definition: DomainDef): PciDevice[] {
       ? { pci: 'pci', pcie: 'pcie', integrated: 'pcie-integrated' }
       : { pci: 'pci', pcie: 'pci', integrated: 'pci' };
   const { devices } = definition;
-  return [
-    ...pick('filesystems', devices.filesystems, (one) => filesystemNeed(one, kinds)),
-    ...pick('interfaces', devices.interfaces, (one) => interfaceNeed(one, kinds)),
-    ...pick('sounds', devices.sounds, (one) => soundNeed(one, kinds)),
-    ...pick('controllers', devices.controllers, (one) => controllerNeed(one, kinds)),
-    ...pick('disks', devices.disks, (one) =>
-      one.target.bus === 'virtio' ? virtio(one.model, kinds) : undefined,
-    ),
-    ...pick('hostdevs', devices.hostdevs, (one) => hostdevNeed(one, kinds)),
-    ...single('memballoon', devices.memballoon, (one) => virtioNeed(one.model, kinds)),
-    ...pick('rngs', devices.rngs, (one) => virtioNeed(one.model, kinds)),
-    ...pick('watchdogs', devices.watchdogs, (one) => (one.model === 'i6300esb' ? kinds.pci : undefined)),
-    ...pick('videos', devices.videos, (one) => videoNeed(one, kinds)),
-    ...pick('shmems', devices.shmems, () => kinds.pci),
-    ...pick('inputs', devices.inputs, (one) => (one.bus === 'virtio' ? virtio(one.model, kinds) : undefined)),
-    ...pick('serials', devices.serials, (one) => (one.target?.type === 'pci-serial' ? kinds.pci : undefined)),
-    ...single('vsock', devices.vsock, (one) => virtio(one.model, kinds)),
-    ...pick('memories', devices.memories, (one) =>
-      one.model.startsWith('virtio-') ? kinds.pcie : undefined,
-    ),
-    ...single('iommu', devices.iommu, (one) => (one.model === 'virtio' ? kinds.integrated : undefined)),
-  ];
+  const found: PciDevice[] = [];
+  pick(found, 'filesystems', devices.filesystems, (one) => filesystemNeed(one, kinds));
+  pick(found, 'interfaces', devices.interfaces, (one) => interfaceNeed(one, kinds));
+  pick(found, 'sounds', devices.sounds, (one) => soundNeed(one, kinds));
+  pick(found, 'controllers', devices.controllers, (one) => controllerNeed(one, kinds));
+  pick(found, 'disks', devices.disks, (one) =>
+    one.target.bus === 'virtio' ? virtio(one.model, kinds) : undefined,
+  );
+  pick(found, 'hostdevs', devices.hostdevs, (one) => hostdevNeed(one, kinds));
+  single(found, 'memballoon', devices.memballoon, (one) => virtioNeed(one.model, kinds));
+  pick(found, 'rngs', devices.rngs, (one) => virtioNeed(one.model, kinds));
+  pick(found, 'watchdogs', devices.watchdogs, (one) => (one.model === 'i6300esb' ? kinds.pci : undefined));
+  pick(found, 'videos', devices.videos, (one) => videoNeed(one, kinds));
+  pick(found, 'shmems', devices.shmems, () => kinds.pci);
+  pick(found, 'inputs', devices.inputs, (one) =>
+    one.bus === 'virtio' ? virtio(one.model, kinds) : undefined,
+  );
+  pick(found, 'serials', devices.serials, (one) =>
+    one.target?.type === 'pci-serial' ? kinds.pci : undefined,
+  );
+  single(found, 'vsock', devices.vsock, (one) => virtio(one.model, kinds));
+  pick(found, 'memories', devices.memories, (one) =>
+    one.model.startsWith('virtio-') ? kinds.pcie : undefined,
+  );
+  single(found, 'iommu', devices.iommu, (one) => (one.model === 'virtio' ? kinds.integrated : undefined));
+  return found;
 }
 
 /** The controllers that make PCI buses, roots excepted. */
-export function pciControllers(definition: DomainDef): (PciDevice & { readonly device: Controller })[] {
-  const found: (PciDevice & { readonly device: Controller })[] = [];
+export function pciControllers(definition: DomainDef): PciDevice<Controller>[] {
+  const found: PciDevice<Controller>[] = [];
   for (const [index, device] of definition.devices.controllers.entries()) {
     const { type, model } = device;
     if (type !== 'pci' || model === undefined || model === 'pci-root' || model === 'pcie-root') continue;
-    found.push({ path: `devices.controllers[${index}]`, device, need: model as PciNeed });
+    found.push(new PciDevice(device, model as PciNeed, 'controllers', index));
   }
   return found;
 }
 
 function pick<T extends Addressable>(
+  found: PciDevice[],
   family: string,
   list: readonly T[],
   needOf: (device: T) => PciNeed | undefined,
-): PciDevice[] {
-  return list.flatMap((device, index) => wanted(`devices.${family}[${index}]`, device, needOf(device)));
+): void {
+  for (const [index, device] of list.entries()) {
+    const need = needOf(device);
+    if (isWanted(device, need)) found.push(new PciDevice(device, need, family, index));
+  }
 }
 
 function single<T extends Addressable>(
+  found: PciDevice[],
   name: string,
   device: T | undefined,
   needOf: (device: T) => PciNeed | undefined,
-): PciDevice[] {
-  return device === undefined ? [] : wanted(`devices.${name}`, device, needOf(device));
+): void {
+  if (device === undefined) return;
+  const need = needOf(device);
+  if (isWanted(device, need)) found.push(new PciDevice(device, need, name));
 }
 
 /** A device with an address of another kind than PCI is not ours; `unassigned` stays out of the guest. */
-function wanted(path: string, device: Addressable, need: PciNeed | undefined): PciDevice[] {
-  const elsewhere = device.address !== undefined && device.address.type !== 'pci';
-  return need === undefined || elsewhere ? [] : [{ path, device, need }];
+function isWanted(device: Addressable, need: PciNeed | undefined): need is PciNeed {
+  return need !== undefined && (device.address === undefined || device.address.type === 'pci');
 }
 
 function virtioNeed(model: string, kinds: Kinds): PciNeed | undefined {

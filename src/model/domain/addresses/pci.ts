@@ -4,14 +4,7 @@ import type { DomainDef } from '../domain.ts';
 import { familyOf, type MachineFamily, pciRootOf } from '../machine.ts';
 import { type FreeTest, ich9Function, placeFixed, reserveChipset } from './pci-chipset.ts';
 import { type PciAddress, PciMap, type PciNeed } from './pci-map.ts';
-import {
-  type Addressable,
-  isOpen,
-  type PciDevice,
-  pciAddressOf,
-  pciControllers,
-  pciDevices,
-} from './pci-needs.ts';
+import { isOpen, type PciDevice, pciAddressOf, pciControllers, pciDevices } from './pci-needs.ts';
 
 type Controller = DomainDef['devices']['controllers'][number];
 type ControllerModel = NonNullable<Controller['model']>;
@@ -28,13 +21,15 @@ export function assignPci(draft: DomainDef, problems: Problem[]): void {
   const family = familyOf(draft);
   if (pciRootOf(family) === undefined) return;
   const wantsSpare = isFirstPlacing(draft, family);
-  addMissingBuses(draft);
-  problems.push(...placeFixed(draft, family, explicitlyFree(draft)));
+  // Buses are all that is added from here on.
+  const endpoints = pciDevices(draft);
+  addMissingBuses(draft, endpoints);
+  problems.push(...placeFixed(draft, family, explicitlyFree([...endpoints, ...pciControllers(draft)])));
   // Each round that isn't the last adds a bus, and there are at most 256.
-  while (placeAll(draft, { family, wantsSpare }, problems)) continue;
+  while (placeAll(draft, { family, wantsSpare, endpoints }, problems)) continue;
   numberExpanders(draft);
   completePorts(draft);
-  markMultifunction(draft);
+  markMultifunction([...pciControllers(draft), ...endpoints]);
 }
 
 /**
@@ -46,9 +41,9 @@ function isFirstPlacing(draft: DomainDef, family: MachineFamily): boolean {
 }
 
 /** True where no device or controller was given an address in the slot of bus 0. */
-function explicitlyFree(draft: DomainDef): FreeTest {
+function explicitlyFree(everything: readonly PciDevice[]): FreeTest {
   return (slot, fn) =>
-    ![...pciDevices(draft), ...pciControllers(draft)].some(({ device }) => {
+    !everything.some(({ device }) => {
       const address = pciAddressOf(device);
       return (
         address !== undefined &&
@@ -57,6 +52,13 @@ function explicitlyFree(draft: DomainDef): FreeTest {
         (fn === undefined || address.function === fn)
       );
     });
+}
+
+interface Placing {
+  readonly family: MachineFamily;
+  readonly wantsSpare: boolean;
+  /** All devices that are no PCI bus. */
+  readonly endpoints: readonly PciDevice[];
 }
 
 interface Placed {
@@ -70,10 +72,10 @@ interface Placed {
  */
 function placeAll(
   draft: DomainDef,
-  { family, wantsSpare }: { readonly family: MachineFamily; readonly wantsSpare: boolean },
+  { family, wantsSpare, endpoints }: Placing,
   problems: Problem[],
 ): boolean {
-  const everything: readonly PciDevice[] = [...pciControllers(draft), ...pciDevices(draft)];
+  const everything: readonly PciDevice[] = [...pciControllers(draft), ...endpoints];
   const map = emptyMap(draft, family);
   problems.push(...reserveExplicit(map, everything));
   if (problems.length > 0) return false;
@@ -85,7 +87,7 @@ function placeAll(
       problems.push({ path: one.path, message: `there is no place for it on PCI, and none can be made` });
       return false;
     }
-    map.reserve(address, one.path, one.need);
+    map.reserve(address, one, one.need);
     placed.push({ device: one, address });
   }
   const spare = wantsSpare ? missingSpare(family, map, placed) : undefined;
@@ -102,7 +104,7 @@ function placeOne(
   everything: readonly PciDevice[],
   map: PciMap,
 ): PciAddress | undefined {
-  const controller = one.path.startsWith('devices.controllers') ? (one.device as Controller) : undefined;
+  const controller = one.isController ? (one.device as Controller) : undefined;
   if (controller?.type === 'pci') return map.find(one.need, controller.index);
   return siblingAddress(controller, one.need, placed, everything, map) ?? map.find(one.need);
 }
@@ -128,14 +130,15 @@ function isBehindItself({ type, index }: Controller, address: PciAddress): boole
 
 function reserveExplicit(map: PciMap, everything: readonly PciDevice[]): Problem[] {
   const problems: Problem[] = [];
-  for (const { device, path, need } of everything) {
+  for (const one of everything) {
+    const { device, need } = one;
     const address = pciAddressOf(device);
     if (address === undefined) continue;
     const refusal = isBehindItself(device as Controller, address)
       ? 'it would be behind itself'
       : map.refusal(address);
-    if (refusal === undefined) map.reserve(address, path, need);
-    else problems.push({ path: `${path}.address`, message: refusal });
+    if (refusal === undefined) map.reserve(address, one, need);
+    else problems.push({ path: `${one.path}.address`, message: refusal });
   }
   return problems;
 }
@@ -180,23 +183,27 @@ function writeAddress({ device }: PciDevice, address: PciAddress): void {
 }
 
 /** Function 0 announces that its slot has more functions (PCI 3.0, section 6.2.1). */
-function markMultifunction(draft: DomainDef): void {
-  const everything = [...pciControllers(draft), ...pciDevices(draft)].map(({ device }) => device);
-  const slotOf = (device: Addressable): string | undefined => {
+function markMultifunction(everything: readonly PciDevice[]): void {
+  // A number for each slot: 32 on a bus, 256 buses in a domain.
+  const slotOf = ({ domain, bus, slot }: PciAddress): number => (domain * 256 + bus) * 32 + slot;
+  const shared = new Set<number>();
+  for (const { device } of everything) {
     const address = pciAddressOf(device);
-    return address && `${address.domain}:${address.bus}:${address.slot}`;
-  };
-  const shared = new Set(everything.filter((one) => (pciAddressOf(one)?.function ?? 0) > 0).map(slotOf));
-  for (const device of everything)
-    if (device.address?.type === 'pci' && device.address.function === 0 && shared.has(slotOf(device)))
-      device.address = { ...device.address, multifunction: device.address.multifunction ?? true };
+    if (address !== undefined && address.function > 0) shared.add(slotOf(address));
+  }
+  if (shared.size === 0) return;
+  for (const { device } of everything) {
+    const address = pciAddressOf(device);
+    if (address?.function !== 0 || device.address?.type !== 'pci' || !shared.has(slotOf(address))) continue;
+    device.address = { ...device.address, multifunction: device.address.multifunction ?? true };
+  }
 }
 
 /** Adds controllers for buses that explicit addresses name and nobody defines. */
-function addMissingBuses(draft: DomainDef): void {
+function addMissingBuses(draft: DomainDef, endpoints: readonly PciDevice[]): void {
   const { controllers } = draft.devices;
   const isExpress = pciRootOf(familyOf(draft)) === 'pcie-root';
-  const buses = [...pciDevices(draft), ...pciControllers(draft)].map(({ device }) => pciAddressOf(device));
+  const buses = [...endpoints, ...pciControllers(draft)].map(({ device }) => pciAddressOf(device));
   const indices = controllers.filter((one) => one.type === 'pci').map((one) => one.index ?? 0);
   const highest = Math.max(0, ...indices, ...buses.map((address) => address?.bus ?? 0));
   for (let bus = 1; bus <= Math.min(highest, MAX_BUSES - 1); bus++) {
@@ -244,7 +251,7 @@ function addBus(draft: DomainDef, map: PciMap, model: BusNeed): boolean {
   const seat = map.find(model);
   // A bridge may push an endpoint away from a full bus in the next round; a root port can't.
   if (index >= MAX_BUSES || (seat === undefined && model !== 'pci-bridge')) return false;
-  if (seat !== undefined) map.reserve(seat, `PCI controller ${index}`, model);
+  if (seat !== undefined) map.reserve(seat, { path: `PCI controller ${index}` }, model);
   controllers.push(busController(index, model));
   map.addBus(index, model);
   return true;
