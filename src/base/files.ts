@@ -27,6 +27,9 @@ export interface WriteOptions {
   readonly mode?: number;
 }
 
+/** Text is written as UTF-8. */
+export type FileContent = string | Uint8Array;
+
 export interface DurableOptions extends WriteOptions {
   /**
    * Done while the disk writes, before the file takes its place: when it throws, everything stays as it was, and that
@@ -48,32 +51,39 @@ const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 /**
  * Replaces a file by temp file, fsync, rename, fsync of the directory: when it returns, a power cut keeps it. Each step
  * is a trip to another thread and back, so there are no more of them than needed: O_DSYNC is write and fdatasync in one
- * (open(2)).
+ * (open(2)). Where `data` is a function, what it gives is made during the first of them.
  */
 export async function writeDurable(
   path: string,
-  data: string | Uint8Array,
+  data: FileContent | (() => FileContent),
   options: DurableOptions = {},
 ): Promise<void> {
   const temporary = temporaryFor(path);
   const mode = options.mode ?? 0o600;
   const opened: number[] = [];
-  const task = new Meanwhile(options.meanwhile);
+  const own = new OwnWork();
   try {
     // At once: it is there, and in memory since its files were read.
     const directory = openSync(dirname(path), directoryFlags);
     opened.push(directory);
-    const file = await openFd(temporary, newFile | constants.O_DSYNC, mode);
-    opened.push(file);
+    const opening = openFd(temporary, newFile | constants.O_DSYNC, mode);
+    let content: Uint8Array;
+    try {
+      const made = typeof data === 'function' ? own.make(data) : data;
+      content = typeof made === 'string' ? utf8Bytes(made) : made;
+    } finally {
+      opened.push(await opening);
+    }
+    const file = await opening;
     if (isMasked(mode)) fchmodSync(file, mode);
-    const written = writeFd(file, typeof data === 'string' ? utf8Bytes(data) : data);
+    const written = writeFd(file, content);
     // Of two failures the first in this order is told.
-    await allSettledOrThrow([task.run(), written]);
+    await allSettledOrThrow([own.run(options.meanwhile), written]);
     await rename(temporary, path);
     await syncFd(directory);
   } catch (error) {
     await unlink(temporary).catch(() => undefined); // It may not have been made.
-    throw task.isOwn(error) ? error : fileError(error, 'write a file', path);
+    throw own.hasThrown(error) ? error : fileError(error, 'write a file', path);
   } finally {
     // At once: the data is on the disk, or its loss was told.
     for (const fd of opened) closeSync(fd);
@@ -81,24 +91,28 @@ export async function writeDurable(
 }
 
 /** Work of the caller's within ours, whose errors are the caller's too. */
-class Meanwhile {
-  private readonly work: (() => Promise<void>) | undefined;
+class OwnWork {
   private failure: unknown;
 
-  constructor(work: (() => Promise<void>) | undefined) {
-    this.work = work;
-  }
-
-  async run(): Promise<void> {
+  make<T>(work: () => T): T {
     try {
-      await this.work?.();
+      return work();
     } catch (error) {
       this.failure = error;
       throw error;
     }
   }
 
-  isOwn(error: unknown): boolean {
+  async run(work: (() => Promise<void>) | undefined): Promise<void> {
+    try {
+      await work?.();
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+  }
+
+  hasThrown(error: unknown): boolean {
     return this.failure !== undefined && error === this.failure;
   }
 }

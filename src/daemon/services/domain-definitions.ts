@@ -160,9 +160,13 @@ export class DomainDefinitions {
 
   /** Writes the file, then changes what is served; neither when `check` throws. */
   private async write(domain: Domain, definition: DomainDef, check?: () => Promise<void>): Promise<void> {
-    const xml = storedXml(definition);
     const facts = factsOf(definition);
-    await this.world.definitions.save(this.stored(domain, { xml, facts: { ...facts } }), check);
+    let xml = '';
+    const compose = (): StoredDefinition => {
+      xml = storedXml(definition);
+      return this.stored(domain, { xml, facts: { ...facts } });
+    };
+    await this.world.definitions.saveComposed(domain.uuid, compose, check);
     domain.xml = xml;
     domain.facts = facts;
     domain.isEdited = false;

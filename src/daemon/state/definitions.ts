@@ -184,9 +184,18 @@ export class DefinitionStore {
    * Stores a definition for good; the old one stays whole until the new one is in place. `check` is done while the disk
    * writes; when it throws, nothing has changed.
    */
-  async save(definition: StoredDefinition, check?: () => Promise<void>): Promise<void> {
-    const path = this.pathOf(definition.uuid);
-    const text = formatStored(definition);
+  save(definition: StoredDefinition, check?: () => Promise<void>): Promise<void> {
+    return this.saveComposed(definition.uuid, () => definition, check);
+  }
+
+  /** As save, for one whose text is made while its file is being opened. */
+  async saveComposed(
+    uuid: string,
+    compose: () => StoredDefinition,
+    check?: () => Promise<void>,
+  ): Promise<void> {
+    const path = this.pathOf(uuid);
+    const text = (): string => formatStored(compose());
     const options = { mode: 0o600, ...(check && { meanwhile: check }) };
     try {
       await writeDurable(path, text, options);

@@ -171,6 +171,19 @@ describe('files', () => {
     await removeDurable(path);
   });
 
+  it('get what a function makes while they are opened, and stay as they were when that fails', async () => {
+    const path = join(directory, 'a');
+    await writeDurable(path, () => 'one');
+    const bug = new TypeError('a bug of the caller');
+    const fails = (): string => {
+      throw bug;
+    };
+    await expect(writeDurable(path, fails)).rejects.toBe(bug);
+    expect(await readFile(path, 'utf8')).toBe('one');
+    expect(await readdir(directory)).toEqual(['a']);
+    await removeDurable(path);
+  });
+
   it('are read only when they are regular and not too large', async () => {
     const path = join(directory, 'big');
     await writeFile(path, 'x'.repeat(100));
