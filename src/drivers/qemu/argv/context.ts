@@ -153,7 +153,8 @@ export class Build {
 
   /** Reports every present one of `parts` as not offered. */
   refuse(path: string, parts: Readonly<Record<string, unknown>>, why = 'is not supported'): void {
-    for (const [name, value] of Object.entries(parts)) {
+    for (const name in parts) {
+      const value = parts[name];
       if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
       this.problem(path === '' ? name : `${path}.${name}`, why);
     }
@@ -174,7 +175,7 @@ export class Build {
    * the plain one; devices whose properties were not recorded have none.
    */
   hasProperty(device: string, property: string): boolean {
-    const plain = device.replace(/-(non-)?transitional$/, '');
+    const plain = device.endsWith('transitional') ? device.replace(/-(non-)?transitional$/, '') : device;
     return this.caps.deviceProperties[plain]?.includes(property) === true;
   }
 
