@@ -1,6 +1,7 @@
 /** Text to tree: the one place that reads XML. fast-xml-parser does the grammar, this file the limits. */
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { VirtError } from '../errors.ts';
+import { isPlainDocument } from './plain-document.ts';
 import type { XmlElement, XmlNode } from './tree.ts';
 
 /** Limits of one document (SECURITY class E). A document over one of them is refused whole. */
@@ -49,8 +50,7 @@ const forbidden = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
 export function parseXml(text: string): XmlElement {
   const source = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
   checkSource(source);
-  const valid = XMLValidator.validate(source, { allowBooleanAttributes: false });
-  if (valid !== true) throw refuse(`line ${valid.err.line}, column ${valid.err.col}: ${valid.err.msg}`);
+  if (!isPlainDocument(source, xmlLimits)) validate(source);
   let nodes: unknown;
   try {
     nodes = parser.parse(source);
@@ -65,6 +65,13 @@ export function parseXml(text: string): XmlElement {
   return root;
 }
 
+/** Whatever is not plain: the limits, and then the whole grammar, with the place where it is broken. */
+function validate(source: string): void {
+  checkDepth(source);
+  const valid = XMLValidator.validate(source, { allowBooleanAttributes: false });
+  if (valid !== true) throw refuse(`line ${valid.err.line}, column ${valid.err.col}: ${valid.err.msg}`);
+}
+
 function checkSource(source: string): void {
   if (source.length > xmlLimits.documentChars)
     throw refuse(`the document is larger than ${xmlLimits.documentChars} characters`);
@@ -77,7 +84,6 @@ function checkSource(source: string): void {
   const declared = /^\s*<\?xml[^>]*encoding\s*=\s*["']([^"']*)["']/.exec(source);
   if (declared && !/^(utf-?8|us-ascii|ascii)$/i.test(declared[1] ?? ''))
     throw refuse(`encoding '${declared[1]}' is not accepted`, 'use UTF-8');
-  checkDepth(source);
 }
 
 /** Depth and node count before the parser builds anything: linear, without recursion. */
