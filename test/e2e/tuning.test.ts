@@ -73,8 +73,11 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
       <memballoon model='virtio'><stats period='1'/></memballoon></devices></domain>`,
     });
+    const channels = await client.subscribe({ events: ['domain.agent'] });
     await call('domain.start', { domain: 'g' });
     await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 120_000 }, { timeoutMs: 125_000 });
+    expect((await channels.next()).value).toMatchObject({ event: 'domain.agent', connected: true });
+    await channels.close();
   }, 300_000);
   afterAll(async () => {
     // Killed from outside it would leave its control groups behind.

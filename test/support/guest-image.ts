@@ -27,6 +27,11 @@ export const bootSector = {
   panics: 'faba0505b001eef4ebfd',
   loadsForCrash: 'faba0505b002eef4ebfd',
   writes: 'fabaf803b078eeebfd',
+  /**
+   * A guest that keeps the memory device in slot 0, though nobody asked for it (QEMU docs/specs/acpi_mem_hotplug: _OST
+   * event 3, status 0x82 at port 0xa00), and then lets the ib700 watchdog fire at once (0xf at port 0x443).
+   */
+  keepsMemoryAndHangs: 'fa6631c0ba000a66efb003ba040a66efb082ba080a66efb00fba4304eef4ebfd',
   says: (text: string) =>
     `fa31c08ed8be177cac84c07406baf803eeebf5f4ebfd90${Buffer.from(`${text}\r\n\0`).toString('hex')}`,
 } as const;

@@ -142,6 +142,7 @@ function throwIfRefused(answer: Readonly<Record<string, unknown>>, wanted: strin
   throw new VirtError('operation.failed', {
     wanted,
     reason: `the agent says: ${oneLine(describeError(answer['error']), 300)}`,
+    hint: "see inside the guest: the log of its agent, its version ('qemu-ga --version'), and the programs that it runs for this",
     details: { class: classOf(answer['error']), desc: oneLine(describeError(answer['error']), 300) },
   });
 }
