@@ -89,14 +89,23 @@ export const domainSample = z
     dirtyRate: z
       .object({
         status: z.enum(['unstarted', 'measuring', 'measured']),
+        startedAt: timestamp.nullable(),
         periodSeconds: count,
+        mode: z.string().describe('How it was measured: `page-sampling`, `dirty-bitmap` or `dirty-ring`.'),
         mibPerSecond: maybe,
+        vcpus: z
+          .array(z.object({ index: count, mibPerSecond: count }))
+          .describe("Each virtual CPU's part; only by `dirty-ring`."),
       })
       .nullable(),
     accelerator: z
       .record(z.string(), z.union([z.number(), z.boolean()]))
       .nullable()
       .describe("KVM's counters of the guest."),
+    perf: z
+      .record(z.string(), count)
+      .nullable()
+      .describe('Events that are counted (`domain.set-perf`), since each was switched on.'),
     silence: z
       .string()
       .nullable()

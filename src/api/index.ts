@@ -12,6 +12,7 @@ import { domainHistoryMethods } from './domain-history.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainLimitMethods } from './domain-limits.ts';
+import { domainMeasuringMethods } from './domain-measuring.ts';
 import { domainPowerOrderMethods } from './domain-power-order.ts';
 import { domainQueries } from './domain-queries.ts';
 import { domainReportMethods } from './domain-report.ts';
@@ -59,6 +60,7 @@ export const methods = byName([
   ...domainSaveMethods,
   ...domainPowerOrderMethods,
   ...domainTuningMethods,
+  ...domainMeasuringMethods,
   ...domainLimitMethods,
   ...domainBlockJobMethods,
   ...domainStatisticsMethods,

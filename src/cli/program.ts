@@ -34,6 +34,7 @@ import {
 import { addNetStats, addSetBandwidth, addSetLink } from './commands/domain-interfaces.ts';
 import { addLimits, addSetLimits } from './commands/domain-limits.ts';
 import { addList, addShow } from './commands/domain-list.ts';
+import { addDirtyRate, addPerf } from './commands/domain-measuring.ts';
 import { addPlan } from './commands/domain-plan.ts';
 import {
   addDestroy,
@@ -133,6 +134,8 @@ const longVerbs: readonly AddCommand[] = [
   addThreads,
   addLimits,
   addSetLimits,
+  addPerf,
+  addDirtyRate,
   addDisk,
   addGuest,
   addCommandLine,

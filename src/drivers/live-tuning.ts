@@ -1,5 +1,6 @@
 /** What can be measured of a running guest and changed in it without a device coming or going: memory, CPUs, disks' limits. */
 import type { IoTune } from '../model/domain/devices/disk.ts';
+import type { DirtyRateMode } from '../model/domain/statistics-groups.ts';
 
 /** A virtual CPU that can be there: its number in the guest's order, and its thread on the host when it is. */
 export interface GuestCpu {
@@ -126,8 +127,11 @@ export interface LiveTuning {
   setWriteThreshold(image: number, bytes: number): Promise<void>;
   /** Reads the guest's memory: at most 64 KiB. */
   peekMemory(kind: AddressKind, address: number, length: number): Promise<Buffer>;
-  /** Begins a measurement of that many seconds. */
-  startDirtyRate(seconds: number): Promise<void>;
+  /**
+   * Begins a measurement of that many seconds, 1 to 60. @throws VirtError request.invalid; qmp.failed while another is
+   * in work, or for a way that this guest does not have
+   */
+  startDirtyRate(seconds: number, mode?: DirtyRateMode): Promise<void>;
   /** Wakes a guest that sleeps (ACPI S3). */
   wakeUp(): Promise<void>;
 }

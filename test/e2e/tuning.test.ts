@@ -239,6 +239,36 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     await eventually('it answers again', async () => (await timed())?.silence === null);
   }, 30_000);
 
+  it('has events counted that this host counts, and others refused by name', async () => {
+    const events = async () => (await call('domain.perf', { domain: 'g' })).events;
+    const found = async (name: string) => (await events()).find((event) => event.name === name);
+    const clock = await found('task_clock');
+    if (clock?.problem !== null)
+      return expect(await virsh('perf', 'g', '--enable', 'task_clock')).toMatch(/task_clock.*not supported/);
+    expect(await virsh('perf', 'g', '--enable', 'task_clock,context_switches')).toMatch(
+      /task_clock +: enabled/,
+    );
+    await eventually('a count', async () => Number((await found('task_clock'))?.count) > 0);
+    expect(await virsh('domstats', 'g', '--perf')).toMatch(/perf\.task_clock=\d+/);
+    expect(await virsh('dumpxml', 'g')).toContain("<event name='task_clock' enabled='yes'/>");
+    expect(await virsh('perf', 'g', '--enable', 'cmt')).toMatch(/'cmt' is not counted/);
+    for (const { name } of (await events()).filter(({ problem }) => problem !== null).slice(0, 4))
+      await expect(call('domain.set-perf', { domain: 'g', events: { [name]: true } })).rejects.toThrow(name);
+    expect(await vireo('domain', 'perf', 'g', '--disable', 'task_clock,context_switches')).toMatch(/are set/);
+    expect(await virsh('domstats', 'g', '--perf')).not.toContain('perf.');
+  }, 30_000);
+
+  it('is asked how fast it writes to its memory', async () => {
+    expect(await vireo('domain', 'dirty-rate', 'g')).toMatch(/'g' writes to \d+ MiB/);
+    expect(await virsh('domstats', 'g', '--dirtyrate')).toMatch(/calc_status=2[^]*megabytes_per_second=\d+/);
+    const byBitmap = call('domain.dirty-rate.start', { domain: 'g', mode: 'dirty-bitmap' });
+    await expect(byBitmap).rejects.toMatchObject({
+      code: 'request.unsupported',
+      reason: expect.stringMatching(/KVM/),
+    });
+    expect(await virsh('domdirtyrate-calc', 'g', '--mode', 'dirty-ring')).toMatch(/needs KVM/);
+  }, 60_000);
+
   it('is followed by a stream of samples', async () => {
     const { stream } = await client.upgrade('domain.stats-stream', {
       domains: ['g'],

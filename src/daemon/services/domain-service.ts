@@ -31,6 +31,7 @@ import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
 import { DomainParameters } from './domain-parameters.ts';
+import { DomainPerf } from './domain-perf.ts';
 import { DomainPlans } from './domain-plan.ts';
 import { DomainPolicies } from './domain-policies.ts';
 import { DomainPowerOrder } from './domain-power-order.ts';
@@ -118,6 +119,7 @@ export class DomainService {
   readonly cpus: DomainCpus;
   /** Shares and limits on the host: scheduler, memory, blkio, NUMA. */
   readonly parameters: DomainParameters;
+  readonly perf: DomainPerf;
   /** Samples of what guests use. */
   readonly statistics: DomainStatisticsService;
   /** Disks: size, limits, counters, errors. */
@@ -170,7 +172,9 @@ export class DomainService {
     this.memory = new DomainMemory(this.world, this.definitions);
     this.cpus = new DomainCpus(this.world, this.definitions);
     this.parameters = new DomainParameters(this.world, this.definitions, options.groups);
-    this.statistics = new DomainStatisticsService(this.definitions);
+    this.perf = new DomainPerf(this.world, this.definitions);
+    this.world.followers.push(this.perf.follow);
+    this.statistics = new DomainStatisticsService(this.definitions, (domain) => this.perf.counts(domain));
     this.blocks = new DomainBlocks(this.world, this.definitions);
     const blockJobWatch = new BlockJobWatch(this.world, this.definitions);
     this.world.followers.push(blockJobWatch.follow);

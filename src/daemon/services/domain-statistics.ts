@@ -82,15 +82,22 @@ export interface DomainStatistics {
   readonly iothreads: readonly IothreadFacts[] | undefined;
   readonly dirtyRate: DirtyRate | undefined;
   readonly accelerator: readonly AcceleratorCounter[] | undefined;
+  /** Events that are counted (<perf>), since each was switched on. */
+  readonly perf: ReadonlyMap<string, number> | undefined;
   /** Why QEMU's part is missing. */
   readonly silence: string | undefined;
 }
 
 export class DomainStatisticsService {
   private readonly definitions: DomainDefinitions;
+  private readonly perfCounts: (domain: Domain) => ReadonlyMap<string, number>;
 
-  constructor(definitions: DomainDefinitions) {
+  constructor(
+    definitions: DomainDefinitions,
+    perfCounts: (domain: Domain) => ReadonlyMap<string, number> = () => new Map(),
+  ) {
     this.definitions = definitions;
+    this.perfCounts = perfCounts;
   }
 
   /** Of all these domains at once. One whose QEMU hangs or ends has what the host counts, and `silence` says why. */
@@ -126,6 +133,7 @@ export class DomainStatisticsService {
       iothreads: has('iothread') ? told.iothreads : undefined,
       dirtyRate: has('dirtyrate') ? told.dirtyRate : undefined,
       accelerator: has('vm') ? told.accelerator : undefined,
+      perf: has('perf') && live !== undefined ? this.perfCounts(domain) : undefined,
       silence,
     };
   }

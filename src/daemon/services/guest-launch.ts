@@ -9,6 +9,7 @@ import { isTemplate } from '../../model/domain/template.ts';
 import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import { portForwardsOf } from './domain-controls.ts';
+import { requireCounted } from './domain-perf.ts';
 import { saveIntent, saveStatus } from './domain-status.ts';
 import { droppedMedia } from './dropped-media.ts';
 import type { GuestWatch } from './guest-watch.ts';
@@ -94,6 +95,7 @@ export class GuestLaunch {
     const paused = request.paused || saved?.wasRunning === false;
     this.refuseSecondQemu(domain);
     refuseTemplate(domain, definition);
+    requireCounted(definition);
     if (as.reason === 'booted') for (const ask of this.beforeBoot) ask(domain);
     refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
     const id = this.takeId();

@@ -16,3 +16,11 @@ export const statisticsGroups = [
 ] as const;
 
 export type StatisticsGroup = (typeof statisticsGroups)[number];
+
+/**
+ * Ways to measure how fast a guest writes to its memory: some pages now and then, all by a bitmap, or by KVM's ring, which
+ * tells each virtual CPU's part.
+ */
+export const dirtyRateModes = ['page-sampling', 'dirty-bitmap', 'dirty-ring'] as const;
+
+export type DirtyRateMode = (typeof dirtyRateModes)[number];

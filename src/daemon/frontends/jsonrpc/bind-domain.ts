@@ -22,6 +22,7 @@ import { bindDevices } from './bind-device.ts';
 import { bindHistory, type HistorySource } from './bind-history.ts';
 import { bindInterfaces } from './bind-interface.ts';
 import { bindLimits } from './bind-limits.ts';
+import { bindMeasuring } from './bind-measuring.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
 import { bindReports, type ReportSource } from './bind-report.ts';
 import { bindSaves } from './bind-saves.ts';
@@ -64,6 +65,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindDevices(domains),
     ...bindInterfaces(domains),
     ...bindTuning(domains),
+    ...bindMeasuring(domains),
     ...bindLimits(domains),
     ...bindSaves(domains),
     ...bindPowerOrder(domains),

@@ -160,9 +160,16 @@ function sampleOf(one: DomainStatistics): Sample {
         ? null
         : {
             status: one.dirtyRate.status,
+            startedAt:
+              one.dirtyRate.status === 'unstarted'
+                ? null
+                : new Date(one.dirtyRate.startSeconds * 1000).toISOString(),
             periodSeconds: one.dirtyRate.periodSeconds,
+            mode: one.dirtyRate.mode,
             mibPerSecond: one.dirtyRate.mibPerSecond ?? null,
+            vcpus: [...one.dirtyRate.vcpus],
           },
+    perf: one.perf === undefined ? null : Object.fromEntries(one.perf),
     accelerator:
       one.accelerator === undefined
         ? null

@@ -1,4 +1,6 @@
 /** Parts of a definition that are understood, and that nobody here can honour. */
+
+import { perfEventProblem } from '../../../model/domain/perf-events.ts';
 import type { CpuTune } from '../../../model/domain/tuning.ts';
 import type { Build } from './context.ts';
 
@@ -11,7 +13,10 @@ export function refuseUnsupported(b: Build): void {
   b.refuse('', { idmap: d.idmap }, 'is for containers');
   b.refuse('', { keywrap: d.keywrap }, 'is only there on s390x');
   b.refuse('', { launchSecurity: d.launchSecurity });
-  b.refuse('', { perf: d.perf.filter((event) => event.enabled) });
+  for (const [index, { name, enabled }] of d.perf.entries()) {
+    const problem = enabled ? perfEventProblem(name) : undefined;
+    if (problem !== undefined) b.problem(`perf.event[${index}]`, problem);
+  }
   b.refuse('qemu', { capabilities: d.qemuCapabilities, deprecation: d.qemuDeprecation });
   for (const [index, label] of d.seclabels.entries())
     if (label.type !== 'none')

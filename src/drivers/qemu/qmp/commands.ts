@@ -317,7 +317,10 @@ export const commands = {
   /** The file is QEMU's to open: a name below its own directory. */
   pmemsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
   memsave: command<{ readonly val: number; readonly size: number; readonly filename: string }>()(nothing),
-  'calc-dirty-rate': command<{ readonly 'calc-time': number }>()(nothing),
+  'calc-dirty-rate': command<{
+    readonly 'calc-time': number;
+    readonly mode: 'page-sampling' | 'dirty-bitmap' | 'dirty-ring';
+  }>()(nothing),
 
   // Memory and device state on the way to and from files (qapi/migration.json, qapi/dump.json).
   migrate: command<{ readonly uri: string }>()(nothing),

@@ -2,6 +2,7 @@
 import { VirtError } from '../../../base/errors.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
+import type { DirtyRateMode } from '../../../model/domain/statistics-groups.ts';
 import type {
   AddressKind,
   GuestCpu,
@@ -129,13 +130,20 @@ export class QemuTuning implements LiveTuning {
     return peekMemory(this.parts.qmp(), this.parts.directory, { kind, address, length });
   }
 
-  async startDirtyRate(seconds: number): Promise<void> {
+  async startDirtyRate(seconds: number, mode: DirtyRateMode = 'page-sampling'): Promise<void> {
     if (!Number.isInteger(seconds) || seconds < 1 || seconds > 60)
       throw new VirtError('request.invalid', {
         wanted: 'measure how fast the guest writes to its memory',
         reason: 'a measurement takes 1 to 60 seconds',
       });
-    await this.parts.qmp().execute('calc-dirty-rate', { 'calc-time': seconds });
+    // Without KVM, QEMU 7.2 ends with the guest when it is asked for these.
+    if (mode !== 'page-sampling' && this.parts.definition().type !== 'kvm')
+      throw new VirtError('request.unsupported', {
+        wanted: 'measure how fast the guest writes to its memory',
+        reason: `the mode '${mode}' needs KVM, and this guest is emulated`,
+        hint: "use the mode 'page-sampling'",
+      });
+    await this.parts.qmp().execute('calc-dirty-rate', { 'calc-time': seconds, mode });
   }
 
   async wakeUp(): Promise<void> {

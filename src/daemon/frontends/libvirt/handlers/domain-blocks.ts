@@ -1,7 +1,7 @@
 /** Disks and cards of running domains: counters, sizes, limits, errors, and looking into disks and memory. */
 import { VirtError } from '../../../../base/errors.ts';
-import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { IoTune } from '../../../../model/domain/devices/disk.ts';
+import type { DirtyRateMode } from '../../../../model/domain/statistics-groups.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { big, counted, long, type ParamTable, readParams, text, toNumber } from './params.ts';
 import { affect, checkFlags, domainOf, impactOn, invalid, telling } from './support.ts';
@@ -165,16 +165,19 @@ function others(engine: Engine) {
       };
     },
     domainStartDirtyRateCalc: async ({ dom, seconds, flags }, call) => {
-      // virDomainDirtyRateCalcFlags: page sampling is 0, the other ways need KVM and are not offered.
-      if (flags !== 0)
-        throw new LibvirtError(
-          errorNumber.argumentUnsupported,
-          `${call.name}: only page sampling is supported`,
-        );
-      await domainOf(engine, dom).requireLive('measure').guest.tuning.startDirtyRate(seconds);
+      checkFlags(flags, dirtyRateFlags.bitmap | dirtyRateFlags.ring, call);
+      if (flags === (dirtyRateFlags.bitmap | dirtyRateFlags.ring))
+        throw invalid('dirty-bitmap and dirty-ring are mutually exclusive');
+      const mode = { 0: 'page-sampling', 1: 'dirty-bitmap', 2: 'dirty-ring' }[
+        flags as 0 | 1 | 2
+      ] as DirtyRateMode;
+      await domainOf(engine, dom).requireLive('measure').guest.tuning.startDirtyRate(seconds, mode);
     },
   } satisfies RemoteHandlers;
 }
+
+/** virDomainDirtyRateCalcFlags; none: page sampling. */
+const dirtyRateFlags = { bitmap: 1, ring: 2 } as const;
 
 /** Counters by their names on the wire (libvirt-domain.h, VIR_DOMAIN_BLOCK_STATS_*). */
 const blockCounters = {

@@ -1,6 +1,6 @@
 /** Lifecycle actions, limits of network cards, and a display's certificates, of guests that run or not. */
 import { isVirtError } from '../../../../base/errors.ts';
-import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import { perfEvents } from '../../../../model/domain/perf-events.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { LifecycleAction, LifecycleEvent } from '../../../services/domain-policies.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
@@ -19,15 +19,6 @@ const actionNumbers: readonly LifecycleAction[] = [
   'coredump-restart',
 ];
 
-/** virPerfEventType. */
-const perfEvents = [
-  ...['cmt', 'mbmt', 'mbml', 'cpu_cycles', 'instructions', 'cache_references', 'cache_misses'],
-  ...['branch_instructions', 'branch_misses', 'bus_cycles', 'stalled_cycles_frontend'],
-  ...['stalled_cycles_backend', 'ref_cpu_cycles', 'cpu_clock', 'task_clock', 'page_faults'],
-  ...['context_switches', 'cpu_migrations', 'page_faults_min', 'page_faults_maj'],
-  ...['alignment_faults', 'emulation_faults'],
-];
-
 const perfTable: ParamTable = Object.fromEntries(perfEvents.map((name) => [name, 'boolean']));
 
 const bothSides = affect.live | affect.config;
@@ -37,7 +28,7 @@ const STRING_OKAY = 4;
 const graphicsType = { any: 0, vnc: 1 } as const;
 
 export function domainPolicyHandlers(engine: Engine) {
-  const { policies, interfaces, definitions } = engine.domains;
+  const { policies, interfaces, definitions, perf } = engine.domains;
   const cardOf = (domain: Domain, device: string, inactive: boolean) => {
     try {
       return interfaces.find(domain, device, { inactive });
@@ -66,20 +57,19 @@ export function domainPolicyHandlers(engine: Engine) {
     },
     domainGetPerfEvents: ({ dom, flags }, call) => {
       checkFlags(flags, bothSides | STRING_OKAY, call);
-      impactOn(domainOf(engine, dom), flags & bothSides);
-      // None is counted for any guest, so definitions that ask for one are refused.
-      return { params: perfEvents.map((name) => bool(name, false)) };
+      const domain = domainOf(engine, dom);
+      const { live } = impactOn(domain, flags & bothSides);
+      return {
+        params: perf.events(domain, { inactive: !live }).map(({ name, enabled }) => bool(name, enabled)),
+      };
     },
-    domainSetPerfEvents: ({ dom, params, flags }, call) => {
+    domainSetPerfEvents: async ({ dom, params, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const given = readParams(params, perfTable);
-      impactOn(domainOf(engine, dom), flags);
-      const wanted = [...given].find(([, isOn]) => Number(isOn) !== 0);
-      if (wanted === undefined) return;
-      throw new LibvirtError(
-        errorNumber.operationUnsupported,
-        `perf event '${wanted[0]}' is not counted here: 'perf stat -p PID' on the host counts it`,
-      );
+      const domain = domainOf(engine, dom);
+      const targets = impactOn(domain, flags);
+      const wish = perfEvents.filter((name) => given.has(name));
+      await perf.set(domain, new Map(wish.map((name) => [name, Number(given.get(name)) !== 0])), targets);
     },
     domainGetInterfaceParameters: ({ dom, device, nparams, flags }, call) => {
       checkFlags(flags, bothSides | STRING_OKAY, call);

@@ -65,6 +65,7 @@ function paramsOf(sample: DomainStatistics, groups: ReadonlySet<StatisticsGroup>
     ...vcpuParams(sample),
     ...interfaceParams(sample),
     ...diskParams(sample),
+    ...[...(sample.perf ?? [])].map(([name, value]) => big(`perf.${name}`, value)),
     ...iothreadParams(sample),
     ...dirtyRateParams(sample),
     ...(sample.accelerator ?? []).map(({ name, kind, value }) =>
