@@ -114,7 +114,18 @@ const liveParts: readonly (readonly [RegExp, (name: string, change: DefinitionCh
   ],
 ];
 
+/** What `domain set-limits` sets, as elements. */
+const limit =
+  /^(cputune\.(shares|(\w+_)?(period|quota))|memtune\.(hard|soft|swap_hard)_limit|blkiotune\.weight)$/;
+
+/** One limit, or an element that comes or goes with nothing else in it. */
+function isLimit({ path, before, after }: DefinitionChange): boolean {
+  const parts = [...(after ?? before ?? '').matchAll(/<(\w+)/g)].map(([, name]) => name).slice(1);
+  return limit.test(path) || (parts.length > 0 && parts.every((name) => limit.test(`${path}.${name}`)));
+}
+
 function ofDomain(change: DefinitionChange, { domain, after }: Place): Answer {
+  if (isLimit(change)) return { now: `vireo domain set-limits ${domain.name} --live` };
   const found = liveParts.find(([path]) => path.test(change.path));
   if (found === undefined) return { later: fixed };
   const hasBalloon = after.devices.memballoon !== undefined && after.devices.memballoon.model !== 'none';
@@ -138,6 +149,10 @@ const liveDeviceParts: readonly (readonly [RegExp, (name: string, device: string
     (name) => `vireo domain update-device ${name} FILE --live`,
   ],
   [/^devices\.interface\[[^\]]*\]\.source/, (name) => `vireo domain update-device ${name} FILE --live`],
+  [
+    /^devices\.(interface\[[^\]]*\]\.filterref|memory\[[^\]]*\]\.target\.requested$)/,
+    (name) => `vireo domain update-device ${name} FILE --live`,
+  ],
   [
     /^devices\.graphics\[[^\]]*\]\.(passwd|passwdValidTo|connected)$/,
     (name) => `vireo domain update-device ${name} FILE --live`,
@@ -164,6 +179,8 @@ function ofDevice(
   }
   if (isMedium(one) && /\]\.(source|driver)/.test(change.path))
     return { now: `vireo media ${domain.name} ${word} IMAGE --live` };
+  if (change.path.endsWith('.passwd') && change.after === undefined)
+    return { later: 'a password can be changed while the display is there, and not taken away' };
   const found = liveDeviceParts.find(([path]) => path.test(change.path));
   return found === undefined
     ? { later: 'the device keeps this while it is there; it would have to be detached and attached' }

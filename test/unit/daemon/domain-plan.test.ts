@@ -36,6 +36,32 @@ it('tells what can be done now, with the command, and what counts at the next st
   expect((await client.call('domain.xml', { domain: 'web', inactive: true })).xml).toBe(before);
 });
 
+it('knows limits, boot order, filters and passwords', async () => {
+  const vnc = (password: string) => `<graphics type='vnc'${password}/>`;
+  const card = (more: string) =>
+    `<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><model type='virtio'/>${more}</interface>`;
+  const order = (number: number) => disk('vda', 'virtio', `<boot order='${number}'/>`);
+  const { plan } = await running(order(1) + card('') + vnc(" passwd='one'"));
+  const limited = (tune: string) =>
+    xml('web', order(2) + card("<filterref filter='clean-traffic'/>") + vnc('')).replace(
+      '</name>',
+      `</name>${tune}`,
+    );
+  const seen = async (text: string) => (await plan(text)).map(({ path, when, how }) => [path, when, how]);
+  const devices = [
+    ['devices.graphics[vnc].passwd', 'next-start', expect.stringContaining('not taken away')],
+    ['devices.disk[vda].boot.order', 'now', 'vireo domain update-device web FILE --live'],
+    ['devices.interface[52:54:00:00:00:01].filterref', 'now', 'vireo domain update-device web FILE --live'],
+  ];
+  const found = await seen(
+    limited('<cputune><shares>512</shares><emulator_quota>5000</emulator_quota></cputune>'),
+  );
+  expect(found).toContainEqual(['cputune', 'now', 'vireo domain set-limits web --live']);
+  for (const one of devices) expect(found).toContainEqual(one);
+  const scheduled = "<cputune><shares>512</shares><vcpusched vcpus='0' scheduler='batch'/></cputune>";
+  expect(await seen(limited(scheduled))).toContainEqual(['cputune', 'next-start', expect.any(String)]);
+});
+
 it('of a domain that does not run counts at its next start, and of a new one changes nothing', async () => {
   const { client, plan } = await running(disk('vda'));
   await client.call('domain.destroy', { domain: 'web' });
