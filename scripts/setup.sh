@@ -54,6 +54,7 @@ dbus-daemon dbus-daemon
 dbus-send dbus-bin
 pkcheck polkitd
 openssl openssl
+sasl-scram libsasl2-modules
 zsh zsh
 fish fish
 curl curl
@@ -92,6 +93,7 @@ is_there() {
     virtiofsd) [ -e /usr/lib/qemu/virtiofsd ] || [ -e /usr/libexec/virtiofsd ] ;;
     libvirt-qemu-driver) ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 ;;
     sys-virt) ls /usr/lib/*/perl5/*/Sys/Virt.pm >/dev/null 2>&1 ;;
+    sasl-scram) ls /usr/lib/*/sasl2/libscram.so >/dev/null 2>&1 ;;
     libvirt-dissector) ls /usr/lib/*/wireshark/plugins/*/epan/libvirt.so >/dev/null 2>&1 ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;

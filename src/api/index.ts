@@ -27,6 +27,7 @@ import { networkMethods } from './network.ts';
 import { nodeDeviceMethods } from './node-device.ts';
 import { nwfilterMethods } from './nwfilter.ts';
 import { poolMethods } from './pool.ts';
+import { saslUserMethods } from './sasl-users.ts';
 import { secretMethods } from './secret.ts';
 import { snapshotMethods } from './snapshot.ts';
 import { undoMethods } from './undo.ts';
@@ -74,6 +75,7 @@ export const methods = byName([
   ...nodeDeviceMethods,
   ...nwfilterMethods,
   ...secretMethods,
+  ...saslUserMethods,
   ...poolMethods,
   ...volumeMethods,
   ...volumeTransferMethods,

@@ -122,6 +122,7 @@ export const errorTable = {
   'secret.private': row(1132, 65, 403, 'The secret is private: its value is shown to nobody.'),
   'secret.no-value': row(1133, 66, 404, 'The secret has no value.'),
   'secret.busy': row(1134, 68, 409, 'Another change of secrets is in work.'),
+  'sasl-user.not-found': row(1142, 38, 404, 'There is no such user for SASL.'),
   'nwfilter.not-found': row(1135, 62, 404, 'No network filter has that name or uuid.'),
   'nwfilter.exists': row(1136, 9, 409, 'Another network filter has that name or uuid.'),
   'nwfilter.in-use': row(1137, 55, 409, 'Running guests use the network filter.'),

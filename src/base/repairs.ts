@@ -107,6 +107,7 @@ export const repairs: Readonly<Record<ErrorCode, string>> = {
   'secret.private': 'define it without private, when its value is to be seen',
   'secret.no-value': "give it one: 'vireo secret set-value'",
   'secret.busy': 'try again in a moment',
+  'sasl-user.not-found': "'vireo host sasl-user list' shows all users",
   'nwfilter.not-found': "'vireo filter list' shows all filters",
   'nwfilter.exists': 'use another name or uuid',
   'nwfilter.in-use': 'shut down the guests that are named, or take the filter out of their definitions',

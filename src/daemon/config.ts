@@ -135,6 +135,20 @@ export const configSchema = z.strictObject({
         .describe('Certificates that were called back, when the file is there.'),
       tls_cert: z.string().default('/etc/pki/libvirt/servercert.pem').describe("This host's certificate."),
       tls_key: z.string().default('/etc/pki/libvirt/private/serverkey.pem').describe('Its key.'),
+      tls_auth: z
+        .enum(['certificate', 'sasl'])
+        .default('certificate')
+        .describe(
+          "How clients show who they are, besides their certificate: not at all, or by name and password (SASL SCRAM-SHA-256, 'vireo host sasl-user').",
+        ),
+      tcp_addresses: z
+        .array(z.string().regex(/^[0-9A-Fa-f.:]+$/, 'is no address'))
+        .max(16)
+        .default([])
+        .describe(
+          'Addresses of this host where clients are served without any protection (qemu+tcp://): whoever reaches one may do what root may. None by default.',
+        ),
+      tcp_port: z.number().int().min(1).max(65_535).default(16_509).describe('The port for TCP.'),
       unix_auth: z
         .enum(['group', 'polkit'])
         .default('group')

@@ -6,11 +6,12 @@ import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';
 import type { JsonRpcServer } from './frontends/jsonrpc/server.ts';
 import type { Engine } from './frontends/libvirt/context.ts';
 import type { LibvirtServer } from './frontends/libvirt/server.ts';
+import type { TcpDoor } from './frontends/libvirt/tcp.ts';
 import type { TlsDoor } from './frontends/libvirt/tls.ts';
 import type { Ground } from './ground.ts';
 import { capabilitySources, emulatorVersion, probeOptions } from './hypervisor.ts';
 import { openJsonRpcDoor } from './jsonrpc-door.ts';
-import { openLibvirtDoor, openTlsDoor } from './libvirt-door.ts';
+import { openLibvirtDoor, openTcpDoor, openTlsDoor } from './libvirt-door.ts';
 import type { DaemonPaths } from './paths.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
 import { socketRights } from './socket-rights.ts';
@@ -23,6 +24,7 @@ export class Doors {
   private jsonRpc: JsonRpcServer | undefined;
   private libvirt: LibvirtServer | undefined;
   private tls: TlsDoor | undefined;
+  private tcp: TcpDoor | undefined;
 
   constructor(ground: Ground, engine: DaemonEngine) {
     this.ground = ground;
@@ -39,6 +41,7 @@ export class Doors {
       jsonrpc: `unix://${this.ground.paths.socket}`,
       ...(this.libvirt && { libvirt: `unix://${this.libvirt.socketPath}` }),
       ...(this.tls && { tls: this.tls.urls.join(',') }),
+      ...(this.tcp && { tcp: this.tcp.urls.join(',') }),
     };
   }
 
@@ -55,11 +58,13 @@ export class Doors {
       events,
       onClientsChange,
     });
-    this.tls = await openTlsDoor(config, this.libvirt, log);
+    this.tls = await openTlsDoor(config, this.libvirt, { users: engine.saslUsers, log });
+    this.tcp = await openTcpDoor(config, this.libvirt, log);
   }
 
   async close(): Promise<void> {
     await this.tls?.close();
+    await this.tcp?.close();
     await Promise.all([this.jsonRpc?.close(), this.libvirt?.close()]);
   }
 

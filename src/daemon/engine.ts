@@ -29,6 +29,7 @@ import { HostService } from './services/host-service.ts';
 import { MediatedDevices } from './services/mediated-devices.ts';
 import { NodeDeviceService } from './services/node-device-service.ts';
 import { PassedFiles } from './services/passed-files.ts';
+import { SaslUsers } from './services/sasl-users.ts';
 import { SecretService } from './services/secret-service.ts';
 import { SessionLinks } from './services/session-links.ts';
 import { buildSnapshots } from './snapshots.ts';
@@ -56,6 +57,8 @@ export interface DaemonEngine {
   readonly secrets: SecretService;
   /** Descriptors that clients have handed over for disks. */
   readonly passedFiles: PassedFiles;
+  /** Whom clients of other hosts may say they are. */
+  readonly saslUsers: SaslUsers;
   readonly nodeDevices: NodeDeviceService;
   readonly hostDevices: HostDevices;
   readonly adoption: LibvirtAdoption;
@@ -117,6 +120,7 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   listenTo(recorder, { events: ground.events, domains, memory: () => host.memory() });
   return {
     ...parts,
+    saslUsers: new SaslUsers({ path: paths.saslUsers, log }),
     domains,
     recorder,
     records,

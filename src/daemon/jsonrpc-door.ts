@@ -36,6 +36,7 @@ export function openJsonRpcDoor(parts: {
       networks: networking?.service,
       nwfilters: networking?.nwfilters,
       secrets: engine.secrets,
+      saslUsers: engine.saslUsers,
       nodeDevices: engine.nodeDevices,
       undo: engine.undo,
       history: { history: engine.history, isOn: config.statistics.history },

@@ -6,9 +6,11 @@ import type { Engine } from './frontends/libvirt/context.ts';
 import { type Authority, findPolkit } from './frontends/libvirt/polkit.ts';
 import { type LibvirtServer, serveLibvirt } from './frontends/libvirt/server.ts';
 import { socketDirectory } from './frontends/libvirt/sockets.ts';
+import { serveTcp, type TcpDoor } from './frontends/libvirt/tcp.ts';
 import type { TlsDoor } from './frontends/libvirt/tls.ts';
 import type { DaemonPaths } from './paths.ts';
 import type { EventBus } from './services/events.ts';
+import type { SaslUsers } from './services/sasl-users.ts';
 
 /** The mode of a socket where polkit decides about whoever connects. */
 const EVERYBODY = 0o666;
@@ -33,7 +35,7 @@ async function authorityFor(
 export async function openTlsDoor(
   config: DaemonConfig,
   libvirt: LibvirtServer | undefined,
-  log: Logger,
+  { users, log }: { readonly users: SaslUsers; readonly log: Logger },
 ): Promise<TlsDoor | undefined> {
   const { tls_addresses: addresses, tls_allowed_names: allowedNames, ...settings } = config.libvirt;
   if (libvirt === undefined || addresses.length === 0) return undefined;
@@ -50,9 +52,19 @@ export async function openTlsDoor(
     port: settings.tls_port,
     files: { ca: settings.tls_ca, cert: settings.tls_cert, key: settings.tls_key, crl: settings.tls_crl },
     allowedNames,
-    socketPath: libvirt.socketPath,
+    open: (client) => libvirt.openRemote(client, settings.tls_auth === 'sasl' ? users : undefined),
     log,
   });
+}
+
+/** The way in that nothing protects; undefined when it is switched off, as it is by default. @throws VirtError config.invalid */
+export async function openTcpDoor(
+  { libvirt: { tcp_addresses: addresses, tcp_port: port } }: DaemonConfig,
+  libvirt: LibvirtServer | undefined,
+  log: Logger,
+): Promise<TcpDoor | undefined> {
+  if (libvirt === undefined || addresses.length === 0) return undefined;
+  return serveTcp({ addresses, port, open: (client) => libvirt.openRemote(client, undefined), log });
 }
 
 /** Undefined when it is switched off. @throws VirtError file.*, config.invalid */

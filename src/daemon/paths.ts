@@ -34,6 +34,8 @@ export interface DaemonPaths {
   readonly secretQuarantine: string;
   /** Values of stored secrets, UUID.base64. */
   readonly secretValues: string;
+  /** Names and keys of those who come in by SASL. */
+  readonly saslUsers: string;
   /** Stored networks that could not be read. */
   readonly networkQuarantine: string;
   /** Runtime status of networks, UUID.json. */
@@ -143,6 +145,7 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     secrets: join(base.config, 'secrets'),
     secretQuarantine: join(base.config, 'quarantine', 'secrets'),
     secretValues: join(base.config, 'secret-values'),
+    saslUsers: join(base.config, 'sasl-users.json'),
     networkQuarantine: join(base.config, 'quarantine', 'networks'),
     networkStatus: join(base.runtime, 'networks'),
     defaultNetworkMarker: join(base.data, 'default-network-defined'),

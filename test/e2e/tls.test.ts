@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { eventually, TestDaemon } from '../support/daemon.ts';
+import { eventually, project, TestDaemon } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
 
 let root: string;
 let port: number;
+let tcpPort: number;
 let daemon: TestDaemon;
 
 const at = (path: string): string => join(root, path);
@@ -81,21 +82,57 @@ async function client(name: string, trusts = 'ca'): Promise<string> {
   return directory;
 }
 
-async function virsh(
-  pki: string,
-  ...command: string[]
-): Promise<{ code: number | undefined; output: string }> {
-  // Without its own look at the certificates: it is the server that has to refuse.
-  const uri = `qemu+tls://127.0.0.1:${port}/system?pkipath=${pki}&no_sanity=1`;
+interface Said {
+  readonly code: number | undefined;
+  readonly output: string;
+}
+
+async function virshAt(uri: string, command: readonly string[], environment = {}): Promise<Said> {
   const { exitCode, all } = await execa('virsh', ['-q', '-c', uri, ...command], {
     all: true,
     reject: false,
-    timeout: 20_000,
+    timeout: 60_000,
+    stdin: 'ignore',
     extendEnv: false,
-    env: { PATH: process.env['PATH'], HOME: root },
+    env: { PATH: process.env['PATH'], HOME: root, LC_ALL: 'C', ...environment },
   });
   return { code: exitCode, output: all };
 }
+
+/** Without its own look at the certificates: it is the server that has to refuse. */
+const virsh = (pki: string, ...command: string[]): Promise<Said> =>
+  virshAt(`qemu+tls://127.0.0.1:${port}/system?pkipath=${pki}&no_sanity=1`, command);
+
+/** As this user, with the password from a file, as libvirt's clients take it. */
+function virshAs(name: string, password: string, ...command: string[]): Promise<Said> {
+  const file = at(`auth-${name}-${password.length}.conf`);
+  writeFileSync(
+    file,
+    `[credentials-me]\nauthname=${name}\npassword=${password}\n[auth-libvirt-127.0.0.1]\ncredentials=me\n`,
+    { mode: 0o600 },
+  );
+  const uri = `qemu+tls://127.0.0.1:${port}/system?pkipath=${at('client-ann-ca')}&no_sanity=1`;
+  return virshAt(uri, command, { LIBVIRT_AUTH_FILE: file });
+}
+
+function configure(more: string): void {
+  writeFileSync(
+    at('etc/vireo/vireod.toml'),
+    `[network]
+define_default = false
+[libvirt]
+tls_addresses = ["127.0.0.1"]
+tls_port = ${port}
+tls_allowed_names = ["CN=ann,O=*", "CN=late,O=*", "CN=other,O=*", "CN=server,O=*"]
+tls_ca = "${at('pki/ca.pem')}"
+tls_cert = "${at('pki/server.pem')}"
+tls_key = "${at('pki/server.key')}"
+${more}`,
+  );
+}
+
+const vireo = (args: readonly string[], input = '') =>
+  execa(join(project, 'bin/vireo'), ['--root', root, ...args], { input, reject: false, all: true });
 
 const refusals = () => daemon.stderr.join('').match(/refused a TLS client/g)?.length ?? 0;
 
@@ -109,7 +146,10 @@ function freePort(): Promise<number> {
   });
 }
 
-describeWith(['root', 'virsh', 'openssl'], 'TLS', () => {
+/** What libvirt's clients need for SCRAM (Debian: libsasl2-modules). */
+const scram = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/sasl2/libscram.so`;
+
+describeWith(['root', 'virsh', 'openssl', scram], 'TLS', () => {
   beforeAll(async () => {
     root = mkdtempSync(join(tmpdir(), 'vt-'));
     mkdirSync(at('pki'));
@@ -121,19 +161,7 @@ describeWith(['root', 'virsh', 'openssl'], 'TLS', () => {
     await certificate('other', { ca: 'stranger' });
     port = await freePort();
     mkdirSync(at('etc/vireo'), { recursive: true });
-    writeFileSync(
-      at('etc/vireo/vireod.toml'),
-      `[network]
-define_default = false
-[libvirt]
-tls_addresses = ["127.0.0.1"]
-tls_port = ${port}
-tls_allowed_names = ["CN=ann,O=*", "CN=late,O=*", "CN=other,O=*", "CN=server,O=*"]
-tls_ca = "${at('pki/ca.pem')}"
-tls_cert = "${at('pki/server.pem')}"
-tls_key = "${at('pki/server.key')}"
-`,
-    );
+    configure('');
     daemon = await TestDaemon.start({ root });
   });
 
@@ -178,5 +206,54 @@ tls_key = "${at('pki/server.key')}"
 
   it('goes on serving after all of these', async () => {
     expect((await virsh(at('client-ann-ca'), 'uri')).code).toBe(0);
+  });
+
+  it('asks for a name and a password besides, where that is configured', async () => {
+    await daemon.end();
+    tcpPort = await freePort();
+    configure(`tls_auth = "sasl"\ntcp_addresses = ["127.0.0.1"]\ntcp_port = ${tcpPort}\n`);
+    daemon = await TestDaemon.start({ root });
+    for (const [name, password, ...more] of [
+      ['eve', 'correct horse'],
+      ['max', 'battery staple', '--read-only'],
+    ] as const) {
+      const { exitCode, all } = await vireo(['host', 'sasl-user', 'set', name, ...more], password);
+      expect({ exitCode, all }).toEqual({ exitCode: 0, all: `User ${name} has a password.` });
+    }
+    expect((await vireo(['host', 'sasl-user', 'list'])).stdout).toMatch(/eve +do everything\s+max +look/);
+    const pool = ['pool-define-as', 'p', 'dir', '--target', at('pool')] as const;
+    expect(await virshAs('max', 'battery staple', 'list', '--all')).toEqual({ code: 0, output: '' });
+    const looking = await virshAs('max', 'battery staple', ...pool);
+    expect(looking.code).toBe(1);
+    expect(looking.output).toContain('read only access prevents virStoragePoolDefineXML');
+    expect((await virshAs('eve', 'correct horse', ...pool)).code).toBe(0);
+    expect(daemon.stderr.join('')).toMatch(/"user":"eve","readOnly":false,"msg":"SASL lets a client in"/);
+  });
+
+  it('lets nobody in with another password, a name that is not there, or none', async () => {
+    const refused = await Promise.all([
+      virshAs('eve', 'wrong horse', 'list'),
+      virshAs('ghost', 'correct horse', 'list'),
+    ]);
+    for (const { code, output } of refused) {
+      expect(code).toBe(1);
+      expect(output).toContain('authentication failed: authentication failed');
+    }
+    expect(
+      (
+        await virshAt(`qemu+tls://127.0.0.1:${port}/system?pkipath=${at('client-ann-ca')}&no_sanity=1`, [
+          'list',
+        ])
+      ).code,
+    ).toBe(1);
+    await vireo(['host', 'sasl-user', 'remove', 'eve']);
+    expect((await virshAs('eve', 'correct horse', 'list')).code).toBe(1);
+  });
+
+  it('is not needed on a port that nothing protects, of which the check of the host warns', async () => {
+    const { code, output } = await virshAt(`qemu+tcp://127.0.0.1:${tcpPort}/system`, ['pool-list', '--all']);
+    expect({ code, output }).toMatchObject({ code: 0 });
+    const { all } = await vireo(['host', 'check']);
+    expect(all).toContain(`whoever reaches 127.0.0.1:${tcpPort}`);
   });
 });

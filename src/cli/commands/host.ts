@@ -11,6 +11,7 @@ import { safeLines } from '../format/table.ts';
 import { counted } from '../format/wrap.ts';
 import type { AddCommand } from './command.ts';
 import { addNodeDevices } from './host-node-devices.ts';
+import { addSaslUsers } from './host-sasl-users.ts';
 import { addStatistics } from './host-statistics.ts';
 import { addShutdownGuests } from './power-order.ts';
 
@@ -32,6 +33,7 @@ export const addHost: AddCommand = (parent, cli) => {
   addNodeDevices(host, cli);
   addStatistics(host, cli);
   addShutdownGuests(host, cli);
+  addSaslUsers(host, cli);
   addCapabilities(host, cli);
   addDomainCapabilities(host, cli);
 };

@@ -57,6 +57,8 @@ export interface CheckContext {
   /** The file with the settings of the host as they were before networks changed them. */
   readonly settingsBefore?: string;
   readonly adoption?: AdoptionState;
+  /** Where clients are served without any protection, as ADDRESS:PORT. */
+  readonly unprotectedAddresses: readonly string[];
   findProgram(name: string): Promise<string | undefined>;
   /** Runs a program within the time limit; never throws for a program's failure. */
   ask(program: string, args: readonly string[]): Promise<ProgramAnswer>;

@@ -11,6 +11,7 @@ import { checkDevices } from './devices.ts';
 import { checkFirewallBackend, checkForwardPolicy, checkIpForward } from './firewall.ts';
 import { type AdoptionState, checkLibvirt } from './libvirt.ts';
 import { type CheckedNetwork, checkNetworks } from './networks.ts';
+import { checkOpenDoors } from './open-doors.ts';
 import { checkEfiFirmware, checkPrograms, checkQemu } from './programs.ts';
 import {
   checkCgroups,
@@ -33,6 +34,8 @@ interface HostCheckOptions {
   /** The file with the settings of the host as they were before networks changed them. */
   readonly settingsBefore?: string;
   readonly adoption?: AdoptionState;
+  /** Where clients are served without any protection, as ADDRESS:PORT. */
+  readonly unprotectedAddresses?: readonly string[];
   /** For each program that is run. Slow hosts (emulated ones) need more. */
   readonly programTimeoutMs: number;
   /** A report at hand; probed anew when left out. */
@@ -55,6 +58,7 @@ export async function checkHost(options: HostCheckOptions): Promise<HostCheck[]>
     directories: options.directories,
     guestUids: options.guestUids,
     networks: options.networks ?? [],
+    unprotectedAddresses: options.unprotectedAddresses ?? [],
     ...(options.settingsBefore !== undefined && { settingsBefore: options.settingsBefore }),
     ...(options.adoption && { adoption: options.adoption }),
   });
@@ -88,5 +92,6 @@ export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
     checkLimits(context),
     checkDirectories(context),
     ...checkLibvirt(context),
+    ...checkOpenDoors(context),
   ];
 }

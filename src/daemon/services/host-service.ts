@@ -154,6 +154,7 @@ export class HostService {
     readonly signal: AbortSignal;
   }): Promise<HostCheck[]> {
     const { guestUids, networks, adoption, signal } = request;
+    const { tcp_addresses: addresses, tcp_port: port } = this.config.libvirt;
     return checkHost({
       mode: this.paths.mode,
       directories: stateDirectories(this.paths),
@@ -161,6 +162,7 @@ export class HostService {
       ...(guestUids && { guestUids }),
       networks,
       adoption,
+      unprotectedAddresses: addresses.map((address) => `${address}:${port}`),
       programTimeoutMs: this.config.qemu.probe_timeout_seconds * 1000,
       kvm: await this.kvmReport(),
       signal,

@@ -19,6 +19,7 @@ import { DomainService } from '../../../src/daemon/services/domain-service.ts';
 import { EventBus } from '../../../src/daemon/services/events.ts';
 import type { DatedLease } from '../../../src/daemon/services/guest-addresses.ts';
 import { createJobs } from '../../../src/daemon/services/jobs.ts';
+import { SaslUsers } from '../../../src/daemon/services/sasl-users.ts';
 import { Undo } from '../../../src/daemon/undo/undo.ts';
 import { UndoStore } from '../../../src/daemon/undo/undo-store.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
@@ -183,6 +184,7 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
     },
     ...{ domains, jobs, driver, log, host: hostSource, daemon: daemonSource },
     secrets: makeSecrets(directory, events),
+    saslUsers: new SaslUsers({ path: join(directory, 'sasl-users.json'), log }),
     nodeDevices: makeNodeDevices(events),
     ...{ storage, ...imageServices({ storage, domains, directory }) },
   });

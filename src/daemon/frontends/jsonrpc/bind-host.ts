@@ -8,6 +8,7 @@ import type { ListedDevice } from '../../services/host-device-list.ts';
 import { hostInterfaceXml } from '../../services/host-interface-documents.ts';
 import type { OwnedInterface } from '../../services/host-interfaces.ts';
 import type { HostService } from '../../services/host-service.ts';
+import type { SaslUserHandlers } from './bind-sasl-users.ts';
 import type { Handlers } from './handlers.ts';
 
 /** What the host methods ask; `daemon/jsonrpc-door.ts` wires it. */
@@ -25,7 +26,7 @@ export interface HostSource {
 /** All but what is done to guests (bind-power-order.ts). */
 type HostHandlers = Pick<
   Handlers,
-  Exclude<Extract<keyof Handlers, `host.${string}`>, 'host.shutdown-guests'>
+  Exclude<Extract<keyof Handlers, `host.${string}`>, 'host.shutdown-guests' | keyof SaslUserHandlers>
 >;
 
 export function bindHost(

@@ -8,6 +8,7 @@ import type { Jobs } from '../../services/jobs.ts';
 import type { NetworkService } from '../../services/network-service.ts';
 import type { NodeDeviceService } from '../../services/node-device-service.ts';
 import type { NwFilterService } from '../../services/nwfilter-service.ts';
+import type { SaslUsers } from '../../services/sasl-users.ts';
 import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { Undo } from '../../undo/undo.ts';
@@ -23,6 +24,7 @@ import { bindNetworks } from './bind-network.ts';
 import { bindNodeDevices } from './bind-node-device.ts';
 import { bindNwFilters } from './bind-nwfilter.ts';
 import type { ReportSource } from './bind-report.ts';
+import { bindSaslUsers } from './bind-sasl-users.ts';
 import { bindSecrets } from './bind-secret.ts';
 import { bindSnapshots } from './bind-snapshot.ts';
 import { bindStorage } from './bind-storage.ts';
@@ -39,6 +41,7 @@ export interface JsonRpcServices {
   /** Undefined in a session. */
   readonly nwfilters?: NwFilterService | undefined;
   readonly secrets: SecretService;
+  readonly saslUsers: SaslUsers;
   readonly nodeDevices: NodeDeviceService;
   readonly storage: StorageService;
   readonly images: ImageService;
@@ -70,6 +73,7 @@ export function buildHandlers(services: JsonRpcServices): Handlers {
     ),
     ...bindNwFilters(services.nwfilters),
     ...bindSecrets(services.secrets),
+    ...bindSaslUsers(services.saslUsers),
     ...bindNodeDevices(services.nodeDevices),
     ...bindStorage(services.storage, services.undo, services.log),
     ...bindImages(services.storage, services.images, services.log),

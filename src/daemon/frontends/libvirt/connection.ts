@@ -7,7 +7,7 @@ import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.
 import { type MessageHeader, messageType } from '../../../libvirt/protocol/message.ts';
 import { keepalive, type RemoteMessageName } from '../../../libvirt/protocol/programs.ts';
 import { ServerCall } from './call.ts';
-import type { ClientConnection, StreamPlan } from './context.ts';
+import type { ClientConnection, RemoteClient, StreamPlan } from './context.ts';
 import type { DescriptorPassing } from './descriptors.ts';
 import { type Answerable, findCall } from './dispatch.ts';
 import { EventCallbacks } from './events/callbacks.ts';
@@ -17,6 +17,7 @@ import { FrameReader } from './framing.ts';
 import type { HandlerTable } from './handlers/table.ts';
 import { Keepalive } from './keepalive.ts';
 import { Outbox } from './outbox.ts';
+import { SaslExchange, type SaslParts } from './sasl/exchange.ts';
 import { Speaker } from './speaker.ts';
 import { ServerStream } from './streams.ts';
 
@@ -51,6 +52,10 @@ export interface ConnectionOptions {
   readonly handlers: HandlerTable;
   /** Has to agree before the client may do anything; undefined where the socket's rights are enough. */
   readonly authenticate?: () => Promise<void>;
+  /** The client as another host's. */
+  readonly remote?: RemoteClient;
+  /** It has to show who it is by SASL before it may do anything. */
+  readonly sasl?: Pick<SaslParts, 'users' | 'failures'>;
   readonly descriptors: DescriptorPassing;
   readonly log: Logger;
   /** Hears how calls ended that may change a domain. */
@@ -62,8 +67,9 @@ export interface ConnectionOptions {
 export class LibvirtConnection implements ClientConnection {
   readonly id: string;
   readonly peer: ClientConnection['peer'];
-  readonly isReadOnlySocket: boolean;
-  readonly isLocal = true;
+  isReadOnlySocket: boolean;
+  readonly remote: RemoteClient | undefined;
+  readonly sasl: SaslExchange | undefined;
   readonly callbacks = new EventCallbacks();
   readonly monitorCallbacks = new MonitorCallbacks((body) =>
     this.sendUnasked(() => this.speaker.qemuMessage('domainMonitorEvent', body)),
@@ -94,7 +100,9 @@ export class LibvirtConnection implements ClientConnection {
     this.peer = options.peer;
     this.isReadOnlySocket = options.isReadOnlySocket;
     this.isReadOnly = options.isReadOnlySocket;
-    this.mustAuthenticate = options.authenticate !== undefined;
+    this.remote = options.remote;
+    this.sasl = this.makeExchange(options);
+    this.mustAuthenticate = options.authenticate !== undefined || this.sasl !== undefined;
     if (this.mustAuthenticate) this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
     this.frames = new FrameReader(
       (header, frame, start, end) => this.onMessage(header, frame, start, end),
@@ -136,9 +144,28 @@ export class LibvirtConnection implements ClientConnection {
   }
 
   private async askAuthority(): Promise<void> {
-    await this.options.authenticate?.();
+    const { authenticate } = this.options;
+    if (authenticate === undefined) throw new Error('there is no authority to ask');
+    await authenticate();
+    this.letIn();
+  }
+
+  private letIn(): void {
     this.mustAuthenticate = false;
     clearTimeout(this.strangerTimer);
+  }
+
+  private makeExchange({ sasl, remote, log }: ConnectionOptions): SaslExchange | undefined {
+    if (sasl === undefined) return undefined;
+    return new SaslExchange({
+      ...sasl,
+      address: remote?.address ?? '',
+      log,
+      onUser: ({ readOnly }) => {
+        if (readOnly) this.isReadOnlySocket = true;
+        this.letIn();
+      },
+    });
   }
 
   /** Whoever does not say who they are must not keep a place; one that is being asked may take their time. */

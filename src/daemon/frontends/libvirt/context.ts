@@ -23,6 +23,7 @@ import type { SecretService } from '../../services/secret-service.ts';
 import type { StorageService } from '../../services/storage-service.ts';
 import type { EventCallbacks } from './events/callbacks.ts';
 import type { MonitorCallbacks } from './events/monitor-callbacks.ts';
+import type { SaslExchange } from './sasl/exchange.ts';
 
 /** The engine as this front door uses it. */
 export interface Engine {
@@ -76,6 +77,14 @@ export interface StreamPlan {
   readonly onSent?: (bytes: Buffer) => void;
 }
 
+/** A client that came over the network. */
+export interface RemoteClient {
+  readonly address: string;
+  /** What its certificate calls it; undefined without one. */
+  readonly certificate?: string;
+  readonly isEncrypted: boolean;
+}
+
 /** The caller's connection, as handlers see it. */
 export interface ClientConnection {
   readonly id: string;
@@ -88,8 +97,10 @@ export interface ClientConnection {
   readonly uri: string | undefined;
   readonly callbacks: EventCallbacks;
   readonly monitorCallbacks: MonitorCallbacks;
-  /** The local socket is as safe as the host's file system: true for all connections there are. */
-  readonly isLocal: boolean;
+  /** The client as another host's; undefined for one of this host, on a unix socket. */
+  readonly remote: RemoteClient | undefined;
+  /** How a client of another host shows who it is; undefined where it need not. */
+  readonly sasl: SaslExchange | undefined;
   readonly peer: { readonly uid: number; readonly gid: number; readonly pid: number };
   open(uri: string, readOnly: boolean): void;
   /** Asks the authority about this client, once at a time. @throws LibvirtError */

@@ -1,21 +1,29 @@
 /** The front door for libvirt's clients: its sockets, who comes in, and the events for all of them. */
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import type { PublishedEvent } from '../../../api/index.ts';
 import { isVirtError, reasonOf } from '../../../base/errors.ts';
-import { duplicateAbove, type PeerCredentials, peerCredentials } from '../../../base/ffi.ts';
+import {
+  close,
+  duplicateAbove,
+  type PeerCredentials,
+  peerCredentials,
+  socketPair,
+} from '../../../base/ffi.ts';
 import { ensureDirectory } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
 import { processStartTime } from '../../../base/spawn.ts';
 import type { DaemonMode } from '../../paths.ts';
+import type { SaslUsers } from '../../services/sasl-users.ts';
 import { listenOn } from '../jsonrpc/listen.ts';
-import { type DomainCall, LibvirtConnection } from './connection.ts';
-import type { Engine } from './context.ts';
+import { type ConnectionOptions, type DomainCall, LibvirtConnection } from './connection.ts';
+import type { Engine, RemoteClient } from './context.ts';
 import { kernelDescriptorPassing } from './descriptors.ts';
 import { translate } from './events/translate.ts';
 import { buildHandlerTable, type HandlerTable } from './handlers/table.ts';
 import { type SocketOwner, socketOwner } from './owner.ts';
 import { type Authority, polkitActions } from './polkit.ts';
+import { Failures } from './sasl/failures.ts';
 import { linkSocket, modularNames, readOnlySocketName, socketName, unlinkSocket } from './sockets.ts';
 
 export interface LibvirtServerOptions {
@@ -58,6 +66,7 @@ export class LibvirtServer {
   private readonly links: { readonly path: string; readonly target: string }[] = [];
   private readonly connections = new Set<LibvirtConnection>();
   private readonly unsubscribe: () => void;
+  private readonly failures = new Failures();
   private directory: string;
   private nextId = 1;
 
@@ -181,16 +190,53 @@ export class LibvirtServer {
       throw new Error('this is the daemon of another user');
     const authenticate = this.authentication(peer, isReadOnlySocket);
     this.checkRoom(isReadOnlySocket, authenticate !== undefined);
-    const id = `l${this.nextId++}`;
-    const log = this.options.log.child({ client: id, uid: peer.uid, pid: peer.pid });
-    const connection = new LibvirtConnection({
-      id,
+    const facts = { uid: peer.uid, pid: peer.pid };
+    this.keep(facts, {
       fd: duplicateAbove(fd, 3),
       peer,
       isReadOnlySocket,
+      ...(authenticate && { authenticate }),
+    });
+  }
+
+  /**
+   * A client of another host: what is written into the answer is what it says. Without `users` it may do what root may.
+   * @throws Error when there is no room
+   */
+  openRemote(remote: RemoteClient, users: SaslUsers | undefined): Socket {
+    this.checkRoom(false, users !== undefined);
+    const [ours, theirs] = socketPair();
+    try {
+      const { address, certificate } = remote;
+      this.keep(
+        { address, ...(certificate !== undefined && { certificate }) },
+        {
+          fd: ours,
+          peer: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, pid: process.pid },
+          isReadOnlySocket: false,
+          remote,
+          ...(users && { sasl: { users, failures: this.failures } }),
+        },
+      );
+      return new Socket({ fd: theirs, readable: true, writable: true });
+    } catch (error) {
+      close(theirs);
+      throw error;
+    }
+  }
+
+  /** A connection from its first byte on; `facts` stand in each line of its log. */
+  private keep(
+    facts: Readonly<Record<string, unknown>>,
+    client: Pick<ConnectionOptions, 'fd' | 'peer' | 'isReadOnlySocket' | 'authenticate' | 'remote' | 'sasl'>,
+  ): void {
+    const id = `l${this.nextId++}`;
+    const log = this.options.log.child({ client: id, ...facts });
+    const connection = new LibvirtConnection({
+      ...client,
+      id,
       handlers: this.handlers,
       descriptors: kernelDescriptorPassing,
-      ...(authenticate && { authenticate }),
       log,
       onChange: (change) => this.noteChange(change),
       onGone: () => {

@@ -1,13 +1,15 @@
 /**
  * The way in for other hosts (qemu+tls://): TLS with certificates on both sides, and a list of whom to let in. What is
- * inside goes to the local socket of this daemon, so that there is one server of the protocol.
+ * inside goes to the one server of the protocol.
  */
 import type { X509Certificate } from 'node:crypto';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { reasonOf, VirtError } from '../../../base/errors.ts';
 import { readText, statIfPresent } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
+import type { RemoteClient } from './context.ts';
+import { joinSockets } from './join-sockets.ts';
 
 export interface TlsOptions {
   /** Addresses of this host to listen on. */
@@ -17,8 +19,8 @@ export interface TlsOptions {
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string; readonly crl: string };
   /** Names of clients that are let in, with `*` for any text. */
   readonly allowedNames: readonly string[];
-  /** The local socket of the daemon. */
-  readonly socketPath: string;
+  /** Opens a connection for a client; it carries what that says. @throws Error when there is no room */
+  readonly open: (client: RemoteClient) => Socket;
   readonly log: Logger;
 }
 
@@ -102,7 +104,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 }
 
 function admit(client: TLSSocket, options: TlsOptions, clients: Set<Socket>): void {
-  const { allowedNames, log, socketPath } = options;
+  const { allowedNames, log } = options;
   const certificate = client.getPeerX509Certificate();
   const names = certificate === undefined ? [] : distinguishedNames(certificate);
   const facts = { address: client.remoteAddress, name: names[0] };
@@ -113,21 +115,13 @@ function admit(client: TLSSocket, options: TlsOptions, clients: Set<Socket>): vo
     return;
   }
   log.info(facts, 'a TLS client is let in');
-  const local = connect({ path: socketPath });
-  clients.add(client);
-  const end = () => {
-    clients.delete(client);
-    client.destroy();
-    local.destroy();
-  };
-  for (const socket of [client, local]) socket.once('close', end);
-  local.once('error', (error) => {
-    log.error({ ...facts, reason: reasonOf(error) }, 'the local socket does not take a TLS client');
-    end();
-  });
+  const { remoteAddress: address = 'gone' } = client;
+  const [name = ''] = names;
   client.write(ACCEPTED);
-  client.pipe(local);
-  local.pipe(client);
+  joinSockets(client, () => options.open({ address, certificate: name, isEncrypted: true }), {
+    clients,
+    log,
+  });
 }
 
 /** The subject as `CN=ann,O=Example` and in the certificate's own order, which is that of libvirt's older examples. */

@@ -105,6 +105,7 @@ function contextOf(host: Host): CheckContext {
     directories: [],
     guestUids: { first: 1_900_000_000, count: 65_536 },
     networks: [lab],
+    unprotectedAddresses: [],
     findProgram: async (name) =>
       [name, `/usr/bin/${name}`].find((path) => path.startsWith('/') && present.has(path)),
     ask: async (program, args) => {
@@ -594,4 +595,11 @@ describe('helpers', () => {
     const ubuntu = recordedFiles({ files: { '/etc/os-release': 'ID=ubuntu\nID_LIKE=debian\n' } });
     expect(installHint(ubuntu, 'swtpm')).toBe('apt-get install swtpm');
   });
+});
+
+it('tells that doors without a lock are a problem, and where they are', async () => {
+  const checks = await runChecks(contextOf({ context: { unprotectedAddresses: ['10.0.0.1:16509'] } }));
+  const found = checks.find(({ id }) => id === 'tcp-without-protection');
+  expect(found?.status).toBe('problem');
+  expect(found?.detail).toContain('whoever reaches 10.0.0.1:16509 by qemu+tcp:// may do what root may');
 });

@@ -1,4 +1,4 @@
-/** The connection: authentication, opening, features, versions, capabilities. */
+/** The connection: opening, features, versions, capabilities. */
 import type { VirtError } from '../../../../base/errors.ts';
 import { formatXml, xmlElement } from '../../../../base/xml/tree.ts';
 import type { Smbios } from '../../../../kvm/identity.ts';
@@ -45,19 +45,6 @@ const schemes = ['qemu', 'network', 'storage', 'nodedev', 'secret', 'nwfilter', 
 
 export function connectHandlers(engine: Engine) {
   return {
-    // Who may connect is decided by the socket's rights and the peer's identity, and by polkit where that is configured.
-    authList: (_, { connection }) => ({
-      types: [connection.mustAuthenticate ? ('polkit' as const) : ('none' as const)],
-    }),
-    authPolkit: async (_, { connection }) => {
-      if (!connection.mustAuthenticate)
-        throw new LibvirtError(errorNumber.authFailed, 'polkit is not asked for', errorDomain.rpc);
-      await connection.authenticate();
-      return { complete: 1 };
-    },
-    authSaslInit: () => {
-      throw new LibvirtError(errorNumber.authFailed, 'SASL is not in use here', errorDomain.rpc);
-    },
     connectOpen: ({ name, flags }, { connection, ...call }) => {
       checkFlags(flags, openFlags.readOnly | openFlags.noAliases | openFlags.mayStart, call);
       if (connection.uri !== undefined)
@@ -69,7 +56,11 @@ export function connectHandlers(engine: Engine) {
       if (asked === feature.keepalive) connection.startKeepalive();
       else if (connection.uri === undefined)
         throw new LibvirtError(errorNumber.internalError, 'connection not open', errorDomain.rpc);
-      if (asked === feature.fdPassing) connection.expectDescriptors();
+      if (asked === feature.fdPassing) {
+        // Over the network there is no way for them.
+        if (connection.remote !== undefined) return { supported: 0 };
+        connection.expectDescriptors();
+      }
       return { supported: supportedFeatures.has(asked) ? 1 : 0 };
     },
     connectGetType: () => ({ type: 'QEMU' }),
@@ -77,7 +68,10 @@ export function connectHandlers(engine: Engine) {
     connectGetLibVersion: () => ({ libVer: LIBRARY_VERSION }),
     connectGetHostname: () => ({ hostname: engine.hostName }),
     connectGetUri: (_, { connection }) => ({ uri: connection.uri ?? '' }),
-    connectIsSecure: (_, { connection }) => ({ secure: connection.isLocal ? 1 : 0 }),
+    // A local socket is as safe as the host's file system.
+    connectIsSecure: (_, { connection: { remote } }) => ({
+      secure: remote === undefined || remote.isEncrypted ? 1 : 0,
+    }),
     connectGetMaxVcpus: ({ type }) => {
       if (type === null || type === '' || type.toLowerCase() === 'qemu' || type.toLowerCase() === 'kvm')
         return { maxVcpus: MAX_VCPUS_TCG };

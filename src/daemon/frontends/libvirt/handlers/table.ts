@@ -1,6 +1,7 @@
 /** All handlers of all programs, found by program and procedure. */
 import type { Program } from '../../../../libvirt/protocol/programs.ts';
 import type { Engine, QemuHandlers, RemoteHandlers } from '../context.ts';
+import { authenticationHandlers } from './authentication.ts';
 import { connectHandlers } from './connect.ts';
 import { cpuHandlers } from './cpu.ts';
 import { domainAddressHandlers } from './domain-addresses.ts';
@@ -49,6 +50,7 @@ import { storageVolumeHandlers } from './storage-volumes.ts';
 /** The handlers of an engine. A new area adds its file here. */
 export function buildHandlerTable(engine: Engine): HandlerTable {
   const remote = {
+    ...authenticationHandlers(),
     ...connectHandlers(engine),
     ...identityHandlers(engine),
     ...nodeHandlers(engine),
