@@ -11,6 +11,7 @@ import {
   openSync,
   renameSync,
   type Stats,
+  unlink as unlinkCallback,
   writeFile as writeFileCallback,
   writeFileSync,
 } from 'node:fs';
@@ -121,6 +122,7 @@ class OwnWork {
 const openFd = promisify(openCallback);
 const writeFd = promisify(writeFileCallback);
 const syncFd = promisify(fsyncCallback);
+const unlinkPath = promisify(unlinkCallback);
 
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
 
@@ -153,7 +155,7 @@ export async function writeAtomic(
 /** Removes a file for good; one that isn't there is no error. */
 export async function removeDurable(path: string): Promise<void> {
   try {
-    await unlink(path);
+    await unlinkPath(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return;
     throw fileError(error, 'remove a file', path);
@@ -163,11 +165,12 @@ export async function removeDurable(path: string): Promise<void> {
 
 /** fsync of a directory: makes renames and removals in it durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, directoryFlags);
+  // At once, as in writeDurable: whoever syncs a directory has just worked in it.
+  const fd = openSync(path, directoryFlags);
   try {
-    await handle.sync();
+    await syncFd(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 
