@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   statfsSync,
   statSync,
@@ -106,7 +107,7 @@ export class BenchDaemon {
       program ?? process.execPath,
       [
         ...before,
-        '--disable-sigusr1',
+        ...launcherFlags(),
         place.entry('daemon'),
         '--mode',
         mode,
@@ -156,6 +157,14 @@ export class BenchDaemon {
     }
     throw new Error('the daemon did not listen');
   }
+}
+
+/** What the launcher gives Node. */
+function launcherFlags(): string[] {
+  const launcher = readFileSync(join(project, 'bin/vireod'), 'utf8');
+  const flags = /^exec "\$node" (.*) "\$main" "\$@"$/m.exec(launcher)?.[1];
+  if (flags === undefined) throw new Error('bin/vireod does not end with the call of Node');
+  return flags.split(' ');
 }
 
 function tryConnect(path: string): Promise<Socket | undefined> {
