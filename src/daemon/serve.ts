@@ -7,6 +7,8 @@ import { fail } from './fail.ts';
 /** After this a stop doesn't wait any longer for what is in work. */
 const STOP_LIMIT_MS = 4500;
 
+const LONG_MS = 3600 * 1000;
+
 /** Starts the daemon and obeys signals; the process ends by them. */
 export async function serve(args: DaemonArguments): Promise<void> {
   let running: RunningDaemon | undefined;
@@ -38,7 +40,13 @@ export async function serve(args: DaemonArguments): Promise<void> {
     running?.log.fatal({ err: error }, 'uncaught error: a bug; the daemon ends, guests go on');
     fail(error, running !== undefined);
   });
-  running = await startDaemon(args, stop);
+  // Until a socket is open nothing else may be there that keeps the process: whoever waits for a child alone would end it.
+  const alive = setInterval(() => undefined, LONG_MS);
+  try {
+    running = await startDaemon(args, stop);
+  } finally {
+    clearInterval(alive);
+  }
   const { log } = running;
   keepWatchdogQuiet((error) => log.warn({ err: error }, 'the watchdog message was not taken'));
   notify({ READY: 1, STATUS: 'serving' });
