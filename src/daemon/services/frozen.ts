@@ -1,4 +1,5 @@
 /** File systems that stand still while a moment of the disks is taken. */
+import { isVirtError } from '../../base/errors.ts';
 import type { LiveGuest } from '../../drivers/driver.ts';
 
 /**
@@ -11,7 +12,11 @@ export async function whileFrozen<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   if (!isWanted) return work();
-  await agent.freeze();
+  await agent.freeze().catch(async (error: unknown) => {
+    // One that was not answered in time may come true later: it is taken back all the same. The first error is told.
+    if (!isVirtError(error, 'agent.missing')) await agent.thaw().catch(() => undefined);
+    throw error;
+  });
   try {
     return await work();
   } finally {
