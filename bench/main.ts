@@ -18,6 +18,7 @@ import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
 import { measurePing } from './measurements/ping.ts';
 import { measureSavedStates } from './measurements/saved-states.ts';
+import { measureSnapshots } from './measurements/snapshots.ts';
 import { measureStart } from './measurements/start.ts';
 import { measureStorageImages } from './measurements/storage-images.ts';
 import { measureStorageTransfer } from './measurements/storage-transfer.ts';
@@ -35,6 +36,7 @@ const groups: Readonly<Record<string, Measure>> = {
   'storage-images': measureStorageImages,
   'storage-transfer': measureStorageTransfer,
   'saved-states': measureSavedStates,
+  snapshots: measureSnapshots,
   libvirt: measureLibvirt,
 };
 
