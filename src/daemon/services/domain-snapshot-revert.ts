@@ -354,6 +354,7 @@ async function inPlace(
     onTouched,
   }: { readonly snapshot: Revertible; readonly paused: boolean; readonly onTouched: () => void },
 ): Promise<void> {
+  await standStill(snapshots, domain, guest);
   try {
     onTouched();
     await snapshots.world.driver.loadSnapshot(guest, internalOf(snapshot));
@@ -367,6 +368,23 @@ async function inPlace(
   Object.assign(guest.definition, { title, description, metadata, currentMemoryKiB });
   if (!paused) await guest.resume();
   await saveStatus(snapshots.world, domain);
+}
+
+/** One that does not answer has nothing done to it, and goes on when it comes to itself. @throws VirtError qmp.* */
+async function standStill(snapshots: SnapshotWorld, domain: Domain, guest: LiveGuest): Promise<void> {
+  if (domain.state.state !== 'running') return;
+  await guest.suspend('from snapshot').catch(async (error: unknown) => {
+    // It hears both in turn, however late.
+    await guest
+      .resume()
+      .catch((failure: unknown) =>
+        snapshots.world.log.warn(
+          { err: failure, domain: domain.name },
+          'a guest that is not returned does not answer',
+        ),
+      );
+    throw error;
+  });
 }
 
 /**

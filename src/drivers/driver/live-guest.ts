@@ -48,7 +48,7 @@ export interface AgentInterface {
 /** Why virtual CPUs are stopped, where it is us who stop them. */
 export type PauseReason = Extract<
   Extract<DomainState, { state: 'paused' }>['reason'],
-  'user' | 'saving' | 'dumping' | 'creating snapshot'
+  'user' | 'saving' | 'dumping' | 'creating snapshot' | 'from snapshot'
 >;
 
 /** What is done to a guest as a whole. */
