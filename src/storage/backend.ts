@@ -57,6 +57,8 @@ export interface NewVolume {
   readonly extendedL2?: boolean;
   /** Take metadata at once too (qcow2). */
   readonly preallocateMetadata?: boolean;
+  /** A copy shares its blocks with the original, or is not made. */
+  readonly mustShare?: boolean;
   readonly nocow?: boolean;
   /** Encrypted with LUKS; goes with formats luks and qcow2. */
   readonly encryption?: ImageEncryption;

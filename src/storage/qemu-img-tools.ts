@@ -1,6 +1,7 @@
 /** Images as volumes: what backends ask for, by what makes, copies and changes images (storage/images). */
+
 import { stat } from 'node:fs/promises';
-import { errnoOf, fileError } from '../base/errors.ts';
+import { errnoOf, fileError, VirtError } from '../base/errors.ts';
 import type { NewVolume, ResizeRequest, Work } from './backend.ts';
 import type { ImageFile, ImageTools } from './image-tools.ts';
 import { convertOver, convertToFile, openLayers } from './images/convert.ts';
@@ -85,7 +86,8 @@ function convertOptions(volume: NewVolume): string[] {
 async function copy(source: ImageFile, path: string, volume: NewVolume, work: Work = {}): Promise<void> {
   const isDevice = await isBlockDevice(path);
   if (isPlainCopy(source, volume) && (await keepsLock(source, volume)))
-    return copyBytes(source, path, isDevice, work);
+    return copyBytes(source, path, isDevice, { ...work, mustShare: volume.mustShare === true });
+  if (volume.mustShare === true) throw cannotShare('the copy would not be the very same bytes');
   const spec = {
     format: volume.format,
     capacityBytes: volume.capacityBytes,
@@ -120,12 +122,26 @@ async function keepsLock(source: ImageFile, { encryption }: NewVolume): Promise<
   }
 }
 
-async function copyBytes(from: ImageFile, to: string, isDevice: boolean, work: Work): Promise<void> {
+function cannotShare(reason: string): VirtError {
+  return new VirtError('file.failed', {
+    wanted: 'copy a volume',
+    reason: `failed to clone files: ${reason}`,
+    hint: 'copy without that demand',
+  });
+}
+
+async function copyBytes(
+  from: ImageFile,
+  to: string,
+  isDevice: boolean,
+  work: Work & { readonly mustShare: boolean },
+): Promise<void> {
+  if (isDevice && work.mustShare) throw cannotShare('a device shares no blocks');
   // Encrypted or not: the bytes stay what they are.
   await using layers = await openLayers(from, 'read', { isLocked: true });
   const [source] = layers.images;
   if (source === undefined) throw new Error('an image has at least one layer');
-  if (!isDevice) return void (await copyToFile(source.handle, to, work));
+  if (!isDevice) return void (await copyToFile(source.handle, to, work, work));
   const target = await openImage(to, 'write', 'copy a volume');
   try {
     await copyOver(source.handle, target, work);

@@ -137,12 +137,20 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img', 'virsh'], "libvirt's own
       "Storage volume not found: no storage vol with matching path '/nowhere'",
     );
     await said('vol-clone', 'b.qcow2', 'c.qcow2', 'one');
+    // With all its tables.
+    const before = statSync(join(place, 'c.qcow2')).size;
+    await said('vol-clone', 'c.qcow2', 'p.qcow2', 'one', '--prealloc-metadata');
+    expect(statSync(join(place, 'p.qcow2')).size).toBeGreaterThan(before);
+    await said('vol-delete', 'p.qcow2', 'one');
     await said('vol-resize', 'c.qcow2', '2G', '--pool', 'one');
     await said('vol-resize', 'c.qcow2', '1G', '--delta', '--pool', 'one');
     expect(await said('vol-info', 'c.qcow2', 'one')).toMatch(/Capacity: +3\.00 GiB/);
     await said('vol-create-as', 'one', 'w.img', '1M');
     await said('vol-wipe', 'w.img', 'one', '--algorithm', 'random');
     expect(readFileSync(join(place, 'w.img')).some((byte) => byte !== 0)).toBe(true);
+    expect(await refused('vol-clone', 'w.img', 'p.img', 'one', '--prealloc-metadata')).toContain(
+      'metadata preallocation is not supported for raw volumes',
+    );
     expect(await refused('vol-delete', 'a.qcow2', 'one')).toContain("'one/b.qcow2' depends on it");
     for (const name of ['b.qcow2', 'a.qcow2', 'c.qcow2', 'w.img']) await said('vol-delete', name, 'one');
     // For good: no trash here.

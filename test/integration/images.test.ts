@@ -276,6 +276,19 @@ describeWith(['qemu-img'], 'a copy', () => {
     expect(hashOf(join(elsewhere, 'old'))).toBe(hashOf(from));
   });
 
+  it('that must share its blocks is not made where it cannot', async () => {
+    // tmpfs has no blocks to share (linux/mm/shmem.c has no remap_file_range).
+    const directory = mkdtempSync('/dev/shm/vireo-share-');
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    writeFileSync(join(directory, 'from'), randomBytes(4096));
+    const source = await open(join(directory, 'from'));
+    onTestFinished(() => source.close());
+    await expect(copyToFile(source, join(directory, 'to'), {}, { mustShare: true })).rejects.toThrow(
+      'failed to clone files: the file system shares no blocks between the two',
+    );
+    expect(readdirSync(directory)).toEqual(['from']);
+  });
+
   it('that is called off leaves nothing', async () => {
     const directory = scratch();
     const from = join(directory, 'from');

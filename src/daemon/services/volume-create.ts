@@ -18,6 +18,13 @@ export interface MadeVolume {
   readonly warnings: readonly string[];
 }
 
+interface CloneOptions {
+  readonly mayOpen?: boolean;
+  /** qcow2: all tables at once. */
+  readonly preallocateMetadata?: boolean;
+  readonly mustShare?: boolean;
+}
+
 export class VolumeCreation {
   private readonly world: PoolWorld;
   private readonly volumes: Volumes;
@@ -65,16 +72,19 @@ export class VolumeCreation {
    * Copies a volume with all that lies below it. The new one may be larger than the old one, never smaller. What is
    * encrypted stays so, and opens by the same passphrase, unless the description says otherwise; `mayOpen` lets a
    * description that says nothing of encryption, but another format, have the data in the open (as libvirt does).
+   * `mustShare`: the copy shares its blocks with the original, or fails.
    * @throws VirtError volume.in-use, definition.unsupported, volume.exists, file.no-space, operation.aborted, secret.*
    */
   async clone(
     source: FoundVolume,
     pool: Pool,
     definition: VolumeDef,
-    options: { readonly mayOpen?: boolean } = {},
+    options: CloneOptions = {},
   ): Promise<MadeVolume> {
     const { volume } = source;
-    const wish = this.wishOf(copyOf(volume, definition, options), { isCopy: true });
+    const { preallocateMetadata = false, mustShare = false } = options;
+    const asked = this.wishOf(copyOf(volume, definition, options), { isCopy: true, preallocateMetadata });
+    const wish = mustShare ? sharingWish(asked, volume) : asked;
     const image = this.volumes.imageOf(volume);
     // A guest whose disk lies on top of it only reads it.
     await this.volumes.refuseUsed(source, 'clone', (user) => runs(user) && !user.needsBytes);
@@ -272,4 +282,23 @@ function spaceWarnings({ capacityBytes }: NewVolume, live: LivePool, availableBy
   return [
     `all guests together may write up to ${formatBytes(all)}, and the pool has ${formatBytes(live.space.capacityBytes)}`,
   ];
+}
+
+/**
+ * A copy that is to share its blocks is made like the original, whatever its description repeats of that, and takes no
+ * space of its own. @throws VirtError file.failed when it is described otherwise
+ */
+function sharingWish(wish: NewVolume, original: VolumeFacts): NewVolume {
+  const { compat, clusterSizeBytes, preallocateMetadata, ...rest } = wish;
+  const isOther =
+    (compat !== undefined && compat !== original.compat) ||
+    (clusterSizeBytes !== undefined && clusterSizeBytes !== original.clusterSizeBytes) ||
+    preallocateMetadata === true;
+  if (isOther)
+    throw new VirtError('file.failed', {
+      wanted: `create volume '${wish.name}'`,
+      reason: 'failed to clone files: the copy is to be made otherwise than the original',
+      hint: 'copy without the demand to share blocks',
+    });
+  return { ...rest, allocationBytes: 0, mustShare: true };
 }

@@ -23,15 +23,21 @@ export type CopyWay = 'shared' | 'copied';
 
 /**
  * Copies all of an open file or device into a new file of mode 0600 at an absolute path; safe on disk when it is done. On
- * failure nothing is left. Give it a temporary name: it is not whole before this returns.
+ * failure nothing is left. Give it a temporary name: it is not whole before this returns. With `mustShare` it is made
+ * only where the file system shares blocks.
  * @throws VirtError file.exists, file.no-space, file.*, operation.aborted
  */
-export async function copyToFile(source: FileHandle, path: string, work: Work = {}): Promise<CopyWay> {
+export async function copyToFile(
+  source: FileHandle,
+  path: string,
+  work: Work = {},
+  { mustShare = false }: { readonly mustShare?: boolean } = {},
+): Promise<CopyWay> {
   const length = await lengthOf(source);
   // What is needed at most: holes take nothing.
   const neededBytes = Math.min(length, (await source.stat()).blocks * 512 || length);
   return makeFile(path, { wanted, neededBytes }, async (target) => {
-    if (await shares(source, target)) {
+    if (await shares(source, target, mustShare)) {
       work.onProgress?.(length, length);
       await target.datasync();
       return 'shared';
@@ -86,13 +92,19 @@ const cannotShare: readonly (string | undefined)[] = [
   'ETXTBSY',
 ];
 
-async function shares(source: FileHandle, target: FileHandle): Promise<boolean> {
+async function shares(source: FileHandle, target: FileHandle, mustShare: boolean): Promise<boolean> {
   try {
     await shareBlocks(source.fd, target.fd);
     return true;
   } catch (error) {
-    if (cannotShare.includes(errnoOf(error))) return false;
-    throw error;
+    if (!cannotShare.includes(errnoOf(error))) throw error;
+    if (!mustShare) return false;
+    throw new VirtError('file.failed', {
+      wanted,
+      reason: `failed to clone files: the file system shares no blocks between the two (${errnoOf(error)})`,
+      hint: 'copy without that demand; XFS and Btrfs can share blocks within one file system',
+      cause: error,
+    });
   }
 }
 

@@ -239,8 +239,8 @@ describe('volumes', () => {
     });
     expect(copy.vol).toEqual({ pool: 'images', name: 'copy', key: join(path, 'copy') });
     await expect(
-      client.call('storageVolCreateXmlFrom', { pool, clonevol: vol, xml, flags: 2 }),
-    ).rejects.toThrow('unsupported flags (0x2)');
+      client.call('storageVolCreateXmlFrom', { pool, clonevol: vol, xml, flags: 8 }),
+    ).rejects.toThrow('unsupported flags (0x8)');
     await client.call('storageVolResize', { vol, capacity: 2 * MIB, flags: 0 });
     await client.call('storageVolResize', { vol, capacity: MIB, flags: 2 });
     expect((await client.call('storageVolGetInfo', { vol })).capacity).toBe(3 * MIB);

@@ -8,7 +8,10 @@ const MAX_BYTES = Number.MAX_SAFE_INTEGER;
 /** Findings about a description for a create; an empty list means that it is sound. A copy may be locked as its source is. */
 export function validateNewVolume(
   volume: VolumeDef,
-  { isCopy = false }: { readonly isCopy?: boolean } = {},
+  {
+    isCopy = false,
+    preallocateMetadata = false,
+  }: { readonly isCopy?: boolean; readonly preallocateMetadata?: boolean } = {},
 ): Problem[] {
   const { capacityBytes, allocationBytes, target, backingStore } = volume;
   const format = target.format?.type ?? 'raw';
@@ -23,6 +26,8 @@ export function validateNewVolume(
     allocationBytes > capacityBytes
   )
     refuse('allocation', 'is more than the capacity');
+  if (preallocateMetadata && format !== 'qcow2')
+    refuse('target.format', `metadata preallocation is not supported for ${format} volumes`);
   if (backingStore !== undefined && format === 'raw')
     refuse('backingStore', 'a raw volume has no backing store; use qcow2');
   if (backingStore !== undefined && backingStore.format === undefined)

@@ -43,12 +43,18 @@ function volumeCreation(engine: Engine) {
       return { vol: wireVolumeOf({ pool: found, volume: made.volume }) };
     },
     storageVolCreateXmlFrom: async ({ pool, xml, clonevol, flags }, call) => {
-      // A copy shares blocks wherever the file system can; that it must is not ours to promise.
-      checkFlags(flags, create.validate, call);
+      checkFlags(flags, create.preallocMetadata | create.reflink | create.validate, call);
       const found = requireActive(await poolOf(engine, pool));
       const source = await volumeOf(engine, clonevol);
       const definition = ofCopy(definitionOf(xml, flags), source);
-      const made = await told(definition, () => storage.volumeCreation.clone(source, found, definition));
+      const options = {
+        preallocateMetadata: (flags & create.preallocMetadata) !== 0,
+        // A copy shares blocks wherever the file system can; with the flag it must.
+        mustShare: (flags & create.reflink) !== 0,
+      };
+      const made = await told(definition, () =>
+        storage.volumeCreation.clone(source, found, definition, options),
+      );
       return { vol: wireVolumeOf({ pool: found, volume: made.volume }) };
     },
   } satisfies RemoteHandlers;
