@@ -29,7 +29,7 @@ function interfaceNamed(all: readonly HostInterface[], name: string): HostInterf
 
 /** @throws LibvirtError no interface, multiple interfaces: a bridge often has the address of a port */
 function interfaceWithMac(all: readonly HostInterface[], mac: string): HostInterface {
-  const [found, second] = all.filter((one) => one.mac === mac.toLowerCase());
+  const [found, second] = all.filter((one) => (one.mac ?? NO_MAC) === mac.toLowerCase());
   if (found === undefined)
     throw new LibvirtError(
       errorNumber.noInterface,
