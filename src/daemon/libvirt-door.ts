@@ -1,5 +1,7 @@
 /** Opens the front door for libvirt's clients, as the configuration wants it. */
-import { VirtError } from '../base/errors.ts';
+import { dirname, join } from 'node:path';
+import { reasonOf, VirtError } from '../base/errors.ts';
+import { ensureDirectory } from '../base/files.ts';
 import type { Logger } from '../base/log.ts';
 import type { DaemonConfig } from './config.ts';
 import type { Engine } from './frontends/libvirt/context.ts';
@@ -67,6 +69,23 @@ export async function openTcpDoor(
   return serveTcp({ addresses, port, open: (client) => libvirt.openRemote(client, undefined), log });
 }
 
+/**
+ * Where virt-install and virt-manager put the kernel of an installation from a tree (`--location`): they define a pool on it
+ * and count on libvirt's packages for the directory. Not fatal where it cannot be made.
+ */
+async function makeBootDirectory({ images }: DaemonPaths, log: Logger): Promise<void> {
+  const parent = dirname(images);
+  try {
+    await ensureDirectory(parent, 0o755);
+    await ensureDirectory(join(parent, 'boot'), 0o711);
+  } catch (error) {
+    log.warn(
+      { reason: reasonOf(error), path: parent },
+      'the directory for kernels of installations is not there',
+    );
+  }
+}
+
 /** Undefined when it is switched off. @throws VirtError file.*, config.invalid */
 export async function openLibvirtDoor(parts: {
   readonly paths: DaemonPaths;
@@ -78,6 +97,7 @@ export async function openLibvirtDoor(parts: {
 }): Promise<LibvirtServer | undefined> {
   const { paths, config, engine, rights, events, onClientsChange } = parts;
   if (!config.libvirt.enabled) return undefined;
+  if (paths.mode === 'system') await makeBootDirectory(paths, engine.log);
   const authority = await authorityFor(paths, config, engine.log);
   return serveLibvirt({
     mode: paths.mode,

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   realpathSync,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -79,7 +80,8 @@ describeWith(['root', 'qemu-system-x86_64'], "in libvirtd's place", () => {
     expect(offers()).toBe(0);
   });
 
-  it('makes the read-only socket', () => {
+  it('makes the read-only socket, and the directory for kernels of `virt-install --location`', () => {
+    expect(statSync(at('var/lib/libvirt/boot')).mode & 0o777).toBe(0o711);
     expect(existsSync(at('run/libvirt/libvirt-sock-ro'))).toBe(true);
   });
 });
