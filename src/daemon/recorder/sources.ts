@@ -74,8 +74,8 @@ export function noteReply(recorder: FlightRecorder, uuid: string, reply: Monitor
 }
 
 function factsOf(event: PublishedEvent): Readonly<Record<string, unknown>> | undefined {
-  const { event: _, domain: __, ...facts } = event as unknown as Record<string, unknown>;
-  delete facts['object']; // of jobs: the domain again
+  // The object of a job is the domain again.
+  const { event: _, domain: __, object: ___, ...facts } = event as unknown as Record<string, unknown>;
   return Object.keys(facts).length === 0 ? undefined : facts;
 }
 
