@@ -6,7 +6,7 @@ import { Turns } from '../../base/turns.ts';
 import { throwProblems } from '../../base/xml/codec.ts';
 import { kvmUnusable } from '../../kvm/report.ts';
 import { placeDevices } from '../../model/domain/addresses/assign.ts';
-import { assignAliases } from '../../model/domain/aliases.ts';
+import { withAliases } from '../../model/domain/aliases.ts';
 import { dropChosenPaths } from '../../model/domain/chosen-paths.ts';
 import { applyDefaults, type DefaultsFacts } from '../../model/domain/defaults.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
@@ -79,7 +79,7 @@ async function dryRun(
   capabilities: QemuCapabilities,
 ): Promise<QemuCommand> {
   const placed = await withVolumePathsForDisplay(definition, options.volumes);
-  return buildCommand(withVsockCid(assignAliases(placed)), capabilities, displayContext(options, definition));
+  return buildCommand(withVsockCid(withAliases(placed)), capabilities, displayContext(options, definition));
 }
 
 export async function displayCommandLine(

@@ -19,7 +19,21 @@ interface Named {
  * controller share their master's alias, and a console that mirrors a serial port has that port's.
  */
 export function assignAliases(definition: DomainDef): DomainDef {
-  const draft = clonePlain(definition);
+  return nameDevices(clonePlain(definition));
+}
+
+/** As assignAliases, for one who only reads: all but the devices' names is the given definition's own. */
+export function withAliases(definition: DomainDef): DomainDef {
+  const devices: Record<string, unknown> = { ...definition.devices };
+  for (const family in devices) {
+    const found = devices[family];
+    if (Array.isArray(found)) devices[family] = found.map((device: object) => ({ ...device }));
+    else if (typeof found === 'object' && found !== null) devices[family] = { ...found };
+  }
+  return nameDevices({ ...definition, devices: devices as Devices });
+}
+
+function nameDevices(draft: DomainDef): DomainDef {
   const { devices } = draft;
   nameControllers(devices.controllers, familyOf(draft));
   for (const disk of devices.disks) name(disk, diskAlias(disk, devices.controllers));
