@@ -74,6 +74,8 @@ export interface HypervisorDriver
   start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest>;
   /** The end of the QEMU log of a domain, at most `maxBytes`. */
   logTail(definition: DomainDef, maxBytes: number): Promise<string>;
+  /** Takes the QEMU logs of a domain away, older ones too. @throws VirtError file.* */
+  removeLogs(definition: DomainDef): Promise<void>;
   /** The end of the log file of the first serial device that has one; undefined when none has. */
   consoleLogTail(definition: DomainDef, maxBytes: number): Promise<string | undefined>;
   /** libvirt's capabilities document and domain capabilities document. */

@@ -224,10 +224,13 @@ export class DomainLifecycle {
 
   /**
    * Ends a guest at once. Doesn't wait for jobs: a job on a guest that hangs would hold it for ever; a start under
-   * way is called off.
+   * way is called off. With `removeLogs` what QEMU wrote goes with it.
    * @throws VirtError domain.inactive; domain.busy when `graceful` and QEMU doesn't end by SIGTERM
    */
-  async destroy(domain: Domain, options: { readonly graceful: boolean }): Promise<void> {
+  async destroy(
+    domain: Domain,
+    options: { readonly graceful: boolean; readonly removeLogs?: boolean },
+  ): Promise<void> {
     if (domain.live === undefined && domain.startAbort !== undefined) {
       domain.startAbort.abort();
       await domain.jobs.run('destroy', async () => undefined, { waitMs: this.world.jobWaitMs });
@@ -245,6 +248,7 @@ export class DomainLifecycle {
         throw error;
       }
     });
+    if (options.removeLogs === true) await this.world.driver.removeLogs(live.guest.definition);
   }
 
   /**

@@ -27,7 +27,7 @@ import { whyNot } from './hotplug/refused.ts';
 import { updateDevice } from './hotplug/update.ts';
 import { UidPool } from './identity.ts';
 import { requireGroups } from './limits.ts';
-import { readTail } from './log-file.ts';
+import { readTail, removeLogs } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
@@ -168,6 +168,10 @@ export class QemuDriver implements HypervisorDriver {
 
   reattach(record: GuestRecord, definition: DomainDef): Promise<LiveGuest | undefined> {
     return reattachGuest(this.deps, record, definition);
+  }
+
+  removeLogs(definition: DomainDef): Promise<void> {
+    return removeLogs(qemuLogPath(this.options.logDirectory, definition));
   }
 
   logTail(definition: DomainDef, maxBytes: number): Promise<string> {

@@ -4,8 +4,8 @@
  * descriptor stays valid, and O_APPEND puts its next line at the new end.
  */
 import { constants, type FSWatcher, fstatSync, watch } from 'node:fs';
-import { copyFile, type FileHandle, open, readdir, rename, truncate } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { copyFile, type FileHandle, open, readdir, rename, truncate, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { errnoOf, fileError, oneLine, reasonOf, VirtError } from '../../base/errors.ts';
 import { ensureDirectory, statIfPresent } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
@@ -51,6 +51,23 @@ export async function writeHeader(handle: FileHandle, argv: readonly string[], a
 /** One word as a shell would have to be given it; only for people who read the log. */
 export function quoteForShell(word: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** Takes a log and its older files away; one that is not there is not missed. @throws VirtError file.* */
+export async function removeLogs(path: string): Promise<void> {
+  const directory = dirname(path);
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw fileError(error, 'remove logs', directory);
+  });
+  for (const name of names) {
+    if (!name.startsWith(basename(path))) continue;
+    const rest = name.slice(basename(path).length);
+    if (!/^(\.\d{1,4})?$/.test(rest)) continue;
+    await unlink(join(directory, name)).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw fileError(error, 'remove logs', join(directory, name));
+    });
+  }
 }
 
 /** The last bytes of a log as text, from a line's start; '' when there is none. */

@@ -8,6 +8,7 @@ import {
   openLog,
   quoteForShell,
   readTail,
+  removeLogs,
   rotateAll,
   rotateIfOver,
   sinceStart,
@@ -33,6 +34,20 @@ describe('logs', () => {
     }
     expect(await readFile(path, 'utf8')).toBe('one\ntwo\n');
     expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+
+  it('go with their older files, and with nothing of a domain of a longer name', async () => {
+    const names = ['web.log', 'web.log.0', 'web.log.12', 'web.log.old', 'web.logs', 'web2.log', 'aweb.log'];
+    for (const name of names) await writeFile(inDirectory(name), 'x');
+    await removeLogs(inDirectory('web.log'));
+    expect((await readdir(directory)).toSorted()).toEqual([
+      'aweb.log',
+      'web.log.old',
+      'web.logs',
+      'web2.log',
+    ]);
+    await removeLogs(inDirectory('web.log'));
+    await removeLogs(inDirectory('not-there/web.log'));
   });
 
   it('are never opened through a symlink', async () => {

@@ -326,6 +326,12 @@ export class FakeDriver implements HypervisorDriver {
   };
   reattach = () => Promise.resolve(undefined);
   consoleLogTail = () => Promise.resolve(undefined);
+  /** Names of domains whose logs were removed. */
+  readonly removedLogs: string[] = [];
+  removeLogs = (definition: DomainDef) => {
+    this.removedLogs.push(definition.name);
+    return Promise.resolve();
+  };
   logTail = (definition: DomainDef, maxBytes: number) => Promise.resolve(`${definition.name} ${maxBytes}`);
   cleanUp = () => Promise.resolve();
   findStrays = () => Promise.resolve([]);

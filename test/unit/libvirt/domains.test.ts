@@ -68,14 +68,20 @@ describe('domains', () => {
   });
 
   it('tell their states and refuse what does not fit them', async () => {
-    const { client, dom } = await running();
+    const { client, dom, rig } = await running();
+    const { driver } = rig;
     await client.call('domainSuspend', { dom });
     expect(await client.call('domainGetState', { dom, flags: 0 })).toEqual({ state: 3, reason: 1 });
     await client.call('domainResume', { dom });
     await expect(client.call('domainUndefine', { dom })).rejects.toThrow(
       /^55: Requested operation is not valid/,
     );
-    await client.call('domainDestroy', { dom });
+    await expect(client.call('domainDestroyFlags', { dom, flags: 4 })).rejects.toThrow(
+      'unsupported flags (0x4)',
+    );
+    expect(driver.removedLogs).toEqual([]);
+    await client.call('domainDestroyFlags', { dom, flags: 2 });
+    expect(driver.removedLogs).toEqual(['web']);
     await expect(client.call('domainGetState', { dom, flags: 0 })).rejects.toThrow(/^42: /);
   });
 

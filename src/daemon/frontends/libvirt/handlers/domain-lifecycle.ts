@@ -18,7 +18,7 @@ const startFlag = {
 const knownStartFlags = Object.values(startFlag).reduce((all, bit) => all | bit, 0);
 /** virDomainShutdownFlagValues and virDomainRebootFlagValues are the same. */
 const powerFlag = { acpi: 1, agent: 2 } as const;
-const destroyFlag = { graceful: 1 } as const;
+const destroyFlag = { graceful: 1, removeLogs: 2 } as const;
 
 export function domainLifecycleHandlers(engine: Engine) {
   const { lifecycle } = engine.domains;
@@ -54,9 +54,10 @@ export function domainLifecycleHandlers(engine: Engine) {
     },
     domainDestroy: ({ dom }) => lifecycle.destroy(domainOf(engine, dom), { graceful: false }),
     domainDestroyFlags: ({ dom, flags }, call) => {
-      checkFlags(flags, destroyFlag.graceful, call);
+      checkFlags(flags, destroyFlag.graceful | destroyFlag.removeLogs, call);
       const graceful = (flags & destroyFlag.graceful) !== 0;
-      return lifecycle.destroy(domainOf(engine, dom), { graceful });
+      const removeLogs = (flags & destroyFlag.removeLogs) !== 0;
+      return lifecycle.destroy(domainOf(engine, dom), { graceful, removeLogs });
     },
     domainSuspend: ({ dom }) => lifecycle.suspend(domainOf(engine, dom)),
     domainResume: ({ dom }) => {
