@@ -27,6 +27,8 @@ export const bootSector = {
   panics: 'faba0505b001eef4ebfd',
   loadsForCrash: 'faba0505b002eef4ebfd',
   writes: 'fabaf803b078eeebfd',
+  /** Goes to sleep on disk: 0x2800 to port 0x604. */
+  sleepsOnDisk: 'fa31c0ba0406b80028eff4ebfd',
   /**
    * A guest that keeps the memory device in slot 0, though nobody asked for it (QEMU docs/specs/acpi_mem_hotplug: _OST
    * event 3, status 0x82 at port 0xa00), and then lets the ib700 watchdog fire at once (0xf at port 0x443).
