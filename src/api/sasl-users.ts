@@ -14,7 +14,8 @@ export const saslUserMethods = [
     name: 'host.sasl-users',
     since,
     summary: 'Lists the users that may come in from other hosts by name and password.',
-    access: 'query',
+    // Names of accounts that may do what root may are nothing for whoever may only look.
+    access: 'secret',
     params: () => z.strictObject({}),
     result: () => z.object({ users: z.array(user) }),
     errors: ['config.invalid', 'file.failed'],

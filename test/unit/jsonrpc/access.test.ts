@@ -87,6 +87,8 @@ const queries = [
 /** Valid params of every method that needs any. */
 const valid: Readonly<Record<string, object>> = {
   'daemon.set-log-level': { level: 'info' },
+  'host.set-sasl-user': { name: 'a', password: 'long enough' },
+  'host.remove-sasl-user': { name: 'a' },
   'domain.plan': { xml: '<domain/>' },
   'checkpoint.create': { domain: 'a' },
   'checkpoint.list': { domain: 'a' },
