@@ -45,6 +45,15 @@ const schemes = ['qemu', 'network', 'storage', 'nodedev', 'secret', 'nwfilter', 
 
 export function connectHandlers(engine: Engine) {
   return {
+    ...opening(engine),
+    ...hypervisor(engine),
+    ...documents(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** From the first word to the last, and what both sides can do. */
+function opening(engine: Engine) {
+  return {
     connectOpen: ({ name, flags }, { connection, ...call }) => {
       checkFlags(flags, openFlags.readOnly | openFlags.noAliases | openFlags.mayStart, call);
       if (connection.uri !== undefined)
@@ -63,20 +72,35 @@ export function connectHandlers(engine: Engine) {
       }
       return { supported: supportedFeatures.has(asked) ? 1 : 0 };
     },
-    connectGetType: () => ({ type: 'QEMU' }),
-    connectGetVersion: async () => ({ hvVer: await engine.emulatorVersion() }),
-    connectGetLibVersion: () => ({ libVer: LIBRARY_VERSION }),
-    connectGetHostname: () => ({ hostname: engine.hostName }),
     connectGetUri: (_, { connection }) => ({ uri: connection.uri ?? '' }),
     // A local socket is as safe as the host's file system.
     connectIsSecure: (_, { connection: { remote } }) => ({
       secure: remote === undefined || remote.isEncrypted ? 1 : 0,
     }),
+    // The connection to the hypervisor is this process: it closes with the socket, of which clients learn by themselves.
+    connectRegisterCloseCallback: () => undefined,
+    connectUnregisterCloseCallback: () => undefined,
+  } satisfies RemoteHandlers;
+}
+
+/** What runs here: kinds, versions, names. */
+function hypervisor(engine: Engine) {
+  return {
+    connectGetType: () => ({ type: 'QEMU' }),
+    connectGetVersion: async () => ({ hvVer: await engine.emulatorVersion() }),
+    connectGetLibVersion: () => ({ libVer: LIBRARY_VERSION }),
+    connectGetHostname: () => ({ hostname: engine.hostName }),
     connectGetMaxVcpus: ({ type }) => {
       if (type === null || type === '' || type.toLowerCase() === 'qemu' || type.toLowerCase() === 'kvm')
         return { maxVcpus: MAX_VCPUS_TCG };
       throw new LibvirtError(errorNumber.invalidArg, `unknown type '${type}'`);
     },
+  } satisfies RemoteHandlers;
+}
+
+/** What can be had here, as documents. */
+function documents(engine: Engine) {
+  return {
     connectGetCapabilities: async () => ({ capabilities: await engine.driver.capabilitiesXml() }),
     connectGetDomainCapabilities: async ({ emulatorbin, arch, machine, virttype, flags }, call) => {
       checkFlags(flags, DISABLE_DEPRECATED, call);
@@ -93,9 +117,6 @@ export function connectHandlers(engine: Engine) {
         throw new LibvirtError(errorNumber.configUnsupported, 'Host SMBIOS information is not available');
       return { sysinfo: sysinfoXml(smbios) };
     },
-    // The connection to the hypervisor is this process: it closes with the socket, of which clients learn by themselves.
-    connectRegisterCloseCallback: () => undefined,
-    connectUnregisterCloseCallback: () => undefined,
   } satisfies RemoteHandlers;
 }
 

@@ -24,24 +24,33 @@ interface WireCheckpoint {
 }
 
 export function domainCheckpointHandlers(engine: Engine) {
-  const { checkpoints } = engine.domains;
-  const wire = (domain: Domain, { name }: Pick<Checkpoint, 'name'>) => ({ name, dom: wireDomainOf(domain) });
-  const found = ({ dom, name }: WireCheckpoint) => {
-    const domain = domainOf(engine, dom);
-    return { domain, tree: checkpoints.treeOf(domain), checkpoint: checkpoints.find(domain, name) };
-  };
-  const answer = (domain: Domain, list: readonly Checkpoint[], needResults: number) => ({
-    checkpoints: needResults === 0 ? [] : list.map((one) => wire(domain, one)),
-    ret: list.length,
-  });
   return {
-    domainCheckpointCreateXml: async ({ dom, xmlDesc, flags }, call) => {
-      const domain = domainOf(engine, dom);
-      return { checkpoint: wire(domain, await create(engine, domain, xmlDesc, flags, call)) };
-    },
+    ...looks(engine),
+    ...changes(engine),
+  } satisfies RemoteHandlers;
+}
+
+const wire = (domain: Domain, { name }: Pick<Checkpoint, 'name'>) => ({ name, dom: wireDomainOf(domain) });
+
+/** A checkpoint with what is around it. @throws LibvirtError, VirtError checkpoint.not-found */
+function found(engine: Engine, { dom, name }: WireCheckpoint) {
+  const { checkpoints } = engine.domains;
+  const domain = domainOf(engine, dom);
+  return { domain, tree: checkpoints.treeOf(domain), checkpoint: checkpoints.find(domain, name) };
+}
+
+const answer = (domain: Domain, list: readonly Checkpoint[], needResults: number) => ({
+  checkpoints: needResults === 0 ? [] : list.map((one) => wire(domain, one)),
+  ret: list.length,
+});
+
+/** Looking for them, and at them. */
+function looks(engine: Engine) {
+  const { checkpoints } = engine.domains;
+  return {
     domainCheckpointGetXmlDesc: async ({ checkpoint, flags }, call) => {
       checkFlags(flags, xmlFlag.secure | xmlFlag.noDomain | xmlFlag.size, call);
-      const { domain } = found(checkpoint);
+      const { domain } = found(engine, checkpoint);
       const options = {
         secure: has(flags, xmlFlag.secure),
         noDomain: has(flags, xmlFlag.noDomain),
@@ -58,7 +67,7 @@ export function domainCheckpointHandlers(engine: Engine) {
     },
     domainCheckpointListAllChildren: ({ checkpoint, needResults, flags }, call) => {
       checkFlags(flags, allListFlags, call);
-      const { domain, tree } = found(checkpoint);
+      const { domain, tree } = found(engine, checkpoint);
       const all = has(flags, listFlag.rootsOrDescendants);
       const list = all ? tree.descendantsOf(checkpoint.name) : tree.childrenOf(checkpoint.name);
       return answer(domain, listed(tree, list, flags), needResults);
@@ -70,7 +79,7 @@ export function domainCheckpointHandlers(engine: Engine) {
     },
     domainCheckpointGetParent: ({ checkpoint: asked, flags }, call) => {
       checkFlags(flags, 0, call);
-      const { domain, tree, checkpoint } = found(asked);
+      const { domain, tree, checkpoint } = found(engine, asked);
       const parent = tree.parentOf(checkpoint);
       if (parent === undefined)
         throw new LibvirtError(
@@ -78,6 +87,17 @@ export function domainCheckpointHandlers(engine: Engine) {
           `checkpoint '${checkpoint.name}' does not have a parent`,
         );
       return { parent: wire(domain, parent) };
+    },
+  } satisfies RemoteHandlers;
+}
+
+/** Making and deleting them. */
+function changes(engine: Engine) {
+  const { checkpoints } = engine.domains;
+  return {
+    domainCheckpointCreateXml: async ({ dom, xmlDesc, flags }, call) => {
+      const domain = domainOf(engine, dom);
+      return { checkpoint: wire(domain, await create(engine, domain, xmlDesc, flags, call)) };
     },
     domainCheckpointDelete: async ({ checkpoint, flags }, call) => {
       checkFlags(flags, deleteFlag.children | deleteFlag.metadataOnly | deleteFlag.childrenOnly, call);

@@ -20,6 +20,14 @@ export function stateNumbers({ state }: Domain): { readonly state: number; reado
 
 export function domainInfoHandlers(engine: Engine) {
   return {
+    ...sizes(engine),
+    ...remarks(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** State, memory and virtual CPUs. */
+function sizes(engine: Engine) {
+  return {
     domainGetInfo: ({ dom }) => {
       const domain = domainOf(engine, dom);
       const { maxMemoryKiB, currentMemoryKiB, vcpus } = infoFacts(engine, domain);
@@ -60,6 +68,12 @@ export function domainInfoHandlers(engine: Engine) {
         cpumaps: Buffer.concat(threads.map(({ thread }) => cpuMap(pid, thread, maplen))),
       };
     },
+  } satisfies RemoteHandlers;
+}
+
+/** What is said of a domain besides. */
+function remarks(engine: Engine) {
+  return {
     // A definition changes only through this daemon, so the running guest is never behind another's change.
     domainIsUpdated: ({ dom }) => {
       domainOf(engine, dom);

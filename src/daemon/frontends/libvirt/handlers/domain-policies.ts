@@ -28,14 +28,16 @@ const STRING_OKAY = 4;
 const graphicsType = { any: 0, vnc: 1 } as const;
 
 export function domainPolicyHandlers(engine: Engine) {
-  const { policies, interfaces, definitions, perf } = engine.domains;
-  const cardOf = (domain: Domain, device: string, inactive: boolean) => {
-    try {
-      return interfaces.find(domain, device, { inactive });
-    } catch (error) {
-      throw isVirtError(error, 'domain.no-device') ? invalid(`'${device}' is not a known interface`) : error;
-    }
-  };
+  return {
+    ...policies(engine),
+    ...perfCounters(engine),
+    ...cardLimits(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** What happens at its end, and the certificates of its display. */
+function policies(engine: Engine) {
+  const { policies, definitions } = engine.domains;
   return {
     domainSetLifecycleAction: async ({ dom, type, action, flags }, call) => {
       checkFlags(flags, bothSides, call);
@@ -55,6 +57,13 @@ export function domainPolicyHandlers(engine: Engine) {
       if (type === graphicsType.any && !graphics.some((one) => one.type === 'vnc')) return;
       await policies.reloadGraphics(domain);
     },
+  } satisfies RemoteHandlers;
+}
+
+/** Counters of the processor. */
+function perfCounters(engine: Engine) {
+  const { perf } = engine.domains;
+  return {
     domainGetPerfEvents: ({ dom, flags }, call) => {
       checkFlags(flags, bothSides | STRING_OKAY, call);
       const domain = domainOf(engine, dom);
@@ -71,6 +80,20 @@ export function domainPolicyHandlers(engine: Engine) {
       const wish = perfEvents.filter((name) => given.has(name));
       await perf.set(domain, new Map(wish.map((name) => [name, Number(given.get(name)) !== 0])), targets);
     },
+  } satisfies RemoteHandlers;
+}
+
+/** Limits of network cards. */
+function cardLimits(engine: Engine) {
+  const { interfaces } = engine.domains;
+  const cardOf = (domain: Domain, device: string, inactive: boolean) => {
+    try {
+      return interfaces.find(domain, device, { inactive });
+    } catch (error) {
+      throw isVirtError(error, 'domain.no-device') ? invalid(`'${device}' is not a known interface`) : error;
+    }
+  };
+  return {
     domainGetInterfaceParameters: ({ dom, device, nparams, flags }, call) => {
       checkFlags(flags, bothSides | STRING_OKAY, call);
       const domain = domainOf(engine, dom);

@@ -40,6 +40,14 @@ function isUpdateSection(name: string | undefined): name is NetworkUpdate['secti
 }
 
 export function networkDefinitionHandlers(engine: Engine) {
+  return {
+    ...wholeDefinitions(engine),
+    ...partsOfDefinitions(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** Definitions as a whole. */
+function wholeDefinitions(engine: Engine) {
   const define = async (xml: string) => {
     const { network } = await networksOf(engine).definitions.define(xml, 'lenient');
     return { net: wireNetworkOf(network) };
@@ -72,6 +80,12 @@ export function networkDefinitionHandlers(engine: Engine) {
       return create(xml);
     },
     networkUndefine: ({ net }) => networksOf(engine).definitions.undefine(networkOf(engine, net)),
+  } satisfies RemoteHandlers;
+}
+
+/** Parts of definitions: sections and metadata. */
+function partsOfDefinitions(engine: Engine) {
+  return {
     networkUpdate: async ({ net, command, section, parentIndex, xml, flags }, call) => {
       checkFlags(flags, affect.live | affect.config, call);
       const network = networkOf(engine, net);

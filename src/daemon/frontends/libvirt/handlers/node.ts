@@ -27,6 +27,14 @@ function rememberedFacts({ host }: Engine): () => Promise<HostFacts> {
 }
 
 export function nodeHandlers(engine: Engine) {
+  return {
+    ...processors(engine),
+    ...memory(engine),
+  } satisfies RemoteHandlers;
+}
+
+/** The machine and its processors. */
+function processors(engine: Engine) {
   const hardware = rememberedFacts(engine);
   return {
     nodeGetInfo: async () => {
@@ -53,6 +61,24 @@ export function nodeHandlers(engine: Engine) {
       const params = cpuTimes(cpuNum);
       return { params, nparams: params.length };
     },
+    nodeGetCpuMap: async ({ needMap, needOnline, flags }, call) => {
+      checkFlags(flags, 0, call);
+      const { onlineCpus, presentCpus } = (await hardware()).topology;
+      const count = 1 + Math.max(...presentCpus, ...onlineCpus);
+      return {
+        cpumap: needMap === 0 ? Buffer.alloc(0) : bitmapOf(onlineCpus, count),
+        online: needOnline === 0 ? 0 : onlineCpus.length,
+        ret: count,
+      };
+    },
+    // Guests are kept apart by uids, sandbox and descriptors rather than by a labelling module.
+    nodeGetSecurityModel: () => ({ model: Buffer.from('none\0'), doi: Buffer.from('0\0') }),
+  } satisfies RemoteHandlers;
+}
+
+/** Memory, by cell and by size of pages. */
+function memory(engine: Engine) {
+  return {
     nodeGetMemoryStats: async ({ cellNum, nparams, flags }, call) => {
       checkFlags(flags, 0, call);
       const params = await memoryStats(engine, cellNum);
@@ -89,18 +115,6 @@ export function nodeHandlers(engine: Engine) {
       if (counts.length > 0) return { counts };
       throw cellOutOfRange(startCell, cells);
     },
-    nodeGetCpuMap: async ({ needMap, needOnline, flags }, call) => {
-      checkFlags(flags, 0, call);
-      const { onlineCpus, presentCpus } = (await hardware()).topology;
-      const count = 1 + Math.max(...presentCpus, ...onlineCpus);
-      return {
-        cpumap: needMap === 0 ? Buffer.alloc(0) : bitmapOf(onlineCpus, count),
-        online: needOnline === 0 ? 0 : onlineCpus.length,
-        ret: count,
-      };
-    },
-    // Guests are kept apart by uids, sandbox and descriptors rather than by a labelling module.
-    nodeGetSecurityModel: () => ({ model: Buffer.from('none\0'), doi: Buffer.from('0\0') }),
   } satisfies RemoteHandlers;
 }
 
