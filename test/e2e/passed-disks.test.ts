@@ -37,13 +37,15 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'disks that a client hands
   let directory: string;
 
   /** virsh with commands on one connection; `fds` are its descriptors from 3 up. */
-  const virsh = (commands: string, fds: readonly number[] = [], query = '') =>
+  const virshWith = (commands: string, fds: readonly number[]) =>
+    spawn('virsh', ['-q', '-c', `qemu:///system?socket=${daemon.root}/run/libvirt/libvirt-sock`, commands], {
+      stdio: ['ignore', 'pipe', 'pipe', ...fds],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+
+  const virsh = (commands: string, fds: readonly number[] = []) =>
     new Promise<{ status: number | null; text: string }>((resolve, reject) => {
-      const uri = `qemu:///system?socket=${daemon.root}/run/libvirt/libvirt-sock${query}`;
-      const child = spawn('virsh', ['-q', '-c', uri, commands], {
-        stdio: ['ignore', 'pipe', 'pipe', ...fds],
-        env: { ...process.env, LC_ALL: 'C' },
-      });
+      const child = virshWith(commands, fds);
       let text = '';
       for (const stream of [child.stdout, child.stderr])
         stream?.on('data', (chunk: Buffer) => {
@@ -104,12 +106,17 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'disks that a client hands
 
   it('closes what a client brought when it goes, and then knows the name no more', async () => {
     const fd = image('r+');
+    // It waits for events, until it is killed.
+    const waiting = virshWith('dom-fd-associate passed system --pass-fds 3; event passed lifecycle', [fd]);
+    const gone = new Promise((resolve) => waiting.once('close', resolve));
     try {
-      expect(await virsh('dom-fd-associate passed system --pass-fds 3', [fd])).toMatchObject({ status: 0 });
+      await expect.poll(held, { timeout: 30_000 }).toHaveLength(1);
     } finally {
       closeSync(fd);
+      waiting.kill('SIGKILL');
+      await gone;
     }
-    await expect.poll(held, { timeout: 20_000 }).toEqual([]);
+    await expect.poll(held, { timeout: 30_000 }).toEqual([]);
     const { status, text } = await virsh('start passed');
     expect({ status, text }).toMatchObject({ status: 1 });
     expect(text).toContain("file descriptor group 'system' was not associated with the domain");
@@ -128,6 +135,6 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'disks that a client hands
       closeSync(fd);
     }
     expect(existsSync('/nowhere')).toBe(false);
-    await expect.poll(held, { timeout: 20_000 }).toEqual([]);
+    await expect.poll(held, { timeout: 30_000 }).toEqual([]);
   });
 });

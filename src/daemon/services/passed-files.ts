@@ -11,6 +11,9 @@ export const MAX_IN_ALL = 512;
 /** A name's length (what a definition may have in `fdgroup`). */
 const MAX_NAME = 256;
 
+/** A descriptor that only names a file, and reads nothing (asm-generic/fcntl.h; the same on x86 and arm64). */
+const O_PATH = 0o10000000;
+
 interface Kept extends PassedGroup {
   readonly owner: object;
   readonly domain: Domain;
@@ -121,9 +124,11 @@ function fileOf(fd: number, index: number, wanted: string): PassedFile {
   const problem =
     !isDevice && !stat.isFile()
       ? 'is neither a regular file nor a block device'
-      : mode === constants.O_WRONLY
-        ? 'is open for writing alone: an image has to be read, too'
-        : undefined;
+      : (flags & O_PATH) !== 0
+        ? 'only names a file (O_PATH), and cannot be read'
+        : mode === constants.O_WRONLY
+          ? 'is open for writing alone: an image has to be read, too'
+          : undefined;
   if (problem !== undefined)
     throw new VirtError('request.invalid', { wanted, reason: `descriptor ${index} ${problem}` });
   const isDirect = (flags & constants.O_DIRECT) !== 0;

@@ -112,6 +112,8 @@ describe('descriptors that clients hand over', () => {
     const good = open('r');
     const both = [watch(readFd), watch(good)];
     expect(() => give('disk', [good, readFd])).toThrow('descriptor 1 is neither a regular file nor');
+    const nameOnly = openSync(import.meta.filename, 0o10000000);
+    expect(() => give('disk', [nameOnly])).toThrow('descriptor 0 only names a file (O_PATH)');
     expect(() => give('', [open('r')])).toThrow('has 1 to 256 characters');
     expect(both.some((isThere) => isThere())).toBe(false);
     expect(files.count).toBe(0);
