@@ -1,5 +1,6 @@
 /** Guest addresses: no two devices at one place. */
 import type { Problem } from '../../../base/errors.ts';
+import { formatPci } from '../addresses/pci-map.ts';
 import { type Address, pciNumbersOf } from '../devices/address.ts';
 import type { DomainDef } from '../domain.ts';
 import { type AnyDevice, eachDevice } from './each-device.ts';
@@ -10,7 +11,7 @@ export function addressProblems({ devices }: DomainDef): Problem[] {
   const all = eachDevice(devices);
   const claims = all.map((device) => ({
     path: `${device.path}.address`,
-    key: device.address && placeOf(device.address, driveBus(device, buses)),
+    key: device.address && placeOf(device.address, () => driveBus(device, buses)),
   }));
   return [...repeated(claims, (place, first) => `${place} is taken by ${first}`), ...sharedSlotProblems(all)];
 }
@@ -24,14 +25,14 @@ function driveBus(device: AnyDevice, buses: readonly string[]): string {
 const hex = (number: number, digits: number): string => number.toString(16).padStart(digits, '0');
 
 /** An address in words that are the same for the same place; undefined when it does not name one. */
-function placeOf(address: Address, bus: string): string | undefined {
+function placeOf(address: Address, driveBusOf: () => string): string | undefined {
   switch (address.type) {
     case 'pci': {
       const pci = pciNumbersOf(address);
-      return pci && `PCI ${hex(pci.domain, 4)}:${hex(pci.bus, 2)}:${hex(pci.slot, 2)}.${pci.function}`;
+      return pci && `PCI ${formatPci(pci)}`;
     }
     case 'drive':
-      return `${bus} ${address.controller}:${address.bus}:${address.target}:${address.unit}`;
+      return `${driveBusOf()} ${address.controller}:${address.bus}:${address.target}:${address.unit}`;
     case 'virtio-serial':
       return address.port === undefined
         ? undefined
@@ -57,19 +58,22 @@ function placeOf(address: Address, bus: string): string | undefined {
 
 /** PCI 3.0, 6.2.1: functions above 0 are looked for only when function 0 says that it is one of several. */
 function sharedSlotProblems(all: readonly AnyDevice[]): Problem[] {
-  const heads = new Map<string, AnyDevice>();
-  const others = new Map<string, AnyDevice>();
+  const heads = new Map<number, AnyDevice>();
+  const others = new Map<number, AnyDevice>();
   for (const device of all) {
     const pci = pciNumbersOf(device.address);
     if (!pci) continue;
-    const slot = `${hex(pci.domain, 4)}:${hex(pci.bus, 2)}:${hex(pci.slot, 2)}`;
+    // 32 slots on a bus, 256 buses in a domain.
+    const slot = (pci.domain * 256 + pci.bus) * 32 + pci.slot;
     (pci.function === 0 ? heads : others).set(slot, device);
   }
   const problems: Problem[] = [];
-  for (const [slot, head] of heads) {
-    const other = others.get(slot);
-    if (!other || head.address?.type !== 'pci' || head.address.multifunction !== false) continue;
-    const message = `${other.path} shares slot ${slot}, so function 0 needs multifunction='on'`;
+  for (const [slot, other] of others) {
+    const head = heads.get(slot);
+    if (head?.address?.type !== 'pci' || head.address.multifunction !== false) continue;
+    const pci = pciNumbersOf(head.address);
+    const place = pci && formatPci(pci).replace(/\.0$/, '');
+    const message = `${other.path} shares slot ${place}, so function 0 needs multifunction='on'`;
     problems.push({ path: `${head.path}.address`, message });
   }
   return problems;

@@ -48,15 +48,15 @@ export function eachDevice(devices: Devices): AnyDevice[] {
   for (const [key, element] of Object.entries(elementNames) as [keyof typeof elementNames, string][])
     for (const [index, device] of devices[key].entries()) {
       if (key === 'consoles' && isSerialConsole(device as Devices['consoles'][number])) continue;
-      found.push({ ...pick(device), element, path: `devices.${element}[${index}]` });
+      found.push(described(device, element, `devices.${element}[${index}]`));
     }
   for (const key of single) {
     const device = devices[key];
-    if (device !== undefined) found.push({ ...pick(device), element: key, path: `devices.${key}` });
+    if (device !== undefined) found.push(described(device, key, `devices.${key}`));
   }
   return found;
 }
 
-function pick(device: Omit<AnyDevice, 'path' | 'element'>): Omit<AnyDevice, 'path' | 'element'> {
-  return { alias: device.alias, address: device.address, boot: device.boot };
+function described(device: Omit<AnyDevice, 'path' | 'element'>, element: string, path: string): AnyDevice {
+  return { path, element, alias: device.alias, address: device.address, boot: device.boot };
 }
