@@ -39,6 +39,12 @@ describe('a plain guest', () => {
     expect([devices.graphics, devices.videos, devices.inputs]).toEqual([[], [], []]);
   });
 
+  test('has places for fifteen devices more on PCI Express', () => {
+    const ports = definition.devices.controllers.filter(({ model }) => model === 'pcie-root-port').length;
+    // A disk, a card, its channel's controller, the balloon, the random numbers.
+    expect(ports - 5).toBeGreaterThanOrEqual(15);
+  });
+
   test('boots from the CD-ROM first, then from its disk', () => {
     const disks = definition.devices.disks.map(({ target, device, boot, readonly }) => [
       target.dev,
