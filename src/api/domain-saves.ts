@@ -176,13 +176,13 @@ export const domainSaveMethods = [
     since,
     summary: "Writes a guest's memory to a file, for a debugger.",
     description:
-      "`elf` is a core for gdb and crash; kdump's forms are packed, for crash; `state` is what QEMU writes for a migration.",
+      "`elf` is a core for gdb and crash; kdump's forms are packed, for crash; `win-dmp` is for WinDbg, of a Windows guest with vmcoreinfo and its driver; `state` is what QEMU writes for a migration.",
     access: 'path',
     params: () =>
       z.strictObject({
         ...target,
         path,
-        format: z.enum(['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy', 'state']).default('elf'),
+        format: z.enum(['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy', 'win-dmp', 'state']).default('elf'),
         live: z
           .boolean()
           .default(false)

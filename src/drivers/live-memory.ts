@@ -28,8 +28,11 @@ export interface MemoryProgress {
   readonly setupMs: number;
 }
 
-/** What a dump is: an ELF core, or one of the forms of kdump, which need a program that knows them. */
-export type DumpFormat = 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy';
+/**
+ * What a dump is: an ELF core, one of the forms of kdump, which need a program that knows them, or a crash dump of
+ * Windows, for which the guest's driver must have told QEMU where its own facts are.
+ */
+export type DumpFormat = 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy' | 'win-dmp';
 
 /**
  * QEMU's sparse form of a state (mapped-ram): each page has its own place in the file, so that pages of zeros are holes,

@@ -259,6 +259,10 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'virsh', 'zstd', 'xz'], '
         const head = readFileSync(file).subarray(0, 8).toString('latin1');
         expect(head.startsWith(mark), head).toBe(true);
       }
+      // A guest that is not Windows has told QEMU nothing that such a dump needs: it goes on without one.
+      const windows = { domain: 'counter', path: path('dump.windows'), format: 'win-dmp' } as const;
+      await expect(client.call('domain.dump', windows)).rejects.toThrow(/win-du?mp/);
+      expect(existsSync(windows.path)).toBe(false);
       virsh('dump', 'counter', path('dump.virsh'), '--memory-only', '--format', 'kdump-zlib');
       expect(readFileSync(path('dump.virsh')).subarray(0, 12).toString()).toBe('makedumpfile');
     });

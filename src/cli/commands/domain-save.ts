@@ -242,7 +242,7 @@ export const addDump: AddCommand = (parent, cli) => {
         '--format <format>',
         'What is written: a core for gdb (elf), a packed one for crash, or the state.',
       )
-        .choices(['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy', 'state'])
+        .choices(['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy', 'win-dmp', 'state'])
         .default('elf'),
     )
     .option('--live', paramHelp('domain.dump', 'live'))

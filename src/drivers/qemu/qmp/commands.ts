@@ -338,7 +338,7 @@ export const commands = {
     readonly paging: boolean;
     readonly protocol: string;
     readonly detach?: boolean;
-    readonly format?: 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy';
+    readonly format?: 'elf' | 'kdump-zlib' | 'kdump-lzo' | 'kdump-snappy' | 'win-dmp';
   }>()(nothing),
   'query-dump': command()(z.looseObject({ status: z.string(), completed: z.number(), total: z.number() })),
   'query-dump-guest-memory-capability': command()(z.looseObject({ formats: z.array(z.string()) })),

@@ -6,8 +6,8 @@ import { checkFlags, domainOf, invalid, notValid } from './support.ts';
 
 /** virDomainCoreDumpFlags. */
 const dumpFlag = { crash: 1, live: 2, bypassCache: 4, reset: 8, memoryOnly: 16 } as const;
-/** virDomainCoreDumpFormat; of the last, Windows' own, no guest's QEMU here knows the form. */
-const formats: readonly DumpFormat[] = ['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy'];
+/** virDomainCoreDumpFormat. */
+const formats: readonly DumpFormat[] = ['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy', 'win-dmp'];
 
 export function domainDumpHandlers(engine: Engine) {
   return {
