@@ -70,7 +70,27 @@ export interface AcceleratorCounter {
   readonly value: number | boolean;
 }
 
-export const monitorGroups = ['balloon', 'cpus', 'disks', 'iothreads', 'dirtyRate', 'accelerator'] as const;
+/** An image of a disk, by its number in the running definition. */
+export interface ImageCounters {
+  readonly image: number;
+  /** The highest byte that was written to it in this run. */
+  readonly allocationBytes: number;
+  readonly capacityBytes?: number;
+  /** What it takes up on the host. */
+  readonly physicalBytes?: number;
+  /** Beyond which byte a write is told; undefined where that was not asked for. */
+  readonly thresholdBytes?: number;
+}
+
+export const monitorGroups = [
+  'balloon',
+  'cpus',
+  'disks',
+  'images',
+  'iothreads',
+  'dirtyRate',
+  'accelerator',
+] as const;
 export type MonitorGroup = (typeof monitorGroups)[number];
 
 /** What QEMU itself tells of a guest. A group that was not asked for, or that QEMU refused, is undefined. */
@@ -78,6 +98,7 @@ export interface MonitorSample {
   readonly balloonBytes?: number;
   readonly balloon?: BalloonStatistics;
   readonly cpus?: readonly GuestCpu[];
+  readonly images?: readonly ImageCounters[];
   readonly disks?: readonly DiskCounters[];
   readonly iothreads?: readonly IothreadFacts[];
   readonly dirtyRate?: DirtyRate;

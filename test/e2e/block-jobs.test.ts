@@ -55,6 +55,14 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'jo
     const name = 'virsh';
     expect(await sources(name)).toEqual([top, low, mid, base]);
 
+    const statistics = virsh('domstats', name, '--block', '--backing');
+    expect(statistics).toContain('block.count=4');
+    for (const [at, path] of [top, low, mid, base].entries()) {
+      expect(statistics).toContain(`block.${at}.path=${path}\n`);
+      expect(statistics).toContain(`block.${at}.backingIndex=${at + 1}\n`);
+    }
+    expect(virsh('domstats', name, '--block')).toContain('block.count=1');
+
     // An image in the middle, into the one below it.
     expect(virsh('blockcommit', name, 'vda', '--top', low, '--base', mid, '--wait', '--verbose')).toMatch(
       /Commit complete/,

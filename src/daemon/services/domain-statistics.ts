@@ -6,12 +6,13 @@ import type {
   BalloonStatistics,
   DirtyRate,
   DiskCounters,
+  ImageCounters,
   IothreadFacts,
   MonitorGroup,
   MonitorSample,
 } from '../../drivers/live-tuning.ts';
-import type { Disk } from '../../model/domain/devices/disk.ts';
-import { pathOfSource } from '../../model/domain/disk-chain.ts';
+import { type Disk, isEmptySource } from '../../model/domain/devices/disk.ts';
+import { indexOf, layersOf, mirrorLayers, pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { StatisticsGroup } from '../../model/domain/statistics-groups.ts';
 import type { LinkStatistics } from '../../net/links/requests.ts';
@@ -58,6 +59,24 @@ export interface DiskSample {
   readonly alias: string | undefined;
   readonly path: string | undefined;
   readonly counters: DiskCounters | undefined;
+  /** The number of the image that the guest writes to. */
+  readonly image: number | undefined;
+  /** All its images, the topmost first, then those of a copy in progress; only where they were asked for. */
+  readonly images?: readonly ImageSample[];
+}
+
+/** An image of a running guest's disk. */
+export interface ImageSample {
+  readonly image: number;
+  readonly path: string | undefined;
+  /** Undefined when QEMU did not tell. */
+  readonly counters: ImageCounters | undefined;
+}
+
+export interface SampleOptions {
+  readonly limitMs?: number;
+  /** Each image of the disks, too. */
+  readonly images?: boolean;
 }
 
 /** One sample of one domain; a group that was not asked for, or that a domain shut off has not, is undefined. */
@@ -104,18 +123,19 @@ export class DomainStatisticsService {
   sampleAll(
     domains: readonly Domain[],
     groups: ReadonlySet<StatisticsGroup>,
-    limitMs: number = sampleLimitMs,
+    options: SampleOptions = {},
   ): Promise<DomainStatistics[]> {
-    return Promise.all(domains.map((domain) => this.sample(domain, groups, limitMs)));
+    return Promise.all(domains.map((domain) => this.sample(domain, groups, options)));
   }
 
   async sample(
     domain: Domain,
     groups: ReadonlySet<StatisticsGroup>,
-    limitMs: number = sampleLimitMs,
+    { limitMs = sampleLimitMs, images = false }: SampleOptions = {},
   ): Promise<DomainStatistics> {
     const { live } = domain;
     const asked = [...groups].flatMap((group) => monitorGroupsOf[group] ?? []);
+    if (images && groups.has('block')) asked.push('images');
     const { told, silence } =
       live === undefined ? { told: {}, silence: undefined } : await ask(domain, asked, limitMs);
     const pid = live?.guest.record.pid;
@@ -246,7 +266,21 @@ export function linkCounters(link: string): LinkStatistics | undefined {
 
 function diskOf(disk: Disk, told: MonitorSample): DiskSample {
   const counters = told.disks?.find(({ alias }) => alias === disk.alias);
-  return { target: disk.target.dev, alias: disk.alias, path: diskPath(disk), counters };
+  const { images } = told;
+  return {
+    ...{ target: disk.target.dev, alias: disk.alias, path: diskPath(disk), counters },
+    image: isEmptySource(disk.source) ? undefined : indexOf(disk.source),
+    ...(images && { images: imagesOf(disk, images) }),
+  };
+}
+
+function imagesOf(disk: Disk, told: readonly ImageCounters[]): ImageSample[] {
+  const copy = disk.mirror?.job === 'copy' ? mirrorLayers(disk).slice(0, 1) : [];
+  return [...layersOf(disk), ...copy].flatMap(({ index, source }) =>
+    index === undefined
+      ? []
+      : [{ image: index, path: pathOfSource(source), counters: told.find(({ image }) => image === index) }],
+  );
 }
 
 /** The file or device behind a disk; undefined for others and for an empty drive. */

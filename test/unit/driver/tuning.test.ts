@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { GuestGroups, isInGroup, LIFTED } from '../../../src/drivers/host-tuning/cgroups.ts';
 import { deviceLines, deviceNumber } from '../../../src/drivers/host-tuning/device-limits.ts';
 import { readDiskCounters } from '../../../src/drivers/qemu/tuning/disks.ts';
+import { readImageCounters } from '../../../src/drivers/qemu/tuning/images.ts';
 import { readBalloonStatistics } from '../../../src/drivers/qemu/tuning/memory.ts';
 import { readAccelerator } from '../../../src/drivers/qemu/tuning/sample.ts';
 import { QemuTuning } from '../../../src/drivers/qemu/tuning/tuning.ts';
@@ -235,4 +236,23 @@ describe('control groups', () => {
     await expect(deviceNumber('/dev/null')).rejects.toMatchObject({ code: 'request.invalid' });
     await expect(deviceNumber('/dev/no-such-disk')).rejects.toMatchObject({ code: 'file.not-found' });
   });
+});
+
+it('images are told by their numbers; other nodes are none', () => {
+  const nodes = [
+    { 'node-name': 'libvirt-2-format', image: { 'virtual-size': 100, 'actual-size': 30 } },
+    { 'node-name': 'libvirt-2-storage', write_threshold: 7 },
+    { 'node-name': 'libvirt-1-format', image: { 'virtual-size': 100 } },
+    { 'node-name': '#block7' },
+    'nonsense',
+  ];
+  const statistics = [
+    { 'node-name': 'libvirt-2-format', stats: { wr_highest_offset: 9 } },
+    { 'node-name': 'libvirt-2-storage', stats: { wr_highest_offset: 77 } },
+  ];
+  expect(readImageCounters(nodes, statistics)).toEqual([
+    { image: 2, allocationBytes: 9, capacityBytes: 100, physicalBytes: 30, thresholdBytes: 7 },
+    { image: 1, allocationBytes: 0, capacityBytes: 100, physicalBytes: 100 },
+  ]);
+  expect(readImageCounters({}, null)).toEqual([]);
 });

@@ -41,6 +41,7 @@ function rig() {
         target: 'vda',
         alias: 'virtio-disk0',
         path: undefined,
+        image: undefined,
         counters: {
           ...{ alias: 'virtio-disk0', readBytes, readRequests: 10, readNs: 0, flushRequests: 0 },
           ...{ writeBytes: 0, writeRequests: 0, writeNs: 0, flushNs: 0 },

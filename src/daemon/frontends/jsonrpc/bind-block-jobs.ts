@@ -70,7 +70,8 @@ function sourceOf(destination: Destination): DiskSource {
   const { host, port, socket, export: name } = destination.nbd;
   const place =
     socket === undefined ? { name: host ?? 'localhost', port } : ({ transport: 'unix', socket } as const);
-  return { type: 'network', protocol: 'nbd', name, hosts: [place], cookies: [], ...bare };
+  const named = name === '' ? {} : { name };
+  return { type: 'network', protocol: 'nbd', ...named, hosts: [place], cookies: [], ...bare };
 }
 
 function jobOf(domain: Domain, job: BlockJobInfo): Result<'domain.disk.jobs'>['jobs'][number] {

@@ -12,6 +12,7 @@ import type {
 import type { QmpClient } from '../qmp/client.ts';
 import { guestCpus } from './cpus.ts';
 import { readDiskCounters } from './disks.ts';
+import { readImageCounters } from './images.ts';
 import { readBalloonStatistics } from './memory.ts';
 
 /** What one group adds to a sample. */
@@ -36,6 +37,13 @@ const asks: Readonly<Record<MonitorGroup, Ask>> = {
       qmp.executeRaw('query-block'),
     ]);
     return { disks: readDiskCounters(stats, drives) };
+  },
+  async images(qmp) {
+    const [nodes, stats] = await Promise.all([
+      qmp.executeRaw('query-named-block-nodes', { flat: true }),
+      qmp.executeRaw('query-blockstats', { 'query-nodes': true }),
+    ]);
+    return { images: readImageCounters(nodes, stats) };
   },
   iothreads: async (qmp) => ({ iothreads: await iothreadFacts(qmp) }),
   async dirtyRate(qmp) {

@@ -1,9 +1,15 @@
 /** Statistics of many domains in one call (virConnectGetAllDomainStats). */
 
+import type { DiskCounters } from '../../../../drivers/live-tuning.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { StatisticsGroup } from '../../../../model/domain/statistics-groups.ts';
-import { type DomainStatistics, occupiedBytes } from '../../../services/domain-statistics.ts';
+import {
+  type DiskSample,
+  type DomainStatistics,
+  type ImageSample,
+  occupiedBytes,
+} from '../../../services/domain-statistics.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { stateNumbers } from './domain-info.ts';
 import { filterFor } from './domain-list.ts';
@@ -45,7 +51,9 @@ export function domainStatsHandlers(engine: Engine) {
       );
       const all = doms.length === 0 ? engine.domains.list() : doms.map((dom) => domainOf(engine, dom));
       const chosen = all.filter(filterFor(engine, flags & filterFlags));
-      const samples = await engine.domains.statistics.sampleAll(chosen, groups);
+      const samples = await engine.domains.statistics.sampleAll(chosen, groups, {
+        images: (flags & statsFlag.backing) !== 0,
+      });
       return {
         retStats: samples.map((sample) => ({
           dom: wireDomainOf(sample.domain),
@@ -148,37 +156,68 @@ function interfaceParams({ interfaces }: DomainStatistics): TypedParam[] {
   ];
 }
 
+/** One record a disk; with its images, one for each of them, of which the first is the disk. */
 function diskParams({ disks }: DomainStatistics): TypedParam[] {
   if (disks === undefined) return [];
+  const records = disks.flatMap((disk) => [
+    (prefix: string) => [
+      ...headOf(prefix, disk),
+      ...countersOf(prefix, disk),
+      ...thresholdOf(prefix, disk.images?.[0]),
+    ],
+    ...(disk.images ?? [])
+      .slice(1)
+      .map((image) => (prefix: string) => [
+        ...headOf(prefix, { ...image, target: disk.target }),
+        ...sizesOf(prefix, image.counters),
+        ...thresholdOf(prefix, image),
+      ]),
+  ]);
   return [
-    uint('block.count', disks.length),
-    ...disks.flatMap(({ target, path, counters }, index) => {
-      const prefix = `block.${index}`;
-      const head = [
-        text(`${prefix}.name`, target),
-        ...(path === undefined ? [] : [text(`${prefix}.path`, path)]),
-      ];
-      if (counters === undefined) return head;
-      const physical =
-        (path === undefined ? undefined : occupiedBytes(path)?.physical) ?? counters.physicalBytes;
-      return [
-        ...head,
-        big(`${prefix}.rd.reqs`, counters.readRequests),
-        big(`${prefix}.rd.bytes`, counters.readBytes),
-        big(`${prefix}.rd.times`, counters.readNs),
-        big(`${prefix}.wr.reqs`, counters.writeRequests),
-        big(`${prefix}.wr.bytes`, counters.writeBytes),
-        big(`${prefix}.wr.times`, counters.writeNs),
-        big(`${prefix}.fl.reqs`, counters.flushRequests),
-        big(`${prefix}.fl.times`, counters.flushNs),
-        ...(counters.allocationBytes === undefined
-          ? []
-          : [big(`${prefix}.allocation`, counters.allocationBytes)]),
-        ...(counters.capacityBytes === undefined ? [] : [big(`${prefix}.capacity`, counters.capacityBytes)]),
-        ...(physical === undefined ? [] : [big(`${prefix}.physical`, physical)]),
-      ];
-    }),
+    uint('block.count', records.length),
+    ...records.flatMap((record, index) => record(`block.${index}`)),
   ];
+}
+
+function headOf(prefix: string, { target, path, image }: Pick<DiskSample, 'target' | 'path' | 'image'>) {
+  return [
+    text(`${prefix}.name`, target),
+    ...(path === undefined ? [] : [text(`${prefix}.path`, path)]),
+    ...(image === undefined ? [] : [uint(`${prefix}.backingIndex`, image)]),
+  ];
+}
+
+function countersOf(prefix: string, { path, counters }: DiskSample): TypedParam[] {
+  if (counters === undefined) return [];
+  const physical = (path === undefined ? undefined : occupiedBytes(path)?.physical) ?? counters.physicalBytes;
+  return [
+    big(`${prefix}.rd.reqs`, counters.readRequests),
+    big(`${prefix}.rd.bytes`, counters.readBytes),
+    big(`${prefix}.rd.times`, counters.readNs),
+    big(`${prefix}.wr.reqs`, counters.writeRequests),
+    big(`${prefix}.wr.bytes`, counters.writeBytes),
+    big(`${prefix}.wr.times`, counters.writeNs),
+    big(`${prefix}.fl.reqs`, counters.flushRequests),
+    big(`${prefix}.fl.times`, counters.flushNs),
+    ...sizesOf(prefix, { ...counters, ...(physical !== undefined && { physicalBytes: physical }) }),
+  ];
+}
+
+type Sizes = Pick<DiskCounters, 'allocationBytes' | 'capacityBytes' | 'physicalBytes'>;
+
+function sizesOf(prefix: string, sizes: Sizes | undefined): TypedParam[] {
+  const { allocationBytes, capacityBytes, physicalBytes } = sizes ?? {};
+  return [
+    ...(allocationBytes === undefined ? [] : [big(`${prefix}.allocation`, allocationBytes)]),
+    ...(capacityBytes === undefined ? [] : [big(`${prefix}.capacity`, capacityBytes)]),
+    ...(physicalBytes === undefined ? [] : [big(`${prefix}.physical`, physicalBytes)]),
+  ];
+}
+
+/** Only known where images were asked for. */
+function thresholdOf(prefix: string, image: ImageSample | undefined): TypedParam[] {
+  const bytes = image?.counters?.thresholdBytes;
+  return bytes === undefined ? [] : [big(`${prefix}.threshold`, bytes)];
 }
 
 function iothreadParams({ iothreads }: DomainStatistics): TypedParam[] {
