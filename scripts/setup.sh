@@ -64,6 +64,7 @@ script bsdutils
 virtiofsd virtiofsd
 virt-install virtinst
 virsh libvirt-clients
+virtnbdbackup virtnbdbackup
 /usr/lib/python3/dist-packages/libvirt.py python3-libvirt
 perl perl
 sys-virt libsys-virt-perl

@@ -1,14 +1,19 @@
 /** Checkpoints and backups of a guest that writes all the time: what is backed up is whole, whoever dies in between. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { makeNbdCertificates } from '../support/nbd-certificates.ts';
 import { describeWith } from '../support/needs.ts';
 import { WritingGuest } from '../support/writing-guest.ts';
 
-describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'backups through virsh', () => {
+const programs = ['busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh', 'virtnbdbackup', 'openssl'];
+
+describeWith(['root', ...programs], 'backups through virsh', () => {
   let daemon: TestDaemon;
   let client: VireoClient;
   let vm: WritingGuest;
@@ -16,7 +21,14 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
   const name = 'backed';
 
   beforeAll(async () => {
-    daemon = await TestDaemon.start();
+    const root = mkdtempSync(join(tmpdir(), 'vireo-'));
+    makeNbdCertificates(join(root, 'pki'));
+    mkdirSync(join(root, 'etc/vireo'), { recursive: true, mode: 0o700 });
+    writeFileSync(
+      join(root, 'etc/vireo/vireod.toml'),
+      `[network]\ndefine_default = false\n[backup]\ntls_directory = "${join(root, 'pki/server')}"\n`,
+    );
+    daemon = await TestDaemon.start({ root });
     client = await daemon.connect();
     vm = new WritingGuest(client, daemon.root, name);
     [disk = ''] = vm.makeChain(1);
@@ -27,10 +39,9 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     await daemon?.remove();
   });
 
-  const virsh = (...args: string[]) => {
-    const uri = `qemu:///system?socket=${join(daemon.root, 'run/libvirt/libvirt-sock')}`;
-    return execFileSync('virsh', ['-c', uri, ...args], { encoding: 'utf8', stdio: 'pipe' }).trim();
-  };
+  const uri = () => `qemu:///system?socket=${join(daemon.root, 'run/libvirt/libvirt-sock')}`;
+  const virsh = (...args: string[]) =>
+    execFileSync('virsh', ['-c', uri(), ...args], { encoding: 'utf8', stdio: 'pipe' }).trim();
   const jobType = () => /Job type:\s*(\w+)/.exec(virsh('domjobinfo', name))?.[1];
   const idle = () => eventually('the end of the backup', () => jobType() === 'None', 60_000);
   const lastJob = () => virsh('domjobinfo', name, '--completed');
@@ -66,6 +77,22 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     ];
     return (format.data.bitmaps ?? []).map((bitmap) => bitmap.name);
   };
+
+  it('is backed up in full and since then by virtnbdbackup, and restored', async () => {
+    const run = (program: string, ...args: string[]) =>
+      execFileSync(program, ['-U', uri(), ...args], { encoding: 'utf8', stdio: 'pipe' });
+    const [set, again] = [join(daemon.root, 'set'), join(daemon.root, 'restored')];
+    run('virtnbdbackup', '-d', name, '-l', 'full', '--compress', '-o', set);
+    await vm.expectGood();
+    const promised = vm.lastWritten();
+    run('virtnbdbackup', '-d', name, '-l', 'inc', '--compress', '-o', set);
+    await vm.expectGood();
+    mkdirSync(again);
+    run('virtnbdrestore', '-a', 'restore', '-i', set, '-o', again);
+    vm.expectWhole(join(again, basename(disk)), promised);
+    expect(virsh('checkpoint-list', name, '--name').split('\n')).toHaveLength(2);
+    virsh('checkpoint-delete', name, 'virtnbdbackup.0', '--children');
+  }, 120_000);
 
   it('pushes a full and an incremental image, which together hold all that was promised', async () => {
     const [full, second] = [vm.path('full.qcow2'), vm.path('second.qcow2')];
@@ -128,6 +155,26 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     expect([existsSync(scratch()), existsSync(socket())]).toEqual([false, false]);
     await vm.expectGood();
   }, 120_000);
+
+  it('serves a moment over TLS, to those with a certificate alone', async () => {
+    const port = await freePort();
+    const server = `<server transport='tcp' tls='yes' name='127.0.0.1' port='${port}'/>`;
+    const promised = begin(pull().replace(/<server [^>]*>/, server));
+    const qemuImg = (verb: string, who: string, ...args: string[]) => {
+      const credentials = `tls-creds-x509,id=tls,dir=${join(daemon.root, 'pki', who)},endpoint=client`;
+      const source = `driver=nbd,host=127.0.0.1,port=${port},export=vda,tls-creds=tls`;
+      const given = [verb, '--object', credentials, '--image-opts', ...args.slice(0, -1), source];
+      return execFileSync('qemu-img', [...given, ...args.slice(-1)], { encoding: 'utf8', stdio: 'pipe' });
+    };
+    const copy = vm.path('secret.qcow2');
+    expect(() => qemuImg('convert', 'stranger', '-O', 'qcow2', copy)).toThrow(/TLS/);
+    const openly = ['info', `nbd://127.0.0.1:${port}/vda`];
+    expect(() => execFileSync('qemu-img', openly, { stdio: 'pipe' })).toThrow(/nbd|TLS/i);
+    qemuImg('convert', 'client', '-O', 'qcow2', copy);
+    vm.expectWhole(copy, promised);
+    virsh('domjobabort', name);
+    await idle();
+  }, 60_000);
 
   it('goes on through a snapshot, and tells when it is not known what was written', async () => {
     virsh('snapshot-create-as', name, 'top', '--disk-only', '--no-metadata');
@@ -300,3 +347,11 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'ba
     virsh('undefine', name, '--checkpoints-metadata');
   }, 120_000);
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
+}
