@@ -1,7 +1,7 @@
 /** QEMU's NBD server for a pull backup: its address, its certificates, and what it serves. */
 import { randomBytes } from 'node:crypto';
 import { chown, copyFile, mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileError } from '../../../base/errors.ts';
 import { close } from '../../../base/ffi.ts';
 import type { Undo } from '../../../base/undo.ts';
@@ -30,8 +30,9 @@ export async function startServer(
   if (server.certificates !== undefined) {
     undo.add('remove the certificates', () => rm(tlsDirectory, { recursive: true, force: true }));
     await copyCertificates(server.certificates, tlsDirectory, uid);
+    // By a name in QEMU's own directory, where it runs: it may not be able to walk the whole path.
     await qmp.execute('object-add', {
-      ...{ 'qom-type': 'tls-creds-x509', id: TLS, dir: tlsDirectory },
+      ...{ 'qom-type': 'tls-creds-x509', id: TLS, dir: basename(tlsDirectory) },
       ...{ endpoint: 'server', 'verify-peer': true },
     });
     undo.add('forget the certificates', () => ignoringRefusal(qmp.execute('object-del', { id: TLS })));
