@@ -117,7 +117,10 @@ export class BenchDaemon {
         '--log-level',
         'warn',
       ],
-      { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env['PATH'], HOME: root } },
+      {
+        stdio: ['ignore', 'ignore', 'inherit'],
+        env: { PATH: process.env['PATH'], HOME: root, MALLOC_ARENA_MAX: '2' },
+      },
     );
     const daemon = new BenchDaemon(root, child);
     const socket = await daemon.untilListening();
@@ -159,7 +162,7 @@ export class BenchDaemon {
   }
 }
 
-/** What the launcher gives Node. */
+/** What the launcher gives Node; MALLOC_ARENA_MAX is its, too. */
 function launcherFlags(): string[] {
   const launcher = readFileSync(join(project, 'bin/vireod'), 'utf8');
   const flags = /^exec "\$node" (.*) "\$main" "\$@"$/m.exec(launcher)?.[1];

@@ -134,6 +134,16 @@ describe.each(['vireo', 'vireod'])('bin/%s', (program) => {
   });
 });
 
+describe('bin/vireod', () => {
+  it('lets the C library have two arenas, or as many as somebody has asked for', () => {
+    const root = makePackage('arenas', ['src/daemon/main.ts']);
+    install('arenas/node_modules/node/bin/node', '#!/bin/sh\necho "arenas $MALLOC_ARENA_MAX"\n');
+    const program = join(root, 'bin/vireod');
+    expect(start(program).stdout).toBe('arenas 2\n');
+    expect(start(program, [], { MALLOC_ARENA_MAX: '7' }).stdout).toBe('arenas 7\n');
+  });
+});
+
 describe('the launchers', () => {
   it('find Node in the same way', () => {
     const body = (program: string) => {
