@@ -15,6 +15,7 @@ import { backingOf } from '../../storage/images/overlay-files.ts';
 import type { BackupEnd } from '../services/backup-watch.ts';
 import type { Domain } from '../services/domain.ts';
 import { ImageGraph, imageAt } from '../services/snapshot-chains.ts';
+import { variablesOf } from '../services/snapshot-firmware.ts';
 import { runJob } from '../services/world.ts';
 import {
   type Archive,
@@ -348,8 +349,8 @@ async function complete(
   });
 }
 
-async function copyVariables({ os }: DomainDef, partial: string): Promise<boolean> {
-  const path = os.nvram?.path;
+async function copyVariables(definition: DomainDef, partial: string): Promise<boolean> {
+  const path = variablesOf(definition);
   if (path === undefined) return false;
   try {
     await copyFile(path, join(partial, 'nvram'), constants.COPYFILE_EXCL);

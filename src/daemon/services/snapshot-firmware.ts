@@ -105,7 +105,7 @@ const hasEmulatedTpm = ({ devices, uuid }: DomainDef): boolean =>
   uuid !== undefined && devices.tpms.some(({ backend }) => backend.type === 'emulator');
 
 /** The file with UEFI's variables. */
-export function variablesOf({ os: { nvram } }: DomainDef): string | undefined {
+export function variablesOf({ os: { nvram } }: Pick<DomainDef, 'os'>): string | undefined {
   return nvram?.path ?? (nvram?.source?.type === 'file' ? nvram.source.file : undefined);
 }
 

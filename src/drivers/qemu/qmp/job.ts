@@ -35,9 +35,12 @@ export async function runQmpJob(
       await begin();
     });
     await watch.concluded;
-    const jobs = await qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS });
+    // In one go: QEMU answers in order.
+    const [jobs] = await Promise.all([
+      qmp.execute('query-jobs', undefined, { timeoutMs: PATIENCE_MS }),
+      qmp.execute('job-dismiss', { id }),
+    ]);
     const error = jobs.find((job) => job.id === id)?.error;
-    await qmp.execute('job-dismiss', { id });
     if (error !== undefined) throw new VirtError('operation.failed', { wanted, reason: error });
   } finally {
     watch.stop();
