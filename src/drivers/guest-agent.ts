@@ -24,7 +24,7 @@ export type AgentAsk = (
 
 /** More of a kind than any guest has that somebody looks at; what is beyond is left out. */
 const MAX_ENTRIES = 1024;
-/** Freezing, trimming and measuring disks takes time. */
+/** Freezing, trimming and measuring disks takes time, and so do the programs that set the clock or a password. */
 const SLOW_MS = 60_000;
 /** Bytes of a file in one question: an answer is at most 1 MiB, and base64 makes four of three. */
 export const AGENT_CHUNK_BYTES = 256 * 1024;
@@ -159,13 +159,15 @@ export class GuestAgent {
 
   /** Sets the guest's clock; without a time, from its hardware clock. */
   async setTime(ns?: bigint): Promise<void> {
-    await this.ask('guest-set-time', ns === undefined ? undefined : { time: Number(ns) });
+    const args = ns === undefined ? undefined : { time: Number(ns) };
+    await this.ask('guest-set-time', args, { timeoutMs: SLOW_MS });
   }
 
   /** `isCrypted`: the password is what the guest stores, made by crypt(3). */
   async setPassword(username: string, password: string, isCrypted: boolean): Promise<void> {
     const encoded = Buffer.from(password, 'utf8').toString('base64');
-    await this.ask('guest-set-user-password', { username, password: encoded, crypted: isCrypted });
+    const args = { username, password: encoded, crypted: isCrypted };
+    await this.ask('guest-set-user-password', args, { timeoutMs: SLOW_MS });
   }
 
   /** Stops writes to file systems, all of them or these mount points; the answer is how many. */
