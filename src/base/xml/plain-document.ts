@@ -44,6 +44,8 @@ class PlainScan {
   private readonly source: string;
   private readonly limits: PlainLimits;
   private readonly open: string[] = [];
+  /** Of the element at hand. */
+  private readonly names: string[] = [];
   private nodes = 0;
   private hasRoot = false;
 
@@ -100,8 +102,8 @@ class PlainScan {
 
   /** The index of the `>` or `/` behind the attributes that begin at `from`; they end before `limit`, where the next tag begins. */
   private attributes(from: number, limit: number): number {
-    const { source } = this;
-    const names: string[] = [];
+    const { source, names } = this;
+    names.length = 0;
     for (let end = from; ; ) {
       const start = this.skipBlank(end);
       const first = source.charCodeAt(start);

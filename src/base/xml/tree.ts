@@ -11,10 +11,11 @@ export interface XmlElement {
 
 export function xmlElement(
   name: string,
-  attrs: Iterable<[string, string]> = [],
+  attrs?: Iterable<[string, string]>,
   children: XmlNode[] = [],
 ): XmlElement {
-  return { name, attrs: new Map(attrs), children };
+  // Most are made without attributes, and reading an empty list costs more than making a Map.
+  return { name, attrs: attrs === undefined ? new Map<string, string>() : new Map(attrs), children };
 }
 
 export function isElement(node: XmlNode): node is XmlElement {

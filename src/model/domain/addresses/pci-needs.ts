@@ -99,7 +99,9 @@ export function pciDevices(definition: DomainDef): PciDevice[] {
 /** The controllers that make PCI buses, roots excepted. */
 export function pciControllers(definition: DomainDef): PciDevice<Controller>[] {
   const found: PciDevice<Controller>[] = [];
-  for (const [index, device] of definition.devices.controllers.entries()) {
+  let index = -1;
+  for (const device of definition.devices.controllers) {
+    index += 1;
     const { type, model } = device;
     if (type !== 'pci' || model === undefined || model === 'pci-root' || model === 'pcie-root') continue;
     found.push(new PciDevice(device, model as PciNeed, 'controllers', index));
@@ -113,7 +115,9 @@ function pick<T extends Addressable>(
   list: readonly T[],
   needOf: (device: T) => PciNeed | undefined,
 ): void {
-  for (const [index, device] of list.entries()) {
+  let index = -1;
+  for (const device of list) {
+    index += 1;
     const need = needOf(device);
     if (isWanted(device, need)) found.push(new PciDevice(device, need, family, index));
   }

@@ -37,6 +37,8 @@ export const elementNames = {
   memories: 'memory',
 } as const satisfies Partial<Record<keyof Devices, string>>;
 
+const families = Object.entries(elementNames) as [keyof typeof elementNames, string][];
+
 const single = ['memballoon', 'iommu', 'vsock', 'nvram'] as const;
 
 /**
@@ -45,11 +47,14 @@ const single = ['memballoon', 'iommu', 'vsock', 'nvram'] as const;
  */
 export function eachDevice(devices: Devices): AnyDevice[] {
   const found: AnyDevice[] = [];
-  for (const [key, element] of Object.entries(elementNames) as [keyof typeof elementNames, string][])
-    for (const [index, device] of devices[key].entries()) {
+  for (const [key, element] of families) {
+    let index = -1;
+    for (const device of devices[key]) {
+      index += 1;
       if (key === 'consoles' && isSerialConsole(device as Devices['consoles'][number])) continue;
       found.push(described(device, element, `devices.${element}[${index}]`));
     }
+  }
   for (const key of single) {
     const device = devices[key];
     if (device !== undefined) found.push(described(device, key, `devices.${key}`));

@@ -24,7 +24,10 @@ function hasProblem(value: unknown, depth: number): boolean {
   if (typeof value === 'string') return hostile.test(value);
   if (typeof value !== 'object' || value === null) return depth > MAX_DEPTH;
   if (depth > MAX_DEPTH) return true;
-  if (Array.isArray(value)) return value.some((item) => hasProblem(item, depth + 1));
+  if (Array.isArray(value)) {
+    for (const item of value) if (hasProblem(item, depth + 1)) return true;
+    return false;
+  }
   for (const key in value) if (hasProblem((value as Record<string, unknown>)[key], depth + 1)) return true;
   return false;
 }
