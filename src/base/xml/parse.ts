@@ -145,10 +145,10 @@ function convert(
   depth: number,
   budget: { nodes: number },
 ): XmlNode | undefined {
-  const name = Object.keys(node).find((key) => key !== ':@');
+  const name = nameOf(node);
   if (name === undefined) return undefined;
   const value = node[name];
-  if (name === '#text') return decodeEntities(String(value).replace(/\r\n?/g, '\n'));
+  if (name === '#text') return decodeEntities(unixLines(String(value)));
   if (name === '#cdata') return cdataText(value);
   if (name.startsWith('?')) return undefined;
   budget.nodes++;
@@ -159,6 +159,17 @@ function convert(
   };
 }
 
+/** XML 1.0 section 2.11: a line ends with a line feed. */
+function unixLines(text: string): string {
+  return text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text;
+}
+
+/** The one key that is not the attributes'. */
+function nameOf(node: Record<string, unknown>): string | undefined {
+  for (const key in node) if (key !== ':@') return key;
+  return undefined;
+}
+
 function cdataText(value: unknown): string {
   if (!Array.isArray(value)) return '';
   return (value as Record<string, string>[]).map((part) => part['#text'] ?? '').join('');
@@ -167,11 +178,12 @@ function cdataText(value: unknown): string {
 function convertAttributes(raw: unknown): Map<string, string> {
   const attrs = new Map<string, string>();
   if (raw === null || typeof raw !== 'object') return attrs;
-  for (const [name, value] of Object.entries(raw)) {
-    const text = String(value);
+  for (const name in raw) {
+    const text = String((raw as Record<string, unknown>)[name]);
     if (text.length > xmlLimits.attributeChars) throw refuse(`attribute '${name.slice(0, 40)}' is too long`);
     // XML 1.0 section 3.3.3: literal white space in an attribute is a space, references are not.
-    attrs.set(checkName(name), decodeEntities(text.replace(/\r\n|[\t\n\r]/g, ' ')));
+    const line = /[\t\n\r]/.test(text) ? text.replace(/\r\n|[\t\n\r]/g, ' ') : text;
+    attrs.set(checkName(name), decodeEntities(line));
     if (attrs.size > xmlLimits.attributes)
       throw refuse(`an element has more than ${xmlLimits.attributes} attributes`);
   }
