@@ -29,11 +29,16 @@ const MAX_DIRECTORY_BYTES = 80;
 
 export function probeError(path: string, reason: string, cause?: unknown): VirtError {
   const stderr = isVirtError(cause) ? cause.details?.['stderr'] : undefined;
+  const timedOut = isTimeout(cause);
+  const byHand = `run '${path} -machine none -nodefaults -display none' by hand to see what is wrong`;
   return new VirtError('qemu.probe-failed', {
     wanted: `ask ${path} for its capabilities`,
-    reason,
-    hint: `run '${path} -machine none -nodefaults -display none' by hand to see what is wrong`,
-    details: { path, ...(typeof stderr === 'string' && { stderr }), timedOut: isTimeout(cause) },
+    // The limit is of all questions together; what was left of it for the last one tells nobody anything.
+    reason: timedOut ? 'it did not answer in time' : reason,
+    hint: timedOut
+      ? `try again when the host is less busy, or raise probe_timeout_seconds; else ${byHand}`
+      : byHand,
+    details: { path, ...(typeof stderr === 'string' && { stderr }), timedOut },
     cause,
   });
 }
