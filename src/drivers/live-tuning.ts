@@ -142,6 +142,10 @@ export interface LiveTuning {
   resizeDisk(alias: string, bytes: number): Promise<void>;
   /** Limits a disk, by its alias; `group` shares the limits with the other disks of that group. */
   setDiskLimits(alias: string, limits: IoTune): Promise<void>;
+  /** Makes a group of limits that disks can be put into, or gives one that is there (`isThere`) other limits. */
+  setThrottleGroup(name: string, limits: IoTune, isThere: boolean): Promise<void>;
+  /** Takes away a group that no disk is in. */
+  removeThrottleGroup(name: string): Promise<void>;
   /** Aliases of disks whose last operation failed, and how. */
   diskErrors(): Promise<{ readonly alias: string; readonly error: 'no space' | 'failed' }[]>;
   /** Has QEMU tell once when the image of that number is written beyond this byte; 0 ends that. */

@@ -58,7 +58,12 @@ export class DomainBlocks {
       verb,
       targets,
       check: (definition) => {
-        const { source } = findDisk(domain, definition, name);
+        const { source, throttleFilters } = findDisk(domain, definition, name);
+        if (throttleFilters !== undefined)
+          throw new VirtError('request.unsupported', {
+            wanted: `limit disk '${name}' of domain '${domain.name}'`,
+            reason: 'its limits are those of its throttle groups',
+          });
         checkLimits(domain, merged(findDisk(domain, definition, name).iotune, change));
         if (source.type === 'vhostuser')
           throw new VirtError('request.unsupported', {
@@ -207,7 +212,7 @@ function aliasOf({ alias, target }: Disk): string {
 }
 
 /** A total limit takes the place of those for reads and writes, and they of it; 0 is none. */
-function merged(before: IoTune | undefined, change: IoTune): IoTune {
+export function merged(before: IoTune | undefined, change: IoTune): IoTune {
   const after: Record<string, unknown> = { ...before, ...change };
   for (const [key, value] of Object.entries(change)) {
     if (value === undefined || value === 0 || key === 'groupName') continue;
@@ -220,7 +225,7 @@ function merged(before: IoTune | undefined, change: IoTune): IoTune {
 }
 
 /** QEMU's rules (util/throttle.c, throttle_is_valid), told before the guest is touched. */
-function checkLimits(domain: Domain, limits: IoTune): void {
+export function checkLimits(domain: Domain, limits: IoTune): void {
   const refuse = (reason: string): never => {
     throw new VirtError('request.invalid', { wanted: `limit a disk of domain '${domain.name}'`, reason });
   };

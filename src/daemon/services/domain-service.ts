@@ -39,6 +39,7 @@ import { DomainRecovery } from './domain-recovery.ts';
 import { DomainSaves } from './domain-saves.ts';
 import { DomainSnapshots } from './domain-snapshots.ts';
 import { DomainStatisticsService } from './domain-statistics.ts';
+import { DomainThrottleGroups } from './domain-throttle-groups.ts';
 import { TransferNotes } from './domain-transfers.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
@@ -124,6 +125,8 @@ export class DomainService {
   readonly statistics: DomainStatisticsService;
   /** Disks: size, limits, counters, errors. */
   readonly blocks: DomainBlocks;
+  /** Groups of limits that disks share. */
+  readonly throttleGroups: DomainThrottleGroups;
   /** Jobs on the images of running guests. */
   readonly blockJobs: DomainBlockJobs;
   /** What the guest agent does. */
@@ -176,6 +179,7 @@ export class DomainService {
     this.world.followers.push(this.perf.follow);
     this.statistics = new DomainStatisticsService(this.definitions, (domain) => this.perf.counts(domain));
     this.blocks = new DomainBlocks(this.world, this.definitions);
+    this.throttleGroups = new DomainThrottleGroups(this.world, this.definitions);
     const blockJobWatch = new BlockJobWatch(this.world, this.definitions);
     this.world.followers.push(blockJobWatch.follow);
     this.blockJobs = new DomainBlockJobs(this.world, blockJobWatch);

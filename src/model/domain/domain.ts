@@ -21,6 +21,7 @@ import { formatXml, xmlElement } from '../../base/xml/tree.ts';
 import { clock } from './clock.ts';
 import { cpu } from './cpu.ts';
 import { devicesCodec } from './devices/devices.ts';
+import { throttleGroups } from './devices/disk.ts';
 import { onCrash, onLockfailure, onPoweroff, onReboot, perf, pm } from './events.ts';
 import { features } from './features.ts';
 import { currentMemoryKiB, maxMemory, memory, memoryBacking } from './memory.ts';
@@ -88,6 +89,7 @@ const domainCodec = object({
   iothreads,
   iothreadids,
   defaultiothread,
+  throttleGroups,
   cputune,
   numatune,
   resource,

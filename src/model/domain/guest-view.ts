@@ -22,6 +22,7 @@ const hostSide: ReadonlySet<string> = new Set([
     'iothreads',
     'iothreadids',
     'defaultiothread',
+    'throttleGroups',
     'onPoweroff',
     'onReboot',
     'onCrash',

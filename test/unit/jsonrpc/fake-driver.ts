@@ -77,6 +77,9 @@ export class FakeGuest implements LiveGuest {
     setIothread: (id, settings) => this.note(`iothread ${id} ${JSON.stringify(settings)}`),
     resizeDisk: (alias, bytes) => this.note(`resize ${alias} ${bytes}`),
     setDiskLimits: (alias, limits) => this.note(`limits ${alias} ${JSON.stringify(limits)}`),
+    setThrottleGroup: (name, limits, isThere) =>
+      this.note(`group ${name} ${isThere ? 'set' : 'made'} ${JSON.stringify(limits)}`),
+    removeThrottleGroup: (name) => this.note(`no group ${name}`),
     diskErrors: () => Promise.resolve([]),
     setWriteThreshold: (image, bytes) => this.note(`threshold ${image} ${bytes}`),
     peekMemory: (_kind, _address, length) => Promise.resolve(Buffer.alloc(length, 7)),

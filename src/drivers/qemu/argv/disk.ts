@@ -6,7 +6,7 @@ import { buildDiskNodes, NodeNames } from './blockdev.ts';
 import type { BootOrder } from './boot.ts';
 import { buildChardev } from './chardev.ts';
 import type { Build } from './context.ts';
-import { ThrottleGroups } from './throttle.ts';
+import { buildThrottleFilters, buildThrottleGroups, ThrottleGroups } from './throttle.ts';
 import type { JsonObject } from './types.ts';
 import { refuseVirtioOptions, virtioDevice, virtioOptions } from './virtio.ts';
 
@@ -19,6 +19,7 @@ interface Shared {
 
 /** All of <disk>. */
 export function buildDisks(b: Build, boot: BootOrder): void {
+  buildThrottleGroups(b);
   const shared = { names: new NodeNames(), groups: new ThrottleGroups(), boot };
   for (const [index, disk] of b.definition.devices.disks.entries())
     buildDisk(b, disk, `devices.disk[${index}]`, shared);
@@ -42,8 +43,8 @@ function isLoaded(b: Build, disk: Disk, path: string): boolean {
 }
 
 function buildNodes(b: Build, disk: Disk, path: string, shared: Shared): string {
-  const node = buildDiskNodes(b, disk, path, shared.names);
-  return shared.groups.build(b, disk.iotune, node, aliasOf(disk, path), path);
+  const node = buildThrottleFilters(b, disk, buildDiskNodes(b, disk, path, shared.names));
+  return shared.groups.build(b, disk, node, aliasOf(disk, path), path);
 }
 
 function refuseParts(b: Build, disk: Disk, path: string): void {

@@ -1,19 +1,52 @@
 /** Limits on a disk's bytes and operations: throttle groups, and a filter node above the image. */
-import type { IoTune } from '../../../model/domain/devices/disk.ts';
+import type { Disk, IoTune } from '../../../model/domain/devices/disk.ts';
 import type { Build } from './context.ts';
 import type { JsonObject } from './types.ts';
+
+/** The object of a group that the definition names; those of single disks are called otherwise. */
+export const throttleGroupId = (name: string): string => `throttlegroup-${name}`;
+
+/** `<throttlegroups>`: the groups that disks name in their filters. A running guest has them already. */
+export function buildThrottleGroups(b: Build): void {
+  if (b.isLive) return;
+  for (const [index, group] of (b.definition.throttleGroups ?? []).entries())
+    b.object(`throttlegroups.throttlegroup[${index}]`, {
+      'qom-type': 'throttle-group',
+      id: throttleGroupId(group.groupName ?? ''),
+      limits: limitsOf(group) ?? {},
+    });
+}
+
+/**
+ * `<throttlefilters>` above `node`, the first of them at the bottom; the answer is the topmost node. Filters are called by
+ * the disk, not by its image: that changes with snapshots and copies, and they stay.
+ */
+export function buildThrottleFilters(b: Build, { throttleFilters = [], target }: Disk, node: string): string {
+  let below = node;
+  for (const [index, { group }] of throttleFilters.entries()) {
+    const name = `throttle-${target.dev}-${index}`;
+    b.json('-blockdev', {
+      driver: 'throttle',
+      'node-name': name,
+      'throttle-group': throttleGroupId(group),
+      file: below,
+    });
+    below = name;
+  }
+  return below;
+}
 
 /** Groups of one command line, by the name in the definition. Disks that name the same group share one budget. */
 export class ThrottleGroups {
   private readonly ids = new Map<string, string>();
 
   /** Adds the filter for a disk above `node`; the answer is the node that the device uses. */
-  build(b: Build, iotune: IoTune | undefined, node: string, alias: string, path: string): string {
+  build(b: Build, { iotune, target }: Disk, node: string, alias: string, path: string): string {
     if (iotune === undefined) return node;
     const limits = limitsOf(iotune);
     if (limits === undefined && iotune.groupName === undefined) return node;
     const group = this.group(b, iotune.groupName ?? alias, limits, path);
-    const name = `${node}-throttle`;
+    const name = `throttle-${target.dev}`;
     b.json('-blockdev', { driver: 'throttle', 'node-name': name, 'throttle-group': group, file: node });
     return name;
   }
@@ -59,7 +92,7 @@ export function ioLimits(iotune: IoTune): Record<string, number> {
   );
 }
 
-function limitsOf(iotune: IoTune): JsonObject | undefined {
+export function limitsOf(iotune: IoTune): JsonObject | undefined {
   const limits: Record<string, number> = {};
   for (const [key, name] of Object.entries(names)) {
     const value = iotune[key as keyof typeof names];

@@ -21,6 +21,7 @@ import { openForReading } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { StartDeps } from '../starting.ts';
+import { topNode } from '../tuning/disks.ts';
 import { withVolumePaths } from '../volume-sources.ts';
 import { jobId } from './jobs.ts';
 import { formatNode, grantWriting, revokeWriting } from './nodes.ts';
@@ -41,6 +42,8 @@ export interface Beginning {
   readonly disk: Disk;
   /** The images with the paths of volumes in place of their names. */
   readonly layers: readonly Layer[];
+  /** The disk's topmost node: limits are filters above the images, and commits and copies begin at the top alone. */
+  readonly device: string;
 }
 
 type Request<K extends BlockJobRequest['kind']> = Extract<BlockJobRequest, { readonly kind: K }>;
@@ -63,7 +66,9 @@ export async function startBlockJob(
   await using undo = new Undo(deps.options.logger);
   const disk = findDisk(guest, request.disk, wanted);
   const layers = await placedLayers(deps, guest, disk, wanted);
-  const beginning: Beginning = { deps, guest, qmp: guest.monitorClient(), undo, wanted, disk, layers };
+  const qmp = guest.monitorClient();
+  const { name: device } = await topNode(qmp, disk.alias ?? '');
+  const beginning: Beginning = { deps, guest, qmp, undo, wanted, disk, layers, device };
   const { record, mirror, begin } = await prepare(beginning, request);
   const { blockJobs } = guest;
   blockJobs.add(record);
@@ -146,16 +151,19 @@ function layerAt({ layers, wanted }: Beginning, index: number): { layer: Layer; 
 const speedOf = ({ bytesPerSecond = 0 }: BlockJobRequest) =>
   bytesPerSecond > 0 ? { speed: bytesPerSecond } : {};
 
-function jobStart({ disk, layers }: Beginning, record: BlockJobRecord, request: BlockJobRequest) {
+function jobStart({ device }: Beginning, record: BlockJobRecord, request: BlockJobRequest) {
   return {
     'job-id': record.id,
-    device: formatNode(layers[0]?.index ?? indexMissing(disk)),
+    device,
     ...speedOf(request),
     // Merging below the topmost image needs no word of ours at its end.
     'auto-finalize': record.kind === 'commit',
     'auto-dismiss': false,
   };
 }
+
+/** The node of the image that the guest writes to. */
+const topImage = ({ disk, layers }: Beginning): string => formatNode(layers[0]?.index ?? indexMissing(disk));
 
 function indexMissing({ target }: Disk): never {
   throw new Error(`an image of disk ${target.dev} of a running guest has no number`);
@@ -172,6 +180,8 @@ async function preparePull(beginning: Beginning, request: Request<'pull'>): Prom
     begin: () =>
       qmp.execute('block-stream', {
         ...jobStart(beginning, record, request),
+        // It fills an image, and filters above that are none of its business.
+        device: topImage(beginning),
         ...(base !== null && { 'base-node': formatNode(base) }),
         ...(name !== undefined && { 'backing-file': name }),
       }),
@@ -231,7 +241,8 @@ async function grantAll(
 }
 
 async function prepareCopy(beginning: Beginning, request: Request<'copy'>): Promise<Prepared> {
-  const { qmp } = beginning;
+  const { qmp, device } = beginning;
+  const top = topImage(beginning);
   const { granularityBytes, bufferBytes, isSynchronous, below } = request;
   const mirror = await addTarget(beginning, request);
   const record: BlockJobRecord = { id: jobId('copy', request.disk), kind: 'copy', disk: request.disk };
@@ -239,6 +250,8 @@ async function prepareCopy(beginning: Beginning, request: Request<'copy'>): Prom
     qmp.execute('blockdev-mirror', {
       ...jobStart(beginning, record, request),
       target: formatNode(mirror.source.index),
+      // Filters stay where they are, above what takes the image's place.
+      ...(device !== top && { replaces: top }),
       sync: below === 'none' ? 'full' : 'top',
       ...(granularityBytes !== undefined && granularityBytes > 0 && { granularity: granularityBytes }),
       ...(bufferBytes !== undefined && bufferBytes > 0 && { 'buf-size': bufferBytes }),

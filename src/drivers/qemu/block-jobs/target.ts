@@ -72,6 +72,7 @@ function wishedDisk(
   const {
     mirror: _mirror,
     iotune: _iotune,
+    throttleFilters: _filters,
     encryption: _encryption,
     auth: _auth,
     backingStore: _below,

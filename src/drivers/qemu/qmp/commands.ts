@@ -286,6 +286,7 @@ export const commands = {
       readonly granularity?: number;
       readonly 'buf-size'?: number;
       readonly 'copy-mode'?: 'background' | 'write-blocking';
+      readonly replaces?: string;
     }
   >()(nothing),
   'block-job-set-speed': command<{ readonly device: string; readonly speed: number }>()(nothing),

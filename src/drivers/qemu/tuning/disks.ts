@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { VirtError } from '../../../base/errors.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
 import type { DiskCounters } from '../../live-tuning.ts';
-import { ioLimits } from '../argv/throttle.ts';
+import { ioLimits, throttleGroupId } from '../argv/throttle.ts';
 import type { QmpClient } from '../qmp/client.ts';
 
 const count = z.number();
@@ -114,7 +114,7 @@ async function findDrive(qmp: QmpClient, alias: string): Promise<Drive> {
 }
 
 /** The topmost node of a drive. @throws VirtError domain.no-device without a medium */
-async function topNode(
+export async function topNode(
   qmp: QmpClient,
   alias: string,
 ): Promise<NonNullable<Drive['inserted']> & { name: string; device: string }> {
@@ -186,13 +186,29 @@ async function setGroupLimits(qmp: QmpClient, file: string, limits: IoTune): Pro
       wanted: 'limit a disk',
       reason: 'QEMU does not tell the throttle group of a disk that has one',
     });
-  const all = Object.fromEntries(
+  await qmp.execute('qom-set', { path: `/objects/${group}`, property: 'limits', value: everyLimit(limits) });
+}
+
+/** A group of limits that the definition names. @throws VirtError qmp.* */
+export async function setThrottleGroup(
+  qmp: QmpClient,
+  name: string,
+  { limits, isThere }: { readonly limits: IoTune; readonly isThere: boolean },
+): Promise<void> {
+  const id = throttleGroupId(name);
+  const value = everyLimit(limits);
+  if (isThere) await qmp.execute('qom-set', { path: `/objects/${id}`, property: 'limits', value });
+  else await qmp.executeRaw('object-add', { 'qom-type': 'throttle-group', id, limits: value });
+}
+
+/** All limits by QEMU's names, so that those that are not set are lifted. */
+function everyLimit(limits: IoTune): Record<string, number> {
+  return Object.fromEntries(
     Object.entries(ioLimits(limits)).map(([name, value]) => [
       name,
       name.endsWith('-length') ? Math.max(1, value) : value,
     ]),
   );
-  await qmp.execute('qom-set', { path: `/objects/${group}`, property: 'limits', value: all });
 }
 
 export async function diskErrors(

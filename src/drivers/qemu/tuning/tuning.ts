@@ -11,10 +11,11 @@ import type {
   MonitorGroup,
   MonitorSample,
 } from '../../live-tuning.ts';
+import { throttleGroupId } from '../argv/throttle.ts';
 import { storageNode } from '../block-jobs/nodes.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import { guestCpus, setCpuCount } from './cpus.ts';
-import { diskErrors, resizeDisk, setDiskLimits } from './disks.ts';
+import { diskErrors, resizeDisk, setDiskLimits, setThrottleGroup } from './disks.ts';
 import { balloonPath, peekMemory } from './memory.ts';
 import { takeSample, within } from './sample.ts';
 
@@ -112,6 +113,14 @@ export class QemuTuning implements LiveTuning {
 
   setDiskLimits(alias: string, limits: IoTune): Promise<void> {
     return setDiskLimits(this.parts.qmp(), alias, limits);
+  }
+
+  setThrottleGroup(name: string, limits: IoTune, isThere: boolean): Promise<void> {
+    return setThrottleGroup(this.parts.qmp(), name, { limits, isThere });
+  }
+
+  async removeThrottleGroup(name: string): Promise<void> {
+    await this.parts.qmp().execute('object-del', { id: throttleGroupId(name) });
   }
 
   diskErrors() {

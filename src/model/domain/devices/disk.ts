@@ -2,6 +2,7 @@
 import {
   attr,
   child,
+  children,
   childText,
   defaulted,
   type ElementCodec,
@@ -12,6 +13,7 @@ import {
   object,
   Reader,
   required,
+  wrapped,
   writeElement,
 } from '../../../base/xml/codec.ts';
 import { matching, oneOf, onOff, str, uint, yesNo } from '../../../base/xml/scalars.ts';
@@ -178,6 +180,33 @@ const iotuneCodec = checked(iotuneShape, (iotune, reader) => {
 });
 export type IoTune = Infer<typeof iotuneCodec>;
 
+/** One of `<throttlegroups>`: limits that disks share by its name. */
+const throttleGroupCodec = checked(iotuneShape, (group, reader) => {
+  if (group.groupName === undefined) reader.problem(reader.at('group_name'), 'is missing');
+});
+
+/** A list in an element of its own, which is undefined where there is none. */
+function listed<T>(name: string, inner: Field<T[]>): Field<readonly T[] | undefined> {
+  const list = wrapped(name, inner);
+  return {
+    isAbsentSilent: true,
+    read: (reader) => {
+      const found = list.read(reader);
+      return found.length === 0 ? undefined : found;
+    },
+    write: (element, value, options) => list.write(element, value === undefined ? [] : [...value], options),
+  };
+}
+
+/** `<throttlegroups>` of a domain (libvirt 11.2). */
+export const throttleGroups = listed('throttlegroups', children('throttlegroup', throttleGroupCodec));
+
+/** `<throttlefilters>` of a disk: the names of the groups whose limits hold for it, all of them. */
+const throttleFilters = listed(
+  'throttlefilters',
+  children('throttlefilter', object({ group: need('group', str({ max: 128 })) })),
+);
+
 const targetCodec = object({
   /** `vda`, `sdb`, `fda`: an order and a bus, not the name that the guest will use. */
   dev: need(
@@ -219,6 +248,7 @@ const shape = object({
   mirror: live(mirror),
   target: required(child('target', targetCodec), 'target'),
   iotune: child('iotune', iotuneCodec),
+  throttleFilters,
   readonly: flag('readonly'),
   shareable: flag('shareable'),
   transient: child('transient', object({ shareBacking: attr('shareBacking', yesNo) })),

@@ -4,19 +4,41 @@ import { type Disk, isEmptySource } from '../devices/disk.ts';
 import type { DomainDef } from '../domain.ts';
 import { repeated } from './unique.ts';
 
-export function diskProblems({ devices }: DomainDef): Problem[] {
+export function diskProblems({ devices, throttleGroups = [] }: DomainDef): Problem[] {
   const names = devices.disks.map((disk, i) => ({
     path: `devices.disk[${i}].target.dev`,
     key: disk.target.dev,
   }));
   return [
     ...repeated(names, (dev, first) => `'${dev}' is taken by ${first}`),
+    ...repeated(
+      throttleGroups.map(({ groupName = '' }, i) => ({
+        path: `throttlegroups.throttlegroup[${i}].group_name`,
+        key: groupName,
+      })),
+      (name, first) => `'${name}' is taken by ${first}`,
+    ),
+    ...devices.disks.flatMap((disk, i) => filterProblems(disk, `devices.disk[${i}]`, throttleGroups)),
     ...devices.disks.flatMap((disk, i) =>
       rules
         .filter((rule) => rule.broken(disk))
         .map((rule) => ({ path: `devices.disk[${i}].${rule.path}`, message: rule.message })),
     ),
   ];
+}
+
+/** A disk's groups are those of the domain (libvirt, domain_validate.c). */
+function filterProblems(
+  { throttleFilters = [] }: Disk,
+  path: string,
+  groups: NonNullable<DomainDef['throttleGroups']>,
+): Problem[] {
+  return throttleFilters
+    .filter(({ group }) => !groups.some(({ groupName }) => groupName === group))
+    .map(({ group }) => ({
+      path: `${path}.throttlefilters`,
+      message: `throttle group '${group}' not found: <throttlegroups> has none of that name`,
+    }));
 }
 
 interface Rule {
@@ -31,6 +53,16 @@ const onBus = (disk: Disk, ...buses: readonly string[]): boolean =>
 
 /** Each rule is one sentence about one disk. Sources: formatdomain "Hard drives, floppy disks, CDROMs", QEMU's devices. */
 const rules: readonly Rule[] = [
+  {
+    path: 'throttlefilters',
+    message: 'do not go with iotune',
+    broken: (disk) => disk.throttleFilters !== undefined && disk.iotune !== undefined,
+  },
+  {
+    path: 'throttlefilters',
+    message: 'a drive whose medium changes has none; use a disk',
+    broken: (disk) => disk.throttleFilters !== undefined && isRemovable(disk),
+  },
   {
     path: 'target.bus',
     message: 'a floppy needs the bus fdc',

@@ -192,7 +192,7 @@ const blockCounters = {
 } as const;
 
 /** VIR_DOMAIN_BLOCK_IOTUNE_*, in the order in which clients see them. */
-const tuneNames = {
+export const tuneNames = {
   total_bytes_sec: 'totalBytesSec',
   read_bytes_sec: 'readBytesSec',
   write_bytes_sec: 'writeBytesSec',
@@ -214,8 +214,8 @@ const tuneNames = {
   read_iops_sec_max_length: 'readIopsSecMaxLength',
   write_iops_sec_max_length: 'writeIopsSecMaxLength',
 } as const satisfies Readonly<Record<string, keyof IoTune>>;
-type TuneName = keyof typeof tuneNames;
+export type TuneName = keyof typeof tuneNames;
 
-const tuneTypes: ParamTable = Object.fromEntries(
+export const tuneTypes: ParamTable = Object.fromEntries(
   Object.keys(tuneNames).map((name) => [name, name === 'group_name' ? 'string' : 'ullong'] as const),
 );

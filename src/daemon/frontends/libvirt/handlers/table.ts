@@ -46,6 +46,7 @@ import { storagePoolChangeHandlers } from './storage-pool-changes.ts';
 import { storagePoolHandlers } from './storage-pools.ts';
 import { storageVolumeChangeHandlers } from './storage-volume-changes.ts';
 import { storageVolumeHandlers } from './storage-volumes.ts';
+import { throttleGroupHandlers } from './throttle-groups.ts';
 
 /** The handlers of an engine. A new area adds its file here. */
 export function buildHandlerTable(engine: Engine): HandlerTable {
@@ -94,6 +95,7 @@ export function buildHandlerTable(engine: Engine): HandlerTable {
     ...storagePoolChangeHandlers(engine),
     ...storageVolumeHandlers(engine),
     ...storageVolumeChangeHandlers(engine),
+    ...throttleGroupHandlers(engine),
   } satisfies RemoteHandlers;
   return new HandlerTable(remote, qemuHandlers(engine));
 }
