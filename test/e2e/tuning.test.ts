@@ -41,6 +41,8 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     );
   /** What a shell inside the guest prints. */
   const inside = async (script: string) => {
+    // On a busy host the guest may take longer than its agent has for an answer.
+    await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 60_000 }, { timeoutMs: 65_000 });
     const { stdoutBase64 } = await call('domain.guest.exec', {
       domain: 'g',
       path: 'sh',
@@ -75,7 +77,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     });
     const channels = await client.subscribe({ events: ['domain.agent'] });
     await call('domain.start', { domain: 'g' });
-    await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 120_000 }, { timeoutMs: 125_000 });
+    await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 240_000 }, { timeoutMs: 245_000 });
     expect((await channels.next()).value).toMatchObject({ event: 'domain.agent', connected: true });
     await channels.close();
   }, 300_000);

@@ -266,8 +266,12 @@ export class DomainAgent {
       ...(input && { input }),
     });
     for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(LOOK_AGAIN_MS, pauseMs * 2)) {
-      const state = await agent.execStatus(pid);
-      if (state.hasExited) return { ...state, pid };
+      const state = await agent.execStatus(pid).catch((error: unknown) => {
+        // It runs all the same: a busy guest may answer the next time.
+        if (!isVirtError(error, 'agent.unresponsive') || performance.now() > deadline) throw error;
+        return undefined;
+      });
+      if (state?.hasExited) return { ...state, pid };
       const wanted = `run ${path} in domain '${domain.name}'`;
       if (performance.now() > deadline)
         throw new VirtError('operation.timeout', {
