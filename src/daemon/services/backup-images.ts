@@ -9,6 +9,7 @@ import type { Disk } from '../../model/domain/devices/disk.ts';
 import { pathOfSource } from '../../model/domain/disk-chain.ts';
 import { createQcow2 } from '../../storage/images/create-qcow2.ts';
 import { createRaw } from '../../storage/images/create-raw.ts';
+import { requireSize } from './device-size.ts';
 import { usersOfPaths } from './disk-paths-in-use.ts';
 import type { LiveDomain } from './domain.ts';
 import type { DomainWorld } from './world.ts';
@@ -67,10 +68,12 @@ export async function makeImages(
     for (const one of requests) {
       if (reuse || one.isBlockDevice) {
         if (!reuse && one.format !== 'raw') throw notOnDevice(one, wanted);
+        if (one.format === 'raw')
+          await requireSize(one.file, await sizeOf(guest, diskOf(guest, one), wanted), wanted);
         continue;
       }
       await refuseThere(one, wanted);
-      const disk = guest.definition.devices.disks.find(({ target }) => target.dev === one.disk);
+      const disk = diskOf(guest, one);
       const capacityBytes = await sizeOf(guest, disk, wanted);
       // Recorded before it is made: one that could not be made whole has gone already.
       if (one.format === 'raw') await createRaw(one.file, { capacityBytes });
@@ -84,6 +87,9 @@ export async function makeImages(
   }
   return made;
 }
+
+const diskOf = ({ definition }: LiveDomain['guest'], one: BackupDiskRequest): Disk | undefined =>
+  definition.devices.disks.find(({ target }) => target.dev === one.disk);
 
 /** As libvirt: an incremental image names the disk that it is a part of, a scratch image too. */
 function backingFor(one: BackupDiskRequest, disk: Disk | undefined, isPull: boolean, backing: BackingNames) {

@@ -8,6 +8,7 @@ import type { DiskSource } from '../../model/domain/devices/source.ts';
 import { type Layer, layersOf, pathOfSource } from '../../model/domain/disk-chain.ts';
 import { createQcow2 } from '../../storage/images/create-qcow2.ts';
 import { createRaw } from '../../storage/images/create-raw.ts';
+import { requireSize } from './device-size.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { CopyWish } from './domain-block-jobs.ts';
 
@@ -50,6 +51,8 @@ export async function makeCopyTarget(
         reason: `${path}: an image of format ${format} is not made on a block device here`,
         hint: `make it with 'qemu-img create -f ${format} ${path} SIZE', and reuse it`,
       });
+    if (source.type === 'block' && format === 'raw')
+      await requireSize(path, await sizeOf(guest, disk, wanted), wanted);
     return { source, format };
   }
   if (isThere) await unlink(path); // It is empty.
