@@ -146,8 +146,11 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
 
   it('gets CPUs plugged in, which it can use', async () => {
     await call('domain.set-vcpus', { domain: 'g', count: 3 });
-    await inside('for c in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$c/online; done 2>/dev/null');
-    expect(await inside('nproc')).toBe('3');
+    // The guest hears of a new one by an interrupt, and takes its time.
+    await eventually('three processors', async () => {
+      await inside('for c in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$c/online; done 2>/dev/null');
+      return (await inside('nproc')) === '3';
+    });
     expect(await virsh('vcpucount', 'g')).toMatch(/current +config +3\ncurrent +live +3/);
     expect(await virsh('setvcpus', 'g', '5', '--live')).toMatch(/greater than max allowable vcpus/);
     expect(await virsh('setvcpus', 'g', '2', '--guest')).toBe('');
