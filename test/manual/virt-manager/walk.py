@@ -253,6 +253,27 @@ def adds(guest, kind):
     no_message()
 
 
+def takes_goes_back_to_and_deletes_a_snapshot(title, name):
+    guest = raised(title)
+    act(find(guest, "radio button", "Snapshots"))
+    press(guest, "snapshot-add")
+    press(window("Create snapshot"), "Finish")
+    eventually("the snapshot", lambda: virsh("snapshot-list", name, "--name") == "snapshot1", 90)
+    no_message()
+    entry = eventually("its line", lambda: next((n for n in walk(find(guest, "table", "snapshot-list")) if "snapshot1" in label_of(n)), None))
+    click(entry)
+    shot(f"snapshot-{name}")
+    press(guest, "snapshot-start")
+    answer("Yes")
+    eventually("the state of then", lambda: "from snapshot" in virsh("domstate", name, "--reason"), 60)
+    time.sleep(1)
+    no_message()
+    press(guest, "snapshot-delete")
+    answer("Yes")
+    eventually("it is deleted", lambda: virsh("snapshot-list", name, "--name") == "", 60)
+    no_message()
+
+
 def is_shut_down(title, name):
     guest = raised(title)
     press(guest, "Shut Down")
@@ -338,6 +359,7 @@ SYSTEM_STEPS = (
     (talks_on_the_serial_console, GUEST, "little", "192.168.122.", "via 192.168.122.1", "nameserver 192.168.122.1"),
     (pauses, GUEST, "little"),
     (changes_a_running_guest, GUEST, "little"),
+    (takes_goes_back_to_and_deletes_a_snapshot, GUEST, "little"),
     (is_shut_down, GUEST, "little"),
     (is_forced_off, GUEST, "little"),
     (is_deleted_with_its_disk, SYSTEM, "little", "qemu:///system", "little.qcow2"),
