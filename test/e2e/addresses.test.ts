@@ -53,7 +53,7 @@ describeWith(needs, 'addresses of guests', () => {
   const guestXml = (name: string, nic: string, channels = '') => `<domain type='qemu'>
     <name>${name}</name><memory unit='MiB'>192</memory>
     <os><type machine='pc'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-      <cmdline>console=ttyS0 quiet vireo.hostname=${name}</cmdline></os>
+      <cmdline>console=ttyS0 quiet no_timer_check vireo.hostname=${name}</cmdline></os>
     <devices>${nic}<serial type='pty'><log file='${daemon.root}/${name}.log'/></serial>${channels}</devices>
     </domain>`;
   const channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";

@@ -110,7 +110,7 @@ poweroff -f
     const created = await vireo(
       ...['domain', 'create', '--name', 'web', '--image', 'debian:13', '--disk-size', '1GiB'],
       ...['--type', 'qemu', '--memory', '256MiB', '--kernel', kernel, '--initrd', initrd],
-      ...['--cmdline', 'console=ttyS0 quiet', '--network', 'user', '--start'],
+      ...['--cmdline', 'console=ttyS0 quiet no_timer_check', '--network', 'user', '--start'],
     );
     expect(created, created.text).toMatchObject({ code: 0, text: expect.stringContaining('ssh debian@') });
     const client = await running.daemon.connect();

@@ -66,7 +66,7 @@ describeWith(['root', 'ip', 'nft', 'dnsmasq', 'busybox', 'qemu-system-x86_64'], 
   const guestXml = (filter: string) => `<domain type='qemu'>
     <name>forger</name><memory unit='MiB'>160</memory>
     <os><type machine='pc'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-      <cmdline>console=ttyS0 quiet vireo.hostname=forger</cmdline></os>
+      <cmdline>console=ttyS0 quiet no_timer_check vireo.hostname=forger</cmdline></os>
     <devices>
       <interface type='network'><mac address='${mac}'/><source network='default'/><model type='virtio'/>
         ${filter}</interface>

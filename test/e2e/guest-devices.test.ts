@@ -80,7 +80,7 @@ describeWith(needs, 'a guest with devices of all kinds', () => {
       <sysinfo type='smbios'><system><entry name='manufacturer'>Acme, Inc.</entry><entry name='serial'>SN-1</entry></system>
         <oemStrings><entry>string-one</entry><entry>string-two</entry></oemStrings></sysinfo>
       <os><type machine='q35'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd>
-        <cmdline>console=ttyS0 quiet</cmdline><smbios mode='sysinfo'/></os><features><acpi/></features><devices>
+        <cmdline>console=ttyS0 quiet no_timer_check</cmdline><smbios mode='sysinfo'/></os><features><acpi/></features><devices>
       <filesystem type='mount'><driver type='virtiofs'/><binary xattr='on'><cache mode='none'/></binary>
         <source dir='${directory}/a,b'/><target dir='shared'/></filesystem>
       <memory model='virtio-mem'><target><size unit='MiB'>128</size><node>0</node><block unit='MiB'>2</block>

@@ -91,7 +91,7 @@ describeWith(
       client.call('domain.define', {
         xml: `<domain type='qemu'><name>${name}</name><memory unit='MiB'>128</memory>
           <os><type arch='x86_64' machine='q35'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-          <cmdline>console=ttyS0 quiet vireo.hostname=${name}</cmdline></os><features><acpi/></features>
+          <cmdline>console=ttyS0 quiet no_timer_check vireo.hostname=${name}</cmdline></os><features><acpi/></features>
           <devices>${nic}<serial type='file'><source path='${directory}/${name}.log'/></serial></devices></domain>`,
       });
     const endGuests = (pids: readonly number[]) => {

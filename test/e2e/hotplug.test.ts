@@ -100,7 +100,7 @@ describeWith(
       const ports = machine === 'q35' ? "<controller type='pci' model='pcie-root-port'/>".repeat(10) : '';
       const xml = `<domain type='qemu'><name>${name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
       <os><type machine='${machine}'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-        <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
+        <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/><apic/></features>
       <devices>${ports}<controller type='usb' model='qemu-xhci'/><controller type='scsi' model='virtio-scsi'/>
         <disk type='file' device='cdrom'><target dev='${drive}' bus='${bus}'/></disk>
         <serial type='pty'><log file='${path(`${name}.serial`)}' append='off'/></serial>

@@ -231,7 +231,7 @@ describeWith(['root', 'qemu-system-x86_64'], 'a system daemon', () => {
       name: 'linux',
       memoryBytes: 256 * 1024 * 1024,
       ...files,
-      cmdline: 'console=ttyS0 quiet',
+      cmdline: 'console=ttyS0 quiet no_timer_check',
       networks: [{ type: 'user' }],
     });
     // KVM where guests can use it; else emulation, and that is said.

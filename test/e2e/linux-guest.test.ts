@@ -50,7 +50,7 @@ describeWith(['root', 'qemu-system-x86_64', '/bin/busybox'], 'a running Linux', 
     ]);
     const xml = `<domain type='qemu'><name>linux</name><memory unit='MiB'>256</memory>
       <os><type machine='pc'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd>
-        <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features>
+        <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/></features>
       <devices>
         <serial type='pty'><log file='${logFile()}' append='off'/></serial>
         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>

@@ -90,7 +90,7 @@ describeWith(
     const guestXml = (name: string, mac: string, commandLine = '') => `<domain type='qemu'>
     <name>${name}</name><memory unit='MiB'>160</memory>
     <os><type machine='pc'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-      <cmdline>console=ttyS0 quiet vireo.hostname=${name} ${commandLine}</cmdline></os>
+      <cmdline>console=ttyS0 quiet no_timer_check vireo.hostname=${name} ${commandLine}</cmdline></os>
     <devices>
       <interface type='network'><mac address='${mac}'/><source network='default'/><model type='virtio'/></interface>
       <serial type='pty'><log file='${daemon.root}/${name}.log'/></serial>

@@ -55,7 +55,14 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'vireo run', () => {
 
   it('talks to a Linux guest, and leaves nothing when it is killed', async () => {
     const files = await littleLinux(join(daemon.root, 'linux'));
-    const guest = run('--kernel', files.kernel, '--initrd', files.initrd, '--cmdline', 'console=ttyS0 quiet');
+    const guest = run(
+      '--kernel',
+      files.kernel,
+      '--initrd',
+      files.initrd,
+      '--cmdline',
+      'console=ttyS0 quiet no_timer_check',
+    );
     await eventually('the guest is ready', () => guest.seen.text.includes('vireo guest: ready'), 120_000);
     guest.child.stdin.write('echo $((6 * 7)) is the answer\n');
     await eventually('the guest answers', () => guest.seen.text.includes('42 is the answer'), 30_000);

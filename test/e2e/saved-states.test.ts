@@ -38,7 +38,7 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'virsh', 'zstd', 'xz'], '
     writeFileSync(join(daemon.root, 'disk.img'), Buffer.alloc(1 << 20));
     const xml = `<domain type='qemu'><name>counter</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
       <os><type machine='q35'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd>
-        <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
+        <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/><apic/></features>
       <devices>${"<controller type='pci' model='pcie-root-port'/>".repeat(6)}
         <disk type='file'><driver name='qemu' type='raw'/><source file='${join(daemon.root, 'disk.img')}'/><target dev='vda' bus='virtio'/></disk>
         <interface type='user'><model type='virtio'/></interface>

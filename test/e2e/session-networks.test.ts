@@ -63,7 +63,14 @@ describeWith(
     function create(name: string, network: string, words: string, initrd = images.plain) {
       return user.vireo(
         ...['domain', 'create', '--name', name, '--memory', '128MiB', '--type', 'qemu', '--start'],
-        ...['--kernel', images.kernel, '--initrd', initrd, '--cmdline', `console=ttyS0 quiet ${words}`],
+        ...[
+          '--kernel',
+          images.kernel,
+          '--initrd',
+          initrd,
+          '--cmdline',
+          `console=ttyS0 quiet no_timer_check ${words}`,
+        ],
         ...['--network', network],
       );
     }

@@ -95,7 +95,7 @@ describeWith(['root', 'qemu-system-x86_64'], 'a session of an ordinary user', ()
         '--initrd',
         join(home, 'linux/initramfs.gz'),
         '--cmdline',
-        'console=ttyS0 quiet',
+        'console=ttyS0 quiet no_timer_check',
       ],
       ...['--network', 'user,forward=tcp:48022:80'],
     );

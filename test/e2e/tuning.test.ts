@@ -69,7 +69,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       xml: `<domain type='qemu'><name>g</name><memory unit='MiB'>256</memory><vcpu current='1'>4</vcpu>
       <iothreads>1</iothreads><cputune><vcpupin vcpu='0' cpuset='0'/></cputune>
       <os><type machine='pc'>hvm</type><kernel>${kernel}</kernel><initrd>${initrd}</initrd>
-      <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>
+      <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/></features><devices>
       <disk type='file'><driver name='qemu' type='raw'/><source file='${image}'/><target dev='vda' bus='virtio'/></disk>
       <interface type='user'><model type='virtio'/></interface><serial type='pty'/>
       <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>

@@ -275,7 +275,7 @@ poweroff -f
         virtType: 'qemu',
         kernel,
         initrd,
-        cmdline: 'console=ttyS0',
+        cmdline: 'console=ttyS0 no_timer_check',
       },
       networks: [],
       disks: [{ pool: 'default', createBytes: 8 * MIB, format: 'raw' }],

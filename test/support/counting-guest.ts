@@ -78,7 +78,7 @@ export class CountingGuests {
     const isEfi = firmware === 'efi';
     return `<domain type='qemu'><name>${name}</name><memory unit='MiB'>${isEfi ? 256 : 128}</memory><vcpu>1</vcpu>
       <os${isEfi ? " firmware='efi'" : ''}><type machine='${machine}'>hvm</type>${isEfi ? "<loader secure='no'/>" : ''}<kernel>${this.files.kernel}</kernel><initrd>${this.files.initrd}</initrd>
-        <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/><apic/></features>
+        <cmdline>console=ttyS0 quiet no_timer_check no_timer_check</cmdline></os><features><acpi/><apic/></features>
       <devices>
         <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/>
           <target dev='vda' bus='virtio'/></disk>

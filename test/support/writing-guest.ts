@@ -77,7 +77,7 @@ export class WritingGuest {
     const files = await littleLinux(join(this.directory, 'linux'), [startScript(script)]);
     const xml = `<domain type='qemu'><name>${this.name}</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
       <os><type machine='pc'>hvm</type><kernel>${files.kernel}</kernel><initrd>${files.initrd}</initrd>
-        <cmdline>console=ttyS0 quiet no_timer_check</cmdline></os><features><acpi/></features>
+        <cmdline>console=ttyS0 quiet no_timer_check no_timer_check</cmdline></os><features><acpi/></features>
       <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${top}'/>
         <target dev='vda' bus='virtio'/>${disk}</disk>
         <serial type='pty'><log file='${this.path('serial')}' append='on'/></serial></devices></domain>`;

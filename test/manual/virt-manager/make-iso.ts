@@ -10,7 +10,7 @@ PROMPT 0
 TIMEOUT 1
 LABEL linux
   KERNEL /linux
-  APPEND initrd=/initrd console=ttyS0 console=tty0
+  APPEND initrd=/initrd console=ttyS0 console=tty0 no_timer_check
 `;
 
 /** The last console is the screen, so the serial port gets a shell of its own. */

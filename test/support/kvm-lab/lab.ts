@@ -143,7 +143,7 @@ function qemuArguments(request: LabRequest, image: string, shares: readonly LabS
 }
 
 const KERNEL_COMMAND_LINE =
-  'console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off nokaslr tsc=reliable nowatchdog random.trust_cpu=on';
+  'console=ttyS0 quiet no_timer_check loglevel=5 panic=-1 mitigations=off nokaslr tsc=reliable nowatchdog random.trust_cpu=on';
 
 function channelArguments(name: Channel, index: number): string[] {
   const backend = ['-chardev', `socket,id=${name},fd=${INITRAMFS_FD + 1 + index}`];
