@@ -70,6 +70,10 @@ function validate(source: string): void {
   checkDepth(source);
   const valid = XMLValidator.validate(source, { allowBooleanAttributes: false });
   if (valid !== true) throw refuse(`line ${valid.err.line}, column ${valid.err.col}: ${valid.err.msg}`);
+  // The validator lets text stand behind a root that closes itself, and the parser drops it.
+  const bare = source.replace(/<!--[^]*?-->|<\?[^]*?\?>/g, '');
+  if (bare.indexOf('<') === bare.lastIndexOf('<') && !bare.trimEnd().endsWith('/>'))
+    throw refuse('there is text behind the root element');
 }
 
 function checkSource(source: string): void {

@@ -84,6 +84,13 @@ function damaged(mutator: Mutator): string {
   return text;
 }
 
+it.each(['<a/>text', '<a/> &amp;', '<a/>]]>', '<a/>b<!-- c -->', "<?xml version='1.0'?><a/> b"])(
+  'text behind a root that closes itself is refused: %s',
+  (source) => {
+    expect(() => parseXml(source)).toThrow(/behind the root|Extra text/);
+  },
+);
+
 it('agrees with the validator on what it takes, however documents are damaged', () => {
   const seed = Date.now() % 1_000_000;
   const mutator = new Mutator(seed);
