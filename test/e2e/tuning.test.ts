@@ -348,6 +348,9 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     );
     expect(await virsh('memtune', 'g', '--config', '--hard-limit', '2G')).toBe('');
     expect(await virsh('memtune', 'g', '--config')).toMatch(/hard_limit +: 2097152\nsoft_limit +: unlimited/);
+    expect(await virsh('numatune', 'g', '--config', '--mode', 'restrictive')).toMatch(
+      /'restrictive' is not supported/,
+    );
     expect(await virsh('numatune', 'g', '--config', '--nodeset', '0')).toBe('');
     expect(await virsh('numatune', 'g', '--config')).toMatch(/numa_mode +: strict\nnuma_nodeset +: 0/);
     expect(await virsh('blkiotune', 'g', '--config', '--weight', '500')).toBe('');

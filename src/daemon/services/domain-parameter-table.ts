@@ -18,7 +18,7 @@ export interface Parameter {
   readonly most?: number;
   /** Numbers out of the range that mean something: 0 says nothing, -1 is no limit. */
   readonly also?: readonly number[];
-  /** For a text: why it cannot be taken; undefined when it can. */
+  /** Why a value, as text, cannot be taken; undefined when it can. */
   readonly problem?: (text: string) => string | undefined;
   /** A limit of the guest's control group. */
   readonly group?: GroupLimit;
@@ -177,6 +177,10 @@ export const parameters = {
       type: 'int',
       least: 0,
       most: numaModes.length - 1,
+      problem: (mode) =>
+        numaModes[Number(mode)] === 'restrictive'
+          ? "the mode 'restrictive' is not supported; use strict, preferred or interleave"
+          : undefined,
       get: ({ numatune }) => Math.max(0, numaModes.indexOf(numatune?.memory?.mode ?? 'strict')),
       set: (definition, value) => ({
         ...definition,

@@ -109,7 +109,7 @@ export class DomainParameters {
     const { least = 0, most = Number.MAX_SAFE_INTEGER, also = [] } = parameter;
     if (typeof value === 'number' && (value < least || value > most) && !also.includes(value))
       throw new VirtError('request.invalid', { wanted, reason: `${name} is from ${least} to ${most}` });
-    const problem = typeof value === 'string' ? parameter.problem?.(value) : undefined;
+    const problem = parameter.problem?.(String(value));
     if (problem !== undefined)
       throw new VirtError('request.invalid', { wanted, reason: `${name}: ${problem}` });
     const isOfGroups =
