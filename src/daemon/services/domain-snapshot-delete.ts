@@ -6,7 +6,8 @@ import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { removeMemory } from './domain-snapshot-memory.ts';
 import { dissolve } from './domain-snapshot-merge.ts';
-import { type Revertible, taggedDisks } from './domain-snapshot-revert.ts';
+import { taggedDisks } from './domain-snapshot-revert.ts';
+import type { Revertible } from './snapshot-branch.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 

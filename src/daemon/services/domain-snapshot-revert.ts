@@ -4,24 +4,15 @@ import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
 import type { InternalSnapshot, LiveGuest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
-import { layersOf, pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { hasMemory, locationOf, type Snapshot, storedDomainOf } from '../../model/snapshot/snapshot.ts';
-import type { PendingDisk } from '../state/snapshots.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
-import {
-  currentOf,
-  discardImages,
-  freeOverlayPath,
-  graphOf,
-  makeFiles,
-  withOverlays,
-} from './domain-snapshot-external.ts';
+import { discardImages, makeFiles } from './domain-snapshot-external.ts';
 import { openMemory } from './domain-snapshot-memory.ts';
 import { saveStatus } from './domain-status.ts';
 import type { OpenState } from './saved-state-files.ts';
-import { type ImageAt, ImageGraph, imageAt } from './snapshot-chains.ts';
+import { type Branch, planBranch, type Revertible, withBranch } from './snapshot-branch.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -33,9 +24,6 @@ export interface RevertOptions {
   /** A managed save, which fits no other state of the disks, is given up. */
   readonly force?: boolean;
 }
-
-/** A snapshot that one can return to. */
-export type Revertible = Snapshot & { readonly domain: DomainDef };
 
 /**
  * Returns a domain to a snapshot as one job. What the disks hold that is in no snapshot is lost.
@@ -151,80 +139,6 @@ export function revertible(domain: Domain, snapshot: Snapshot): Revertible {
       hint: `finish it with 'vireo snapshot delete ${domain.name} ${name}'`,
     });
   return { ...snapshot, domain: definition };
-}
-
-/** New images on top of those that hold the snapshot's state, and those that nobody needs after a return to it. */
-export interface Branch {
-  readonly external: PendingDisk[];
-  readonly discard: string[];
-}
-
-/** What a return makes and what it lets go of; nothing is done yet. @throws VirtError file.not-found, definition.unsupported */
-export async function planBranch(
-  snapshots: SnapshotWorld,
-  domain: Domain,
-  snapshot: Revertible,
-): Promise<Branch> {
-  const external: PendingDisk[] = [];
-  for (const disk of snapshot.domain.devices.disks) {
-    if (locationOf(snapshot, disk.target.dev) !== 'external') continue;
-    const below = imageAt(disk);
-    const missing = below === undefined ? disk.target.dev : await missingBelow(snapshots, disk, below);
-    if (below === undefined || missing !== undefined)
-      throw new VirtError('file.not-found', {
-        wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
-        reason: `${missing}: the image that holds its state is not there`,
-      });
-    const file = await freeOverlayPath(snapshots, below, snapshot.name, (path) =>
-      external.some((one) => one.file === path),
-    );
-    const at = { below: below.path, belowFormat: below.format };
-    external.push({ target: disk.target.dev, file, format: 'qcow2', isOurs: true, ...at });
-  }
-  return { external, discard: external.length === 0 ? [] : await unneeded(snapshots, domain) };
-}
-
-/** The first image of a disk's that is not there, by what the definition says and by the headers. */
-async function missingBelow(
-  snapshots: SnapshotWorld,
-  disk: Disk,
-  image: ImageAt,
-): Promise<string | undefined> {
-  const graph = new ImageGraph();
-  await graph.add(image, (one) => snapshots.images.backingOf(one));
-  const told = layersOf(disk).flatMap(({ source }) => pathOfSource(source) ?? []);
-  for (const path of new Set([...told, ...graph.chainOf(image.path).map((one) => one.path)]))
-    if (!(await snapshots.images.isThere(path))) return path;
-  return undefined;
-}
-
-/** Images that were made for snapshots, that only the present state needs, and that is given up. */
-async function unneeded(snapshots: SnapshotWorld, domain: Domain): Promise<string[]> {
-  const graph = await graphOf(snapshots, domain);
-  const users = await snapshots.otherUsers(domain, graph);
-  const ours = snapshots.oursOf(domain);
-  const kept = new Set(
-    snapshots
-      .treeOf(domain)
-      .all.flatMap(
-        ({ domain: definition }) => definition?.devices.disks.flatMap((disk) => imageAt(disk) ?? []) ?? [],
-      )
-      .flatMap(({ path }) => graph.chainOf(path).map((one) => one.path)),
-  );
-  const tops = currentOf(snapshots, domain).flatMap(({ devices }) =>
-    devices.disks.flatMap((disk) => imageAt(disk)?.path ?? []),
-  );
-  return [...new Set(tops)].filter((path) => ours.has(path) && !kept.has(path) && !users.has(path));
-}
-
-/** The snapshot's definitions on the new images. */
-export function withBranch(snapshot: Revertible, { external }: Pick<Branch, 'external'>): Revertible {
-  const { inactiveDomain } = snapshot;
-  return {
-    ...snapshot,
-    domain: withOverlays(snapshot.domain, external),
-    ...(inactiveDomain && { inactiveDomain: withOverlays(inactiveDomain, external) }),
-  };
 }
 
 /**

@@ -18,14 +18,13 @@ import { type DeleteOptions, meant, refuseDelete } from './domain-snapshot-delet
 import { chooseOverlays, fateFacts } from './domain-snapshot-external.ts';
 import { chooseMemoryFile, isStateOf, openMemory } from './domain-snapshot-memory.ts';
 import {
-  planBranch,
-  type Revertible,
   type RevertOptions,
   refuseRevert,
   renamed,
   revertible,
   taggedDisks,
 } from './domain-snapshot-revert.ts';
+import { planBranch, type Revertible } from './snapshot-branch.ts';
 import { type FateFacts, fatesOf, type ImageFate, withImageReplaced } from './snapshot-chains.ts';
 import { variablesOf } from './snapshot-firmware.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
