@@ -92,10 +92,5 @@ export const acceptedDifferences: readonly Accepted[] = [
     how: 'nothing',
     reason: 'A definition without addresses for a saved state',
   },
-  {
-    commands: /^dom-fd-associate tuned name 0/,
-    how: 'nothing',
-    reason: 'Disks whose image a client hands over (`fdgroup`, `virsh dom-fd-associate`)',
-  },
   { commands: /events\.out/, how: 'nothing', reason: 'Events around a stop' },
 ];
