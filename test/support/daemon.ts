@@ -1,6 +1,7 @@
 /** A real daemon below a temporary root, as a process, with a client; everything it leaves is taken away at the end. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -33,6 +34,9 @@ export function withoutDefaultNetwork(root: string): void {
   writeFileSync(file, '[network]\ndefine_default = false\n');
 }
 
+/** Where daemons' logs are to be kept, for scripts/libvirt-proof.ts. */
+const proof = process.env['VIREO_PROOF'];
+
 /** One daemon process. */
 export class TestDaemon {
   readonly root: string;
@@ -45,6 +49,7 @@ export class TestDaemon {
     this.child = child;
     this.options = options;
     child.stderr?.on('data', (chunk: Buffer) => {
+      if (proof !== undefined) appendFileSync(join(proof, `${child.pid}.log`), chunk);
       this.stderr.push(chunk.toString());
       if (this.stderr.length > 1000) this.stderr.shift();
     });
@@ -64,6 +69,7 @@ export class TestDaemon {
       '--log-format',
       'json',
       '--no-idle-exit',
+      ...(proof === undefined ? [] : ['--log-level', 'debug']),
     ];
     const [program = '', ...rest] = args;
     const child = spawn(program, [...rest, ...(options.args ?? [])], {

@@ -7,8 +7,9 @@ import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.
 import { type MessageHeader, messageType } from '../../../libvirt/protocol/message.ts';
 import { keepalive, type RemoteMessageName } from '../../../libvirt/protocol/programs.ts';
 import { ServerCall } from './call.ts';
+import { ClientRecord } from './client-record.ts';
 import type { ClientConnection, RemoteClient, StreamPlan } from './context.ts';
-import type { DescriptorPassing } from './descriptors.ts';
+import { type DescriptorPassing, receiveDescriptors } from './descriptors.ts';
 import { type Answerable, findCall } from './dispatch.ts';
 import { EventCallbacks } from './events/callbacks.ts';
 import { MonitorCallbacks } from './events/monitor-callbacks.ts';
@@ -26,9 +27,6 @@ const MAX_CALLS = 5;
 const MAX_STREAMS = 100;
 /** A client that doesn't read its events and replies is cut off when so much waits for it. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
-/** Descriptors follow their message at once; a client that does not send them holds only itself, so long. */
-const DESCRIPTOR_WAIT_MS = 5000;
-const DESCRIPTOR_POLL_MS = 2;
 /** How long a client may be there without having said who it is. */
 const STRANGER_MS = 60_000;
 
@@ -84,6 +82,7 @@ export class LibvirtConnection implements ClientConnection {
   private readonly frames: FrameReader;
   private readonly streams = new Map<number, ServerStream>();
   private readonly closeListeners: (() => void)[] = [];
+  private readonly record: ClientRecord | undefined;
   private keepalive: Keepalive | undefined;
   private strangerTimer: NodeJS.Timeout | undefined;
   private authentication: Promise<void> | undefined;
@@ -101,6 +100,7 @@ export class LibvirtConnection implements ClientConnection {
     this.isReadOnlySocket = options.isReadOnlySocket;
     this.isReadOnly = options.isReadOnlySocket;
     this.remote = options.remote;
+    if (options.log.isLevelEnabled('debug')) this.record = new ClientRecord(options.log, options.peer.pid);
     this.sasl = this.makeExchange(options);
     this.mustAuthenticate = options.authenticate !== undefined || this.sasl !== undefined;
     if (this.mustAuthenticate) this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
@@ -297,25 +297,13 @@ export class LibvirtConnection implements ClientConnection {
   }
 
   private async callWithDescriptors(header: MessageHeader, body: Buffer, count: number): Promise<void> {
-    const fds = await this.receiveDescriptors(count);
+    const fds = await receiveDescriptors(this.options.descriptors, this.options.fd, {
+      count,
+      isGone: () => this.isGone,
+    });
     this.isAwaitingDescriptors = false;
     this.onCall(header, body, 4, body.length, fds);
     this.release();
-  }
-
-  private async receiveDescriptors(count: number): Promise<number[]> {
-    const fds: number[] = [];
-    const deadline = performance.now() + DESCRIPTOR_WAIT_MS;
-    while (fds.length < count) {
-      if (this.isGone || performance.now() > deadline) {
-        for (const fd of fds) close(fd);
-        throw new VirtError('request.invalid', { reason: 'descriptors were announced and did not come' });
-      }
-      const fd = this.options.descriptors.receive(this.options.fd);
-      if (fd === undefined) await new Promise((resolve) => setTimeout(resolve, DESCRIPTOR_POLL_MS));
-      else fds.push(fd);
-    }
-    return fds;
   }
 
   private onCall(header: MessageHeader, frame: Buffer, start: number, end: number, fds: number[]): void {
@@ -330,6 +318,7 @@ export class LibvirtConnection implements ClientConnection {
     const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
     const startedAt = found.changes === undefined ? 0 : performance.now();
     const succeed = (value: unknown): void => {
+      this.record?.note(found.name);
       this.tellChange(found, startedAt, undefined);
       this.answer(header, found, call, value);
     };
@@ -449,6 +438,7 @@ export class LibvirtConnection implements ClientConnection {
     for (const stream of this.streams.values()) stream.drop();
     this.streams.clear();
     for (const listener of this.closeListeners.splice(0)) listener();
+    this.record?.tell();
     this.options.onGone();
   }
 }

@@ -31,3 +31,30 @@ export const kernelDescriptorPassing: DescriptorPassing = {
     throw new VirtError('request.invalid', { reason: 'a descriptor was announced and a plain byte came' });
   },
 };
+
+/** Descriptors follow their message at once; a client that does not send them holds only itself, so long. */
+const DESCRIPTOR_WAIT_MS = 5000;
+const DESCRIPTOR_POLL_MS = 2;
+
+/** Receives as many as were announced; on any failure those that came are closed. @throws VirtError request.invalid, FfiError */
+export async function receiveDescriptors(
+  passing: DescriptorPassing,
+  socketFd: number,
+  { count, isGone }: { readonly count: number; readonly isGone: () => boolean },
+): Promise<number[]> {
+  const fds: number[] = [];
+  const deadline = performance.now() + DESCRIPTOR_WAIT_MS;
+  try {
+    while (fds.length < count) {
+      if (isGone() || performance.now() > deadline)
+        throw new VirtError('request.invalid', { reason: 'descriptors were announced and did not come' });
+      const fd = passing.receive(socketFd);
+      if (fd === undefined) await new Promise((resolve) => setTimeout(resolve, DESCRIPTOR_POLL_MS));
+      else fds.push(fd);
+    }
+    return fds;
+  } catch (error) {
+    for (const fd of fds) close(fd);
+    throw error;
+  }
+}
