@@ -5,7 +5,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { arch } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
+import { ExecaError, execa } from 'execa';
 
 /** Modules that our guests load, in any order; what they depend on comes along. */
 const wantedModules = [
@@ -48,11 +48,17 @@ async function apt(program: string, args: string[], cwd?: string): Promise<strin
 async function knownPackage(): Promise<string | undefined> {
   const deb = debianArch[arch()] ?? 'amd64';
   for (const meta of [`linux-image-cloud-${deb}`, 'linux-image-virtual']) {
-    const shown = await apt('apt-cache', ['show', '--no-all-versions', meta]).catch(() => '');
+    const shown = await apt('apt-cache', ['show', '--no-all-versions', meta]).catch(unlessUnknown);
     const found = /^Depends:.*?(linux-image-\d[^ ,]*)/m.exec(shown);
     if (found?.[1]) return found[1];
   }
   return undefined;
+}
+
+/** Nothing for a package that apt does not know. @throws whatever else kept apt from telling */
+function unlessUnknown(error: unknown): string {
+  if (error instanceof ExecaError && /No packages found/.test(String(error.stderr))) return '';
+  throw error;
 }
 
 /** That package's name; apt's lists, which small images leave out, are fetched when it is root who asks. */

@@ -126,7 +126,7 @@ export const domainDefinitionMethods = [
           .boolean()
           .default(false)
           .describe(
-            'Forget its snapshots and checkpoints too; what is in images stays there. Without this, one that has any is refused.',
+            'Forget its snapshots and checkpoints too; their data in images stays. Left out, a domain that has any is refused.',
           ),
         removeStorage: z
           .boolean()

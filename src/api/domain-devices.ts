@@ -1,17 +1,11 @@
 /** Methods about the devices of domains: plugging in, taking out, changing, media. */
 import * as z from 'zod';
-import { domainRef } from './domain-objects.ts';
+import { changeTargets, domainRef } from './domain-objects.ts';
 import { diskSpec, networkSpec } from './domain-spec.ts';
 import { method } from './method.ts';
 import { poolRef, volumeRef } from './pool-objects.ts';
 
 const since = '0.1.0';
-
-/** What a change is made to; what is left out means: wherever the domain is. */
-const targets = {
-  live: z.boolean().optional().describe('Change the running guest.'),
-  stored: z.boolean().optional().describe('Change the stored definition.'),
-};
 
 const deviceXml = z
   .string()
@@ -71,7 +65,7 @@ export const domainDeviceMethods = [
         xml: deviceXml.optional(),
         disk: diskSpec.optional().describe('A disk, under the next free name.'),
         network: networkSpec.optional().describe('A network card.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({ alias: z.string().nullable().describe('Its name in the running guest.') }),
     errors: [
@@ -98,7 +92,7 @@ export const domainDeviceMethods = [
         domain: domainRef,
         xml: deviceXml.optional(),
         device: deviceName.optional(),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({ released: z.boolean().describe('Whether the guest has let go of the device.') }),
     errors: [...changeErrors, 'operation.failed'],
@@ -115,7 +109,7 @@ export const domainDeviceMethods = [
         domain: domainRef,
         xml: deviceXml,
         force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, ...volumeErrors, 'link.failed', 'network.inactive', 'network.not-found'],
@@ -139,7 +133,7 @@ export const domainDeviceMethods = [
           .optional()
           .describe('Of a path raw unless it is said; the pool knows that of a volume.'),
         force: z.boolean().default(false).describe('Open a tray that the guest has locked.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, ...volumeErrors],

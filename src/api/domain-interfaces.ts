@@ -1,6 +1,6 @@
 /** Methods about the network cards of domains: the cable, limits, counters. */
 import * as z from 'zod';
-import { domainRef } from './domain-objects.ts';
+import { changeTargets, domainRef } from './domain-objects.ts';
 import { method } from './method.ts';
 
 const interfaceRef = z
@@ -8,12 +8,6 @@ const interfaceRef = z
   .min(1)
   .max(64)
   .describe('The interface: its MAC address, its alias (`net0`), or its device on the host (`vnet0`).');
-
-/** What a change is made to; what is left out means: wherever the domain is. */
-const targets = {
-  live: z.boolean().optional().describe('Change the running guest.'),
-  stored: z.boolean().optional().describe('Change the stored definition.'),
-};
 
 const changeErrors = [
   'domain.not-found',
@@ -64,7 +58,7 @@ export const domainInterfaceMethods = [
         domain: domainRef,
         interface: interfaceRef,
         state: z.enum(['up', 'down']),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, 'qmp.failed', 'qmp.timeout'],
@@ -81,7 +75,7 @@ export const domainInterfaceMethods = [
         interface: interfaceRef,
         inbound: limit.nullable().optional().describe('What goes to the guest.'),
         outbound: limit.nullable().optional().describe('What comes from it.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, 'link.failed', 'program.missing', 'program.failed'],

@@ -1,6 +1,6 @@
 /** Methods of a domain's shares and limits on its host: processors, memory, block devices, NUMA nodes. */
 import * as z from 'zod';
-import { domainRef } from './domain-objects.ts';
+import { changeTargets, domainRef } from './domain-objects.ts';
 import { method } from './method.ts';
 
 const since = '0.1.0';
@@ -97,8 +97,7 @@ export const domainLimitMethods = [
       z.strictObject({
         domain: domainRef,
         limits: changes,
-        live: z.boolean().optional().describe('Change the running guest.'),
-        stored: z.boolean().optional().describe('Change the stored definition.'),
+        ...changeTargets,
       }),
     result: () => limits,
     errors: [

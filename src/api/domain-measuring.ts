@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { perfEvents } from '../model/domain/perf-events.ts';
 import { dirtyRateModes } from '../model/domain/statistics-groups.ts';
-import { domainRef } from './domain-objects.ts';
+import { changeTargets, domainRef } from './domain-objects.ts';
 import { method } from './method.ts';
 
 const since = '0.1.0';
@@ -52,8 +52,7 @@ export const domainMeasuringMethods = [
         events: z
           .partialRecord(perfEvent, z.boolean())
           .describe('True: count it; false: no more; the others stay as they are.'),
-        live: z.boolean().optional().describe('Change the running guest.'),
-        stored: z.boolean().optional().describe('Change the stored definition.'),
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [

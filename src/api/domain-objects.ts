@@ -23,6 +23,12 @@ export const newDomainName = z
     description: 'Name of a domain: 1 to 64 characters of `A-Z a-z 0-9 _ . : + -` and blank.',
   });
 
+/** What a change is made to; what is left out means: wherever the domain is. */
+export const changeTargets = {
+  live: z.boolean().optional().describe('Change the running guest.'),
+  stored: z.boolean().optional().describe('Change the stored definition.'),
+};
+
 export const domainRef = z
   .union(
     [

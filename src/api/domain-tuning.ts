@@ -1,13 +1,9 @@
 /** Methods that change what a domain has of its host: memory, CPUs, IO threads, limits of disks. */
 import * as z from 'zod';
-import { domainRef } from './domain-objects.ts';
+import { changeTargets, domainRef } from './domain-objects.ts';
 import { method } from './method.ts';
 
 const since = '0.1.0';
-const targets = {
-  live: z.boolean().optional().describe('Change the running guest.'),
-  stored: z.boolean().optional().describe('Change the stored definition.'),
-};
 const changeErrors = [
   'domain.not-found',
   'domain.inactive',
@@ -83,7 +79,7 @@ export const domainTuningMethods = [
         domain: domainRef,
         memoryBytes: z.int().min(1024).describe('In bytes; a rest of a KiB is left out.'),
         maximum: z.boolean().default(false).describe('What the domain has at most, from its next start on.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: changeErrors,
@@ -97,7 +93,7 @@ export const domainTuningMethods = [
       z.strictObject({
         domain: domainRef,
         seconds: z.int().min(0).max(0x7fff_ffff).describe('0: never.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: changeErrors,
@@ -115,7 +111,7 @@ export const domainTuningMethods = [
         count: z.int().min(1).max(65_535),
         maximum: z.boolean().default(false).describe('How many it may have, from its next start on.'),
         guest: z.boolean().default(false).describe('Ask the guest agent to use so many of those it has.'),
-        ...targets,
+        ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, 'operation.timeout', 'operation.failed', 'agent.missing', 'agent.unresponsive'],
@@ -125,7 +121,7 @@ export const domainTuningMethods = [
     since,
     summary: 'Says on which processors of the host threads of a guest run.',
     access: 'modify',
-    params: () => z.strictObject({ domain: domainRef, target: pinTarget, cpus: cpuSet, ...targets }),
+    params: () => z.strictObject({ domain: domainRef, target: pinTarget, cpus: cpuSet, ...changeTargets }),
     result: () => z.object({}),
     errors: [...changeErrors, 'system.call'],
   }),
@@ -152,7 +148,7 @@ export const domainTuningMethods = [
     since,
     summary: 'Gives a domain an IO thread.',
     access: 'modify',
-    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
+    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...changeTargets }),
     result: () => z.object({}),
     errors: changeErrors,
   }),
@@ -161,7 +157,7 @@ export const domainTuningMethods = [
     since,
     summary: 'Takes an IO thread away that no disk uses.',
     access: 'modify',
-    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...targets }),
+    params: () => z.strictObject({ domain: domainRef, id: iothreadId, ...changeTargets }),
     result: () => z.object({}),
     errors: changeErrors,
   }),
@@ -180,7 +176,7 @@ export const domainTuningMethods = [
     since,
     summary: 'Limits the bytes and operations of a disk.',
     access: 'modify',
-    params: () => z.strictObject({ domain: domainRef, disk, limits: diskLimits, ...targets }),
+    params: () => z.strictObject({ domain: domainRef, disk, limits: diskLimits, ...changeTargets }),
     result: () => z.object({ limits: diskLimits }),
     errors: [...changeErrors, 'request.unsupported'],
   }),

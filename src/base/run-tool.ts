@@ -94,21 +94,20 @@ function inputFile(input: string | Uint8Array | undefined): number {
 }
 
 async function endOf(child: DetachedProcess, { timeoutMs, signal }: ToolOptions): Promise<Ending> {
-  const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort('timeout'), timeoutMs);
-  const early = new Promise<Ending>((resolve) => {
-    const either = AbortSignal.any([limit.signal, ...(signal === undefined ? [] : [signal])]);
-    const kill = (): void => {
-      killProcess(child, 'SIGKILL');
-      resolve(limit.signal.aborted ? 'timeout' : 'aborted');
-    };
-    if (either.aborted) kill();
-    else either.addEventListener('abort', kill, { once: true });
-  });
+  const early = Promise.withResolvers<Ending>();
+  const endAs = (ending: Ending): void => {
+    killProcess(child, 'SIGKILL');
+    early.resolve(ending);
+  };
+  const timer = setTimeout(endAs, timeoutMs, 'timeout');
+  const onAbort = (): void => endAs('aborted');
+  if (signal?.aborted === true) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
   try {
-    return await Promise.race([child.ended, early]);
+    return await Promise.race([child.ended, early.promise]);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
   }
 }
 

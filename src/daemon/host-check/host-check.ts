@@ -30,9 +30,9 @@ interface HostCheckOptions {
   /** User ids of guests in system mode; undefined when guests run under the daemon's user. */
   readonly guestUids?: UidRange;
   readonly networks?: readonly CheckedNetwork[];
-  /** What of a libvirtd could be taken over. */
   /** The file with the settings of the host as they were before networks changed them. */
   readonly settingsBefore?: string;
+  /** What of a libvirtd could be taken over. */
   readonly adoption?: AdoptionState;
   /** Where clients are served without any protection, as ADDRESS:PORT. */
   readonly unprotectedAddresses?: readonly string[];

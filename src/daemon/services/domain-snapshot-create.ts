@@ -253,8 +253,8 @@ const standsStill = (domain: Domain, snapshot: Snapshot, options: CreateOptions)
   domain.live !== undefined && domain.state.state === 'running' && needsCopies(snapshot, options);
 
 /**
- * Copies the firmware's variables and the TPM's state, then switches the disks. A guest that runs and has any stands still
- * meanwhile: what its TPM holds is of the moment that its disks are of. It returns what went wrong after the switch.
+ * Copies the firmware's variables and the TPM's state, then switches the disks. A running guest is paused for both, so that
+ * what is copied is of the same moment as its disks. It returns what went wrong after the switch.
  */
 async function withFirmware(
   snapshots: SnapshotWorld,
