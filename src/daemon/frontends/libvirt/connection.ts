@@ -13,7 +13,7 @@ import { type DescriptorPassing, receiveDescriptors } from './descriptors.ts';
 import { type Answerable, findCall } from './dispatch.ts';
 import { EventCallbacks } from './events/callbacks.ts';
 import { MonitorCallbacks } from './events/monitor-callbacks.ts';
-import type { OutgoingEvent } from './events/translate.ts';
+import type { OutgoingEvent } from './events/outgoing.ts';
 import { FrameReader } from './framing.ts';
 import type { HandlerTable } from './handlers/table.ts';
 import { Keepalive } from './keepalive.ts';

@@ -2,7 +2,7 @@
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { RemoteMessageName } from '../../../../libvirt/protocol/programs.ts';
 import { type EventObject, idCounts } from './kinds.ts';
-import type { OutgoingEvent } from './translate.ts';
+import type { OutgoingEvent } from './outgoing.ts';
 
 /** More than any client needs; each costs a little at every event. */
 const MAX_CALLBACKS = 1000;
