@@ -101,22 +101,9 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
     passedFiles,
     recorder,
   });
-  const parts = {
-    ...{
-      host,
-      facts,
-      driver,
-      emulators,
-      networking,
-      sessionLinks,
-      storage,
-      secrets,
-      hostDevices,
-      passedFiles,
-    },
-  };
+  const guests = { driver, emulators, networking, sessionLinks, passedFiles };
+  const parts = { ...guests, host, facts, storage, secrets, hostDevices };
   const domains: DomainService = buildDomains(ground, parts);
-  const histories = new HistoryFiles({ directory: paths.history, log });
   listenTo(recorder, { events: ground.events, domains, memory: () => host.memory() });
   return {
     ...parts,
@@ -124,22 +111,8 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
     domains,
     recorder,
     records,
-    histories,
-    history: new StatisticsHistory({
-      domains,
-      files: histories,
-      sampleMs: config.statistics.sample_seconds * 1000,
-      log,
-    }),
-    undo: new Undo({
-      store: new UndoStore({ directory: paths.undo, log }),
-      domains,
-      networks: networking?.service,
-      storage: storage.service,
-      directories: paths,
-      days: config.daemon.undo_days,
-      log,
-    }),
+    ...buildHistory(ground, domains),
+    undo: buildUndo(ground, parts, domains),
     images: buildImages({ ...ground, storage: storage.service, domains, hostArch: facts.arch }),
     nodeDevices: buildNodeDevices(ground, parts),
     adoption: buildAdoption(paths, {
@@ -151,6 +124,32 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
       log,
     }),
   };
+}
+
+/** Statistics of all guests, kept for graphs. */
+function buildHistory(
+  { paths, config, log }: Ground,
+  domains: DomainService,
+): Pick<DaemonEngine, 'histories' | 'history'> {
+  const histories = new HistoryFiles({ directory: paths.history, log });
+  const sampleMs = config.statistics.sample_seconds * 1000;
+  return { histories, history: new StatisticsHistory({ domains, files: histories, sampleMs, log }) };
+}
+
+function buildUndo(
+  { paths, config, log }: Ground,
+  { networking, storage }: Pick<DaemonEngine, 'networking' | 'storage'>,
+  domains: DomainService,
+): Undo {
+  return new Undo({
+    store: new UndoStore({ directory: paths.undo, log }),
+    domains,
+    networks: networking?.service,
+    storage: storage.service,
+    directories: paths,
+    days: config.daemon.undo_days,
+    log,
+  });
 }
 
 function buildSecrets({ paths, events, log, jobWaitMs }: Ground): SecretService {

@@ -118,7 +118,7 @@ async function refuseUntagged(snapshots: SnapshotWorld, domain: Domain, snapshot
       throw new VirtError('file.not-found', {
         wanted: `return domain '${domain.name}' to snapshot '${snapshot.name}'`,
         reason: `${path}: it has no snapshot '${snapshot.name}'`,
-        hint: `nobody can return to it any more: 'vireo snapshot delete --metadata-only' forgets it`,
+        hint: `nobody can return to it any more: 'vireo snapshot delete ${domain.name} ${snapshot.name} --metadata-only' forgets it`,
       });
   }
 }
