@@ -18,8 +18,12 @@ describeWith(['dpkg-deb', 'zstd', 'xz'], 'the kernel of our guests', () => {
     directory = mkdtempSync(join(tmpdir(), 'vireo-kernel-'));
     path = process.env['PATH'];
     process.env['PATH'] = `${join(directory, 'bin')}:${path}`;
-    // `show NAME` prints the file shown/NAME, `download NAME` copies the package debs/NAME_1_all.deb.
-    program('apt-cache', `cat "${directory}/shown/$3" 2>/dev/null || exit 100`);
+    // `show NAME` prints the file shown/NAME, or apt's words that there is none;
+    // `download NAME` copies the package debs/NAME_1_all.deb.
+    program(
+      'apt-cache',
+      `cat "${directory}/shown/$3" 2>/dev/null || { echo 'E: No packages found' >&2; exit 100; }`,
+    );
     program('apt-get', `for name; do :; done; cp "${directory}/debs/\${name}_1_all.deb" .`);
   });
   afterEach(() => {
@@ -107,5 +111,10 @@ describeWith(['dpkg-deb', 'zstd', 'xz'], 'the kernel of our guests', () => {
     const cache = join(directory, 'cache');
     await expect(guestKernel(cache, () => undefined)).rejects.toThrow(/apt-get update/);
     await expect(guestKernel(cache, () => undefined)).rejects.toThrow(/linux-image-virtual/);
+  });
+
+  it("tells apt's own trouble", async () => {
+    program('apt-cache', `echo 'E: The package cache file is corrupted' >&2; exit 100`);
+    await expect(guestKernel(join(directory, 'cache'), () => undefined)).rejects.toThrow(/is corrupted/);
   });
 });
