@@ -2,9 +2,11 @@
 import { release } from 'node:os';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
 import type { HostCheck } from '../host-check/check.ts';
 import type { Domain } from '../services/domain.ts';
 import type { DomainService } from '../services/domain-service.ts';
+import { networksOf } from '../services/network-demand.ts';
 import type { NetworkService } from '../services/network-service.ts';
 import type { FlightEntry, FlightRecorder } from './flight-recorder.ts';
 import { Redactor } from './redaction.ts';
@@ -79,7 +81,7 @@ export async function reportOn(
     argv: argv.map((word) => redactor.text(word)),
     record: record.map((entry) => cleanEntry(redactor, entry)),
     log: redactor.text(log),
-    networks: networksOf(parts.networks, definition.devices.interfaces).map((one) => ({
+    networks: networkReports(parts.networks, definition).map((one) => ({
       ...one,
       xml: redactor.text(one.xml),
     })),
@@ -112,14 +114,12 @@ function cleanEntry(redactor: Redactor, entry: FlightEntry): FlightEntry {
   };
 }
 
-type Cards = ReturnType<DomainService['definitions']['definition']>['devices']['interfaces'];
-
-function networksOf(
+function networkReports(
   service: NetworkService | undefined,
-  cards: Cards,
+  definition: DomainDef,
 ): { name: string; active: boolean; xml: string }[] {
   if (service === undefined) return [];
-  const names = new Set(cards.flatMap(({ source }) => ('network' in source ? (source.network ?? []) : [])));
+  const names = new Set(networksOf(definition));
   return service
     .list({})
     .filter(({ name }) => names.has(name))

@@ -3,6 +3,7 @@
  * nobody who only wants the guest. libvirt's protocol keeps libvirt's refusal.
  */
 import { isVirtError } from '../../base/errors.ts';
+import type { DomainDef } from '../../model/domain/domain.ts';
 import type { NetworkService } from './network-service.ts';
 
 /**
@@ -21,4 +22,9 @@ export async function startNetworks(
       // Somebody was faster, and that is as good.
       if (!isVirtError(error, 'network.active')) throw error;
     });
+}
+
+/** Names of the virtual networks that a definition's cards are on. */
+export function networksOf({ devices }: DomainDef): string[] {
+  return devices.interfaces.flatMap(({ source }) => ('network' in source ? (source.network ?? []) : []));
 }

@@ -1,19 +1,22 @@
 /** Methods of the guest agent onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
 import type { AgentDiskAddress } from '../../../drivers/guest-agent.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { GuestInfo } from '../../services/domain-agent.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { targetAt } from '../../services/guest-disks.ts';
+import { domainFinder, type FindDomain } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type AgentHandlers = Pick<Handlers, Extract<keyof Handlers, `domain.guest.${string}` | 'domain.wake-up'>>;
 
 export function bindAgent(domains: DomainService): AgentHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
+  return { ...bindTalk(domains, find), ...bindFiles(domains, find), ...bindSystem(domains, find) };
+}
+
+/** What the agent says, and what it is told to run. */
+function bindTalk(domains: DomainService, find: FindDomain) {
   return {
     'domain.guest.info': async ({ domain, kinds }) => {
       const found = find(domain);
@@ -40,6 +43,12 @@ export function bindAgent(domains: DomainService): AgentHandlers {
         truncated: done.isTruncated,
       };
     },
+  } satisfies Partial<AgentHandlers>;
+}
+
+/** Files of the guest and its file systems. */
+function bindFiles(domains: DomainService, find: FindDomain) {
+  return {
     'domain.guest.read-file': async ({ domain, path, maxBytes }) => ({
       base64: (await domains.agent.readFile(find(domain), path, maxBytes)).toString('base64'),
     }),
@@ -56,6 +65,12 @@ export function bindAgent(domains: DomainService): AgentHandlers {
       await domains.agent.trim(find(domain), minimumBytes);
       return {};
     },
+  } satisfies Partial<AgentHandlers>;
+}
+
+/** The guest's clock, its users, its sleep. */
+function bindSystem(domains: DomainService, find: FindDomain) {
+  return {
     'domain.guest.get-time': async ({ domain }) => ({
       time: new Date(Number((await domains.agent.timeNs(find(domain))) / 1_000_000n)).toISOString(),
     }),
@@ -83,7 +98,7 @@ export function bindAgent(domains: DomainService): AgentHandlers {
       await domains.agent.wakeUp(find(domain));
       return {};
     },
-  };
+  } satisfies Partial<AgentHandlers>;
 }
 
 type Info = Result<'domain.guest.info'>;

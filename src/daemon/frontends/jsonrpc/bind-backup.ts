@@ -1,19 +1,17 @@
 /** Methods about backups onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
 import { formatBackup, parseBackup } from '../../../model/backup/backup.ts';
 import { parseCheckpoint } from '../../../model/checkpoint/checkpoint.ts';
 import { type Archive, filesOf } from '../../archives/archive.ts';
 import type { Plan } from '../../archives/plans.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type BackupHandlers = Pick<Handlers, Extract<keyof Handlers, `backup.${string}`>>;
 
 export function bindBackups(domains: DomainService): BackupHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   const shownPlan = (plan: Plan) => planOf(plan, domains.archives.planner.dueAt(plan));
   return {
     'backup.begin': async ({ domain, xml, checkpointXml, reuse, quiesce }) => {

@@ -1,5 +1,4 @@
 /** Methods about jobs on images onto the services. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params, Result } from '../../../api/index.ts';
 import type { BlockJobInfo } from '../../../drivers/driver.ts';
 import type { DiskSource } from '../../../model/domain/devices/source.ts';
@@ -7,6 +6,7 @@ import { layersOf, pathOfSource } from '../../../model/domain/disk-chain.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { BegunBlockJob } from '../../services/domain-block-jobs.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type BlockJobHandlers = Pick<
@@ -21,8 +21,7 @@ type BlockJobHandlers = Pick<
 >;
 
 export function bindBlockJobs(domains: DomainService): BlockJobHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   const begun = ({ job }: BegunBlockJob) => ({ disk: job.disk, kind: job.kind });
   return {
     'domain.disk.jobs': async ({ domain }) => {

@@ -1,17 +1,16 @@
 /** Methods about checkpoints onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import { type Checkpoint, checkpointNameProblem } from '../../../model/checkpoint/checkpoint.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type CheckpointHandlers = Pick<Handlers, Extract<keyof Handlers, `checkpoint.${string}`>>;
 
 export function bindCheckpoints(domains: DomainService): CheckpointHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   const shown = (domain: Domain, one: Checkpoint): Result<'checkpoint.create'> => {
     const tree = domains.checkpoints.treeOf(domain);
     return {

@@ -1,16 +1,14 @@
 /** Methods for clones and templates onto the services. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import { isTemplate } from '../../../model/domain/template.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { summaryOf } from './domain-shapes.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type CloneHandlers = Pick<Handlers, 'domain.clone' | 'template.set' | 'template.list'>;
 
 export function bindClones(domains: DomainService): CloneHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.clone': async ({ domain, name, pool, start, linked: wish }) => {
       const source = find(domain);

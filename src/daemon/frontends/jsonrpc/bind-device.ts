@@ -1,11 +1,11 @@
 /** Methods about devices onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DeviceName, DomainDevices } from '../../services/domain-devices.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type DeviceHandlers = Pick<
@@ -14,8 +14,7 @@ type DeviceHandlers = Pick<
 >;
 
 export function bindDevices(domains: DomainService): DeviceHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.attach-device': async ({ domain: ref, live, stored, ...wish }) => ({
       alias: (await attach(domains.devices, domains, find(ref), { ...wish, live, stored })) ?? null,

@@ -1,10 +1,9 @@
 /** The history of statistics onto its service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
 import type { StatisticsHistory } from '../../history/history.ts';
 import { metrics, type Point, rings } from '../../history/ring.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type Shown = Result<'domain.stats-history'>['points'][number];
@@ -19,8 +18,7 @@ export function bindHistory(
   domains: DomainService,
   source: HistorySource,
 ): Pick<Handlers, 'domain.stats-history'> {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.stats-history': async ({ domain, span }) => {
       const { stepSeconds, count } = rings.find((ring) => ring.span === span) ?? rings[0];

@@ -1,9 +1,8 @@
 /** Methods about network cards onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { InterfaceStatistics } from '../../services/domain-interfaces.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type InterfaceHandlers = Pick<
@@ -12,8 +11,7 @@ type InterfaceHandlers = Pick<
 >;
 
 export function bindInterfaces(domains: DomainService): InterfaceHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.set-link': async ({ domain, interface: name, state, ...targets }) => {
       await domains.interfaces.setLink(find(domain), name, state, targets);

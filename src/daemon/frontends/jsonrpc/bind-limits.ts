@@ -1,19 +1,17 @@
 /** Methods of a domain's shares and limits on its host, onto the service that knows them by libvirt's names. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params, Result } from '../../../api/index.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
-import type { Domain } from '../../services/domain.ts';
 import { UNLIMITED_KIB } from '../../services/domain-parameter-table.ts';
 import type { ParameterChange } from '../../services/domain-parameters.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type Changes = Params<'domain.set-limits'>['limits'];
 type Device = NonNullable<Changes['hostDevices']>[number];
 
 export function bindLimits(domains: DomainService): Pick<Handlers, 'domain.limits' | 'domain.set-limits'> {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.limits': async ({ domain, inactive }) =>
       limitsOf(domains.definitions.definition(find(domain), { inactive })),

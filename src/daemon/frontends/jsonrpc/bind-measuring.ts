@@ -1,15 +1,13 @@
 /** Methods that have something measured of a guest onto the services. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import { perfEvents } from '../../../model/domain/perf-events.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type MeasuringHandlers = Pick<Handlers, 'domain.perf' | 'domain.set-perf' | 'domain.dirty-rate.start'>;
 
 export function bindMeasuring(domains: DomainService): MeasuringHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.perf': async ({ domain, inactive }) => {
       const found = find(domain);

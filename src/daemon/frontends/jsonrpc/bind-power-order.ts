@@ -1,8 +1,7 @@
 /** Methods for guests that start and end with their host onto the services. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { PowerOrder } from '../../../model/domain/power-order.ts';
-import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type PowerOrderHandlers = Pick<
@@ -11,8 +10,7 @@ type PowerOrderHandlers = Pick<
 >;
 
 export function bindPowerOrder(domains: DomainService): PowerOrderHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.power-order.get': async ({ domain }) => shown(domains.powerOrder.get(find(domain))),
     'domain.power-order.set': async ({ domain, order, startDelaySeconds, hostDown, timeoutSeconds }) => {

@@ -1,10 +1,10 @@
 /** Methods about what happened around a domain onto the flight recorder. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Result } from '../../../api/index.ts';
 import type { FlightEntry } from '../../recorder/flight-recorder.ts';
 import type { GuestReport } from '../../recorder/guest-report.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 /** Where reports come from; `daemon/jsonrpc-door.ts` wires it. */
@@ -17,8 +17,7 @@ export function bindReports(
   domains: DomainService,
   source: ReportSource,
 ): Pick<Handlers, 'domain.record' | 'domain.report'> {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.record': async ({ domain, limit }) => ({
       entries: (await source.read(find(domain).uuid, limit)).map(entryOf),

@@ -1,8 +1,8 @@
 /** Methods that save, restore and dump domains onto the services. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Domain } from '../../services/domain.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { summaryOf } from './domain-shapes.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type SaveHandlers = Pick<
@@ -19,8 +19,7 @@ type SaveHandlers = Pick<
 >;
 
 export function bindSaves(domains: DomainService): SaveHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   return {
     'domain.save': async ({ domain, path, ...request }) => {
       const found = find(domain);

@@ -1,5 +1,4 @@
 /** Methods about snapshots onto the domain service. */
-import type { DomainRef } from '../../../api/domain-objects.ts';
 import type { Params, Result } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import { pathOf } from '../../../model/snapshot/disks.ts';
@@ -11,13 +10,13 @@ import type { CreateOptions } from '../../services/domain-snapshot-create.ts';
 import type { RevertOptions } from '../../services/domain-snapshot-revert.ts';
 import type { SnapshotPlan } from '../../services/snapshot-plan.ts';
 import type { SnapshotTree } from '../../services/snapshot-tree.ts';
+import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
 
 type SnapshotHandlers = Pick<Handlers, Extract<keyof Handlers, `snapshot.${string}`>>;
 
 export function bindSnapshots(domains: DomainService): SnapshotHandlers {
-  const find = (ref: DomainRef): Domain =>
-    typeof ref === 'string' ? domains.findByText(ref) : domains.find({ id: ref.id });
+  const find = domainFinder(domains);
   const shown = (domain: Domain, snapshot: Snapshot) =>
     snapshotOf(snapshot, domains.snapshots.treeOf(domain));
   return {
