@@ -13,7 +13,7 @@ const backup = z
   .object({
     id: z.string().describe('The time it was begun: 20261122T041500Z.'),
     path,
-    domain: z.object({ uuid: z.uuid(), name: z.string() }),
+    domain: z.object({ uuid: z.guid(), name: z.string() }),
     takenAt: timestamp,
     kind: z.enum(['full', 'incremental']),
     parent: z.string().nullable().describe('The backup that it lies on.'),
@@ -61,7 +61,7 @@ const planWish = {
 const plan = z
   .object({
     name: planName,
-    domain: z.object({ uuid: z.uuid(), name: z.string() }),
+    domain: z.object({ uuid: z.guid(), name: z.string() }),
     ...planWish,
     nextRunAt: timestamp,
     lastRun: z
@@ -237,7 +237,7 @@ export const backupMethods = [
           .default(false)
           .describe('Do not compare the files with their manifests first.'),
       }),
-    result: () => z.object({ domain: z.object({ uuid: z.uuid(), name: z.string() }) }),
+    result: () => z.object({ domain: z.object({ uuid: z.guid(), name: z.string() }) }),
     errors: ['backup.not-found', 'backup.damaged', 'domain.exists', 'saved-state.exists', ...workErrors],
   }),
   method({

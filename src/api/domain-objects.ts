@@ -5,7 +5,8 @@ import { type DomainStateName, stateReasons } from '../model/domain/state.ts';
 /** Longest XML document a client may send, in characters (SECURITY section 5: string 4 MiB). */
 const MAX_XML_CHARS = 4 * 1024 * 1024;
 
-const uuid = z.uuid().meta({ id: 'Uuid', description: 'UUID in lower case, with dashes.' });
+// Here and wherever else a UUID is read: `z.uuid` would refuse those that people write by hand.
+const uuid = z.guid().meta({ id: 'Uuid', description: 'UUID in lower case, with dashes.' });
 
 export const timestamp = z.iso
   .datetime()

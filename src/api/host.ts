@@ -24,7 +24,7 @@ const hostInterface = z
     speedMbps: z.int().nullable().describe('Null where the kernel tells none.'),
     addresses: z.array(z.object({ address: z.string(), prefix: z.int(), family: z.enum(['ipv4', 'ipv6']) })),
     owner: z
-      .object({ type: z.enum(['network', 'domain']), uuid: z.uuid(), name: z.string() })
+      .object({ type: z.enum(['network', 'domain']), uuid: z.guid(), name: z.string() })
       .nullable()
       .describe('The active network whose bridge it is, or the running domain it was made for.'),
   })

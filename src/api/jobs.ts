@@ -10,7 +10,7 @@ export const jobObject = z
   .object({
     type: z.enum(['domain', 'network', 'pool', 'volume']),
     name: z.string(),
-    uuid: z.uuid().nullable().describe('Null for what has none (volumes).'),
+    uuid: z.guid().nullable().describe('Null for what has none (volumes).'),
     pool: z.string().nullable().describe('For a volume: the name of its pool.'),
   })
   .meta({ id: 'JobObject', description: 'What a job works on.' });

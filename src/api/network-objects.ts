@@ -21,7 +21,7 @@ export const newNetworkName = z
   });
 
 export const networkIdentity = z
-  .object({ uuid: z.uuid(), name: z.string() })
+  .object({ uuid: z.guid(), name: z.string() })
   .meta({ id: 'NetworkIdentity', description: 'Names one network.' });
 
 const mode = z

@@ -7,7 +7,7 @@ import { method } from './method.ts';
 const since = '0.1.0';
 
 export const filterIdentity = z
-  .object({ uuid: z.uuid(), name: z.string() })
+  .object({ uuid: z.guid(), name: z.string() })
   .meta({ id: 'FilterIdentity', description: 'Names one network filter.' });
 
 const filterRef = z

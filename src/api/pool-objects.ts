@@ -51,7 +51,7 @@ export const volumeFormat = z
   .meta({ id: 'VolumeFormat', description: "Format of a volume, in libvirt's words." });
 
 export const poolIdentity = z
-  .object({ uuid: z.uuid(), name: z.string() })
+  .object({ uuid: z.guid(), name: z.string() })
   .meta({ id: 'PoolIdentity', description: 'Names one storage pool.' });
 
 export const poolSummary = z

@@ -12,7 +12,7 @@ const MAX_BASE64 = 87_384;
 
 export const secretIdentity = z
   .object({
-    uuid: z.uuid(),
+    uuid: z.guid(),
     usageType: z.enum(secretUsageTypes).nullable().describe('What kind of thing it is for.'),
     usage: z.string().nullable().describe('Which one: the name by which definitions refer to it.'),
   })

@@ -15,7 +15,7 @@ const file = z.object({ name: z.string(), bytes: z.number(), sha256: z.string().
 
 const manifestSchema = z.looseObject({
   format: z.literal(1),
-  domain: z.object({ uuid: z.uuid(), name: z.string() }),
+  domain: z.object({ uuid: z.guid(), name: z.string() }),
   /** The moment that it holds, in milliseconds since 1970. */
   takenAtMs: z.number(),
   kind: z.enum(['full', 'incremental']),

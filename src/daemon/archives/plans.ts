@@ -12,7 +12,7 @@ const count = z.int().min(1).max(10_000).optional();
 const planSchema = z.object({
   format: z.literal(1),
   name: z.string(),
-  domain: z.object({ uuid: z.uuid(), name: z.string() }),
+  domain: z.object({ uuid: z.guid(), name: z.string() }),
   directory: z.string(),
   schedule: z.object({
     every: z.enum(['hour', 'day', 'week']),

@@ -14,7 +14,7 @@ import type { DomainWorld } from '../services/world.ts';
 const pendingSchema = z.looseObject({
   /** The directory that it will be. */
   path: z.string(),
-  uuid: z.uuid(),
+  uuid: z.guid(),
   name: z.string(),
   takenAtMs: z.number(),
   disks: z.array(z.string()),

@@ -5,7 +5,7 @@ import { StatusFiles } from './status-files.ts';
 
 const schema = z.looseObject({
   format: z.literal(1),
-  uuid: z.uuid(),
+  uuid: z.guid(),
   name: z.string().min(1),
   /** `starting`: the host may have a part of it; nobody was told that it is active. */
   phase: z.enum(['starting', 'active']),

@@ -5,7 +5,7 @@ import { StatusFiles } from './status-files.ts';
 
 const schema = z.looseObject({
   format: z.literal(1),
-  uuid: z.uuid(),
+  uuid: z.guid(),
   name: z.string().min(1),
   persistent: z.boolean(),
   startedAtMs: z.number(),

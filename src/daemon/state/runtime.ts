@@ -95,7 +95,7 @@ const recordSchema = z.looseObject({
 
 const statusSchema = z.looseObject({
   format: z.literal(1),
-  uuid: z.uuid(),
+  uuid: z.guid(),
   name: z.string().min(1),
   id: z.number().int().positive(),
   /** `starting`: QEMU may or may not have been launched; the guest was never acknowledged. */

@@ -76,6 +76,14 @@ describe('the documents', () => {
     expect(described).toEqual(Object.keys(methods));
   });
 
+  it('take every UUID that a document may have, of no version of RFC 9562 too', async () => {
+    const patterns = [
+      ...JSON.stringify(await buildOpenRpc('1')).matchAll(/"format":"uuid","pattern":("[^"]+")/g),
+    ].map(([, pattern]) => new RegExp(JSON.parse(pattern ?? '') as string));
+    expect(patterns.length).toBeGreaterThan(10);
+    for (const pattern of patterns) expect('81ff0d90-c91e-6742-64da-4a736edb9a9b').toMatch(pattern);
+  });
+
   it('name required params before optional ones, as OpenRPC wants', async () => {
     for (const { params } of (await buildOpenRpc('1'))['methods'] as { params: { required: boolean }[] }[]) {
       const required = params.map((param) => Number(param.required));

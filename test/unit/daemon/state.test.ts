@@ -10,6 +10,8 @@ import {
   parseStored,
   type StoredDefinition,
 } from '../../../src/daemon/state/definitions.ts';
+import { NetworkStatusStore } from '../../../src/daemon/state/network-status.ts';
+import { PoolStatusStore } from '../../../src/daemon/state/pool-status.ts';
 import { type RuntimeStatus, RuntimeStore } from '../../../src/daemon/state/runtime.ts';
 
 const uuid = (last: number) => `00000000-0000-4000-8000-${String(last).padStart(12, '0')}`;
@@ -184,5 +186,27 @@ describe('runtime status', () => {
     await runtime.remove(uuid(1));
     await runtime.remove(uuid(1));
     expect(runtime.loadAll().map((one) => one.id)).toEqual([2]);
+  });
+
+  it('is read back for UUIDs of no version of RFC 9562, which people write by hand', async () => {
+    const options = { directory: join(root, 'status'), log: silentLogger };
+    const handMade = '11111111-1111-1111-1111-111111111111';
+    const other = {
+      format: 1,
+      uuid: handMade,
+      name: 'a',
+      persistent: true,
+      startedAtMs: 1,
+      xml: '<a/>',
+    } as const;
+    const runtime = new RuntimeStore(options);
+    await runtime.save({ ...status(1), uuid: handMade });
+    expect(runtime.loadAll()).toHaveLength(1);
+    const networks = new NetworkStatusStore(options);
+    await networks.save({ ...other, phase: 'active' });
+    expect(networks.loadAll()).toHaveLength(1);
+    const pools = new PoolStatusStore(options);
+    await pools.save(other);
+    expect(pools.loadAll()).toHaveLength(1);
   });
 });
