@@ -123,66 +123,83 @@ export function daemonPaths(options: PathOptions): DaemonPaths {
     });
   const base =
     options.mode === 'system' || root !== undefined ? systemBase(root ?? '') : sessionBase(options);
-  const images =
-    options.mode === 'system' || root !== undefined
-      ? join(root ?? '/', 'var/lib/libvirt/images')
-      : join(base.dataHome, 'libvirt/images');
+  const { dataHome: _, ...own } = base;
   return {
     mode: options.mode,
     root,
-    runtime: base.runtime,
-    config: base.config,
-    data: base.data,
-    logs: base.logs,
-    cache: base.cache,
-    socket: join(base.runtime, 'vireo.sock'),
-    lock: join(base.runtime, 'vireod.lock'),
-    configFile: join(base.config, 'vireod.toml'),
-    definitions: join(base.config, 'domains'),
-    networks: join(base.config, 'networks'),
-    nwfilters: join(base.config, 'nwfilters'),
-    nwfilterQuarantine: join(base.config, 'quarantine', 'nwfilters'),
-    secrets: join(base.config, 'secrets'),
-    secretQuarantine: join(base.config, 'quarantine', 'secrets'),
-    secretValues: join(base.config, 'secret-values'),
-    saslUsers: join(base.config, 'sasl-users.json'),
-    networkQuarantine: join(base.config, 'quarantine', 'networks'),
-    networkStatus: join(base.runtime, 'networks'),
-    defaultNetworkMarker: join(base.data, 'default-network-defined'),
-    pools: join(base.config, 'pools'),
-    poolQuarantine: join(base.config, 'quarantine', 'pools'),
-    poolStatus: join(base.runtime, 'pools'),
-    defaultPoolMarker: join(base.data, 'default-pool-defined'),
-    volumeFormats: join(base.data, 'volume-formats'),
-    volumeHeaders: join(base.cache, 'volume-headers'),
-    pulledImages: join(base.data, 'images'),
-    importStaging: join(base.cache, 'imports'),
-    dnsmasq: join(base.dataHome, 'libvirt/dnsmasq'),
-    quarantine: join(base.config, 'quarantine'),
-    status: join(base.runtime, 'status'),
-    hostDevices: join(base.runtime, 'host-devices'),
-    guests: join(base.runtime, 'g'),
-    nvram: join(base.data, 'nvram'),
-    saves: join(base.data, 'saves'),
-    tpm: join(base.data, 'tpm'),
-    snapshots: join(base.data, 'snapshots'),
-    checkpoints: join(base.data, 'checkpoints'),
-    backupsInWork: join(base.data, 'backups-in-work'),
-    backupPlans: join(base.config, 'backup-plans'),
-    guestLogs: join(base.logs, 'qemu'),
-    flightRecords: join(base.logs, 'flight'),
-    history: join(base.data, 'history'),
-    undo: join(base.data, 'undo'),
-    capabilityCache: join(base.cache, 'capabilities'),
-    libvirtRuntime: join(base.runtime, '../libvirt/qemu'),
-    libvirtLogs: join(base.logs, '../libvirt/qemu'),
-    adoptionOffered: join(base.data, 'adoption-offered'),
-    mediatedDevices: join(base.config, '../mdevctl.d'),
-    mediatedDevicesMarker: join(base.runtime, 'mediated-devices-started'),
-    hooks: join(base.config, '../libvirt/hooks'),
-    images,
+    ...own,
+    ...runtimePaths(base),
+    ...configurationPaths(base),
+    ...dataPaths(base),
+    ...logAndCachePaths(base),
+    ...sharedPaths(base),
   };
 }
+
+/** Gone when the host starts anew. */
+const runtimePaths = ({ runtime }: Base) => ({
+  socket: join(runtime, 'vireo.sock'),
+  lock: join(runtime, 'vireod.lock'),
+  networkStatus: join(runtime, 'networks'),
+  poolStatus: join(runtime, 'pools'),
+  status: join(runtime, 'status'),
+  hostDevices: join(runtime, 'host-devices'),
+  guests: join(runtime, 'g'),
+  mediatedDevicesMarker: join(runtime, 'mediated-devices-started'),
+});
+
+/** What was defined and configured. */
+const configurationPaths = ({ config }: Base) => ({
+  configFile: join(config, 'vireod.toml'),
+  definitions: join(config, 'domains'),
+  networks: join(config, 'networks'),
+  nwfilters: join(config, 'nwfilters'),
+  nwfilterQuarantine: join(config, 'quarantine', 'nwfilters'),
+  secrets: join(config, 'secrets'),
+  secretQuarantine: join(config, 'quarantine', 'secrets'),
+  secretValues: join(config, 'secret-values'),
+  saslUsers: join(config, 'sasl-users.json'),
+  networkQuarantine: join(config, 'quarantine', 'networks'),
+  pools: join(config, 'pools'),
+  poolQuarantine: join(config, 'quarantine', 'pools'),
+  quarantine: join(config, 'quarantine'),
+  backupPlans: join(config, 'backup-plans'),
+});
+
+/** What the daemon keeps of its own accord. */
+const dataPaths = ({ data }: Base) => ({
+  defaultNetworkMarker: join(data, 'default-network-defined'),
+  defaultPoolMarker: join(data, 'default-pool-defined'),
+  volumeFormats: join(data, 'volume-formats'),
+  pulledImages: join(data, 'images'),
+  nvram: join(data, 'nvram'),
+  saves: join(data, 'saves'),
+  tpm: join(data, 'tpm'),
+  snapshots: join(data, 'snapshots'),
+  checkpoints: join(data, 'checkpoints'),
+  backupsInWork: join(data, 'backups-in-work'),
+  history: join(data, 'history'),
+  undo: join(data, 'undo'),
+  adoptionOffered: join(data, 'adoption-offered'),
+});
+
+const logAndCachePaths = ({ logs, cache }: Base) => ({
+  guestLogs: join(logs, 'qemu'),
+  flightRecords: join(logs, 'flight'),
+  volumeHeaders: join(cache, 'volume-headers'),
+  importStaging: join(cache, 'imports'),
+  capabilityCache: join(cache, 'capabilities'),
+});
+
+/** Places that libvirt and mdevctl know too. */
+const sharedPaths = ({ runtime, config, dataHome, logs }: Base) => ({
+  images: join(dataHome, 'libvirt/images'),
+  dnsmasq: join(dataHome, 'libvirt/dnsmasq'),
+  libvirtRuntime: join(runtime, '../libvirt/qemu'),
+  libvirtLogs: join(logs, '../libvirt/qemu'),
+  mediatedDevices: join(config, '../mdevctl.d'),
+  hooks: join(config, '../libvirt/hooks'),
+});
 
 interface Base {
   readonly runtime: string;

@@ -3,15 +3,12 @@ import { VirtError } from '../../base/errors.ts';
 import { removeDurable, statIfPresent } from '../../base/files.ts';
 import { Turns } from '../../base/turns.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
-import { formatXml } from '../../base/xml/tree.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
-import { findMetadata, withMetadata } from '../../model/domain/metadata.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
 import type { StoredDefinition } from '../state/definitions.ts';
 import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
-import { metadataReplacement } from './metadata-change.ts';
 import { noteFate, type TpmFate } from './tpm-states.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
@@ -353,57 +350,6 @@ export class DomainDefinitions {
       }
       await saveStatus(this.world, domain);
     });
-  }
-
-  async setTitle(domain: Domain, title: string | null, targets?: ChangeTargets): Promise<void> {
-    if (title?.includes('\n'))
-      throw new VirtError('request.invalid', { wanted: 'set the title', reason: 'a title is one line' });
-    await this.change(
-      domain,
-      'set title',
-      (definition) => ({ ...definition, title: title ?? undefined }),
-      targets,
-    );
-    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'title', uri: null });
-  }
-
-  async setDescription(domain: Domain, description: string | null, targets?: ChangeTargets): Promise<void> {
-    const change = (definition: DomainDef) =>
-      ({ ...definition, description: description ?? undefined }) as DomainDef;
-    await this.change(domain, 'set description', change, targets);
-    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'description', uri: null });
-  }
-
-  /** The metadata element of a namespace. @throws VirtError domain.no-metadata */
-  metadata(domain: Domain, uri: string, options: XmlOptions = {}): string {
-    const found = findMetadata(this.definition(domain, options).metadata, uri);
-    if (!found)
-      throw new VirtError('domain.no-metadata', {
-        reason: `domain '${domain.name}' has no metadata of the namespace '${uri}'`,
-      });
-    return formatXml(found);
-  }
-
-  /** Sets (or with null removes) the metadata element of a namespace; `prefix` is what it is written with. */
-  async setMetadata(
-    domain: Domain,
-    uri: string,
-    prefix: string | undefined,
-    xml: string | null,
-    targets: ChangeTargets = {},
-  ): Promise<void> {
-    const replacement = metadataReplacement(xml, prefix);
-    if (replacement === undefined) this.metadata(domain, uri, { inactive: targets.live === false });
-    await this.change(
-      domain,
-      'set metadata',
-      (definition) => ({
-        ...definition,
-        metadata: withMetadata(definition.metadata, uri, replacement),
-      }),
-      targets,
-    );
-    this.world.events.emit('domain.metadata-changed', domain.identity, { what: 'metadata', uri });
   }
 
   /** Replaces the stored definition by one that was made from it. */

@@ -7,7 +7,7 @@ import type { GuestGroups } from '../../drivers/host-tuning/cgroups.ts';
 import type { DomainStateName } from '../../model/domain/state.ts';
 import type { SaveFormat } from '../../model/saved-state/image.ts';
 import { BackupArchives } from '../archives/archives.ts';
-import { PendingArchives } from '../archives/world.ts';
+import { type ArchiveWorld, PendingArchives } from '../archives/world.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore, QuarantinedFile } from '../state/definitions.ts';
@@ -30,6 +30,7 @@ import { DomainDumps } from './domain-dumps.ts';
 import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
+import { DomainMetadata } from './domain-metadata.ts';
 import { DomainParameters } from './domain-parameters.ts';
 import { DomainPerf } from './domain-perf.ts';
 import { DomainPlans } from './domain-plan.ts';
@@ -99,8 +100,10 @@ export interface DomainFilter {
 }
 
 export class DomainService {
-  /** Store, forget, rename, XML, title, description, metadata. */
+  /** Store, forget, rename, XML. */
   readonly definitions: DomainDefinitions;
+  /** Title, description, foreign metadata. */
+  readonly metadata: DomainMetadata;
   /** Start, shut down, reboot, reset, suspend, resume, destroy. */
   readonly lifecycle: DomainLifecycle;
   /** Keys, screen, consoles, log, port forwards, raw monitor. */
@@ -159,89 +162,55 @@ export class DomainService {
   private readonly world: DomainWorld;
 
   constructor(options: DomainServiceOptions) {
-    this.world = {
-      ...options,
-      registry: new DomainRegistry(),
-      strangers: new Map(),
-      followers: [],
-      monitorEvents: this.monitorEvents,
-      tpmStates: new TpmStates(options.tpmDirectory),
-      managedSaves: new ManagedSaves(options.savedStates.directory),
-      saveFormat: options.savedStates.format,
-    };
-    this.definitions = new DomainDefinitions(this.world);
-    this.devices = new DomainDevices(this.world, this.definitions);
-    this.interfaces = new DomainInterfaces(this.world, this.definitions);
-    this.memory = new DomainMemory(this.world, this.definitions);
-    this.cpus = new DomainCpus(this.world, this.definitions);
-    this.parameters = new DomainParameters(this.world, this.definitions, options.groups);
-    this.perf = new DomainPerf(this.world, this.definitions);
-    this.world.followers.push(this.perf.follow);
-    this.statistics = new DomainStatisticsService(this.definitions, (domain) => this.perf.counts(domain));
-    this.blocks = new DomainBlocks(this.world, this.definitions);
-    this.throttleGroups = new DomainThrottleGroups(this.world, this.definitions);
-    const blockJobWatch = new BlockJobWatch(this.world, this.definitions);
-    this.world.followers.push(blockJobWatch.follow);
-    this.blockJobs = new DomainBlockJobs(this.world, blockJobWatch);
-    this.agent = new DomainAgent(this.world);
-    this.lifecycle = new DomainLifecycle(this.world, this.definitions);
-    this.plans = new DomainPlans(this.world, this.definitions);
-    this.policies = new DomainPolicies(this.world, this.definitions);
-    this.saves = new DomainSaves(this.world, {
-      definitions: this.definitions,
-      lifecycle: this.lifecycle,
-      notes: this.transfers,
-    });
-    this.dumps = new DomainDumps(this.world, { lifecycle: this.lifecycle, notes: this.transfers });
-    this.controls = new DomainControls(this.world, this.definitions);
-    this.creation = new DomainCreation(this.world, this.definitions, this.lifecycle, options.host);
-    this.recovery = new DomainRecovery(this.world, this.lifecycle, this.definitions);
+    const world = worldOf(options, this.monitorEvents);
+    const definitions = new DomainDefinitions(world);
+    const lifecycle = new DomainLifecycle(world, definitions);
+    const notes = this.transfers;
+    this.world = world;
+    this.definitions = definitions;
+    this.lifecycle = lifecycle;
+    this.metadata = new DomainMetadata(world, definitions);
+    this.devices = new DomainDevices(world, definitions);
+    this.interfaces = new DomainInterfaces(world, definitions);
+    this.memory = new DomainMemory(world, definitions);
+    this.cpus = new DomainCpus(world, definitions);
+    this.parameters = new DomainParameters(world, definitions, options.groups);
+    this.perf = new DomainPerf(world, definitions);
+    this.statistics = new DomainStatisticsService(definitions, (domain) => this.perf.counts(domain));
+    this.blocks = new DomainBlocks(world, definitions);
+    this.throttleGroups = new DomainThrottleGroups(world, definitions);
+    const blockJobWatch = new BlockJobWatch(world, definitions);
+    world.followers.push(this.perf.follow, blockJobWatch.follow);
+    this.blockJobs = new DomainBlockJobs(world, blockJobWatch);
+    this.agent = new DomainAgent(world);
+    this.plans = new DomainPlans(world, definitions);
+    this.policies = new DomainPolicies(world, definitions);
+    this.saves = new DomainSaves(world, { definitions, lifecycle, notes });
+    this.dumps = new DomainDumps(world, { lifecycle, notes });
+    this.controls = new DomainControls(world, definitions);
+    this.creation = new DomainCreation(world, definitions, lifecycle, options.host);
+    this.recovery = new DomainRecovery(world, lifecycle, definitions);
+    const { blockJobs } = this;
     this.snapshots = new DomainSnapshots(
-      {
-        world: this.world,
-        definitions: this.definitions,
-        lifecycle: this.lifecycle,
-        notes: this.transfers,
-        blockJobs: this.blockJobs,
-      },
+      { world, definitions, lifecycle, notes, blockJobs },
       options.snapshots,
     );
-    this.checkpoints = new DomainCheckpoints(
-      { world: this.world, definitions: this.definitions },
-      options.checkpoints,
-    );
-    this.snapshots.beforeMerge.push((domain) => this.checkpoints.refuseOffline(domain));
-    this.backups = new DomainBackups(this.world, {
-      checkpoints: this.checkpoints,
-      notes: this.transfers,
-      certificates: options.backupCertificates,
-    });
-    this.clones = new DomainClones(this.world, {
-      definitions: this.definitions,
-      storage: options.storage,
-    });
-    const { archives } = options;
-    this.archives = new BackupArchives(
-      {
-        ...{ domains: this.world, definitions: this.definitions, checkpoints: this.checkpoints },
-        ...{ backups: this.backups, snapshots: this.snapshots, jobs: options.jobs, log: options.log },
-        pending: new PendingArchives({ directory: archives.pending, log: options.log }),
-        images: archives.images,
-      },
-      { planDirectory: archives.plans },
-    );
-    this.files = new DefinitionFiles(this.world);
+    const checkpoints = new DomainCheckpoints({ world, definitions }, options.checkpoints);
+    this.checkpoints = checkpoints;
+    this.snapshots.beforeMerge.push((domain) => checkpoints.refuseOffline(domain));
+    const certificates = options.backupCertificates;
+    this.backups = new DomainBackups(world, { checkpoints, notes, certificates });
+    this.clones = new DomainClones(world, { definitions, storage: options.storage });
+    const { backups, snapshots } = this;
+    this.archives = archivesOf(options, { domains: world, definitions, checkpoints, backups, snapshots });
+    this.files = new DefinitionFiles(world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
-    this.waiting = new DomainWait(this.world, {
+    this.waiting = new DomainWait(world, {
       addresses: this.addresses,
       forwardsTo: (domain, port) => this.controls.forwardsTo(domain, port),
     });
-    this.powerOrder = new DomainPowerOrder(this.world, {
-      definitions: this.definitions,
-      lifecycle: this.lifecycle,
-      saves: this.saves,
-      waiting: this.waiting,
-    });
+    const { saves, waiting } = this;
+    this.powerOrder = new DomainPowerOrder(world, { definitions, lifecycle, saves, waiting });
   }
 
   /** Reads the stored definitions and finds the running guests again. */
@@ -349,4 +318,28 @@ export class DomainService {
   detach(): void {
     for (const domain of this.world.registry.all) domain.live?.guest.detach();
   }
+}
+
+function worldOf(options: DomainServiceOptions, monitorEvents: MonitorEvents): DomainWorld {
+  return {
+    ...options,
+    registry: new DomainRegistry(),
+    strangers: new Map(),
+    followers: [],
+    monitorEvents,
+    tpmStates: new TpmStates(options.tpmDirectory),
+    managedSaves: new ManagedSaves(options.savedStates.directory),
+    saveFormat: options.savedStates.format,
+  };
+}
+
+function archivesOf(
+  { archives, jobs, log }: DomainServiceOptions,
+  parts: Pick<ArchiveWorld, 'domains' | 'definitions' | 'checkpoints' | 'backups' | 'snapshots'>,
+): BackupArchives {
+  const pending = new PendingArchives({ directory: archives.pending, log });
+  return new BackupArchives(
+    { ...parts, jobs, log, pending, images: archives.images },
+    { planDirectory: archives.plans },
+  );
 }

@@ -15,13 +15,7 @@ export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event
       events.emit('domain.watchdog', identity, { action: event.action });
       break;
     case 'io-error':
-      events.emit('domain.io-error', identity, {
-        device: event.device,
-        path: event.path ?? null,
-        action: event.action,
-        reason: event.reason,
-        isFull: event.isFull,
-      });
+      events.emit('domain.io-error', identity, ioError(event));
       break;
     case 'migration-pass':
       events.emit('domain.migration-pass', identity, { pass: event.pass });
@@ -35,35 +29,18 @@ export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event
     case 'tray':
       events.emit('domain.tray-changed', identity, { alias: event.device, open: event.open });
       break;
-    case 'graphics': {
-      const { phase, local, remote, authScheme, identities } = event;
-      const ends = { local: { ...local }, remote: { ...remote } };
-      events.emit('domain.graphics', identity, {
-        phase,
-        ...ends,
-        authScheme,
-        identities: identities.map((one) => ({ ...one })),
-      });
+    case 'graphics':
+      events.emit('domain.graphics', identity, graphics(event));
       break;
-    }
     case 'sleep':
       events.emit('domain.sleeping', identity, { to: event.to });
       break;
     case 'wakeup':
       events.emit('domain.woke-up', identity, {});
       break;
-    case 'block-threshold': {
-      const disk = live.guest.definition.devices.disks.find(({ alias }) => alias === event.device);
-      events.emit('domain.block-threshold', identity, {
-        device: disk?.target.dev ?? event.device,
-        path: event.path ?? (disk && diskPath(disk)) ?? null,
-        image: event.image ?? null,
-        topmost: event.isTopmost ?? true,
-        thresholdBytes: event.thresholdBytes,
-        excessBytes: event.excessBytes,
-      });
+    case 'block-threshold':
+      events.emit('domain.block-threshold', identity, blockThreshold(live, event));
       break;
-    }
     case 'memory-failure': {
       const { recipient, action, actionRequired, recursive } = event;
       events.emit('domain.memory-failure', identity, { recipient, action, actionRequired, recursive });
@@ -75,4 +52,33 @@ export function passOn(events: EventBus, domain: Domain, live: LiveDomain, event
     default:
       break;
   }
+}
+
+type Told<Kind extends GuestEvent['kind']> = Extract<GuestEvent, { readonly kind: Kind }>;
+
+function ioError({ device, path, action, reason, isFull }: Told<'io-error'>) {
+  return { device, path: path ?? null, action, reason, isFull };
+}
+
+function graphics({ phase, local, remote, authScheme, identities }: Told<'graphics'>) {
+  return {
+    phase,
+    local: { ...local },
+    remote: { ...remote },
+    authScheme,
+    identities: identities.map((one) => ({ ...one })),
+  };
+}
+
+/** Clients know a disk by its target; QEMU said its alias. */
+function blockThreshold({ guest }: LiveDomain, event: Told<'block-threshold'>) {
+  const disk = guest.definition.devices.disks.find(({ alias }) => alias === event.device);
+  return {
+    device: disk?.target.dev ?? event.device,
+    path: event.path ?? (disk && diskPath(disk)) ?? null,
+    image: event.image ?? null,
+    topmost: event.isTopmost ?? true,
+    thresholdBytes: event.thresholdBytes,
+    excessBytes: event.excessBytes,
+  };
 }

@@ -48,7 +48,7 @@ export function bindQueries(domains: DomainService, networks: NetworkService | u
     },
     'domain.job': async ({ domain }) => ({ job: jobOf(find(domain)) }),
     'domain.get-metadata': async ({ domain, uri, inactive }) => ({
-      xml: domains.definitions.metadata(find(domain), uri, { inactive }),
+      xml: domains.metadata.get(find(domain), uri, { inactive }),
     }),
     'domain.port-forward.list': async ({ domain }) => ({
       portForwards: domains.controls.portForwards(find(domain)),

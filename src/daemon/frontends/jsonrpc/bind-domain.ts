@@ -79,15 +79,15 @@ function bindChanges(domains: DomainService) {
       return summaryOf(domains, found);
     },
     'domain.set-title': async ({ domain, title }) => {
-      await domains.definitions.setTitle(find(domain), title);
+      await domains.metadata.setTitle(find(domain), title);
       return {};
     },
     'domain.set-description': async ({ domain, description }) => {
-      await domains.definitions.setDescription(find(domain), description);
+      await domains.metadata.setDescription(find(domain), description);
       return {};
     },
     'domain.set-metadata': async ({ domain, uri, key, xml }) => {
-      await domains.definitions.setMetadata(find(domain), uri, key, xml);
+      await domains.metadata.set(find(domain), uri, key, xml);
       return {};
     },
     'domain.port-forward.add': async ({ domain, interface: name, ...forward }) =>

@@ -94,22 +94,14 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return [flat('deviceAdded', event.domain, { devAlias: event.alias })];
     case 'domain.device-removal-failed':
       return [flat('deviceRemovalFailed', event.domain, { devAlias: event.alias })];
-    case 'domain.agent': {
-      // virConnectDomainEventAgentLifecycleState and ...Reason: 2 is "the channel".
-      const state = event.connected ? 1 : 2;
-      return [flat('agentLifecycle', event.domain, { state, reason: 2 })];
-    }
+    case 'domain.agent':
+      return agentLifecycle(event);
     case 'domain.balloon-changed':
       return [wrapped('balloonChange', event.domain, { actual: Math.floor(event.memoryBytes / 1024) })];
     case 'domain.tray-changed':
       return [wrapped('trayChange', event.domain, { devAlias: event.alias, reason: event.open ? 0 : 1 })];
-    case 'domain.disk-changed': {
-      // virConnectDomainEventDiskChangeReason. A disk that is not there has no alias; its target names it.
-      const { alias, disk, path: oldSrcPath, reason } = event;
-      const number = reason === 'drive is empty' ? 0 : 1;
-      const body = { oldSrcPath, newSrcPath: null, devAlias: alias ?? disk, reason: number };
-      return [wrapped('diskChange', event.domain, body)];
-    }
+    case 'domain.disk-changed':
+      return diskChange(event);
     case 'domain.migration-pass':
       return [flat('migrationIteration', event.domain, { iteration: event.pass })];
     case 'domain.graphics':
@@ -139,6 +131,20 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
     default:
       return translateObject(event);
   }
+}
+
+/** virConnectDomainEventAgentLifecycleState and ...Reason: 2 is "the channel". */
+function agentLifecycle({ domain, connected }: EventOf<'domain.agent'>): OutgoingEvent[] {
+  return [flat('agentLifecycle', domain, { state: connected ? 1 : 2, reason: 2 })];
+}
+
+/** virConnectDomainEventDiskChangeReason. A disk that is not there has no alias; its target names it. */
+function diskChange(event: EventOf<'domain.disk-changed'>): OutgoingEvent[] {
+  const { domain, alias, disk, path: oldSrcPath, reason } = event;
+  const number = reason === 'drive is empty' ? 0 : 1;
+  return [
+    wrapped('diskChange', domain, { oldSrcPath, newSrcPath: null, devAlias: alias ?? disk, reason: number }),
+  ];
 }
 
 /** virDomainBlockJobType, virConnectDomainEventBlockJobStatus. */

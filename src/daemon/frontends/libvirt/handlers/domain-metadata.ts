@@ -10,7 +10,7 @@ import { affect, checkFlags, domainOf, impactOn, invalid } from './support.ts';
 export const metadataType = { description: 0, title: 1, element: 2 } as const;
 
 export function domainMetadataHandlers(engine: Engine) {
-  const { definitions } = engine.domains;
+  const known = engine.domains.metadata;
   return {
     domainGetMetadata: ({ dom, type, uri, flags }, call) => {
       checkFlags(flags, affect.live | affect.config, call);
@@ -25,12 +25,12 @@ export function domainMetadataHandlers(engine: Engine) {
       const text = metadata === '' ? null : metadata;
       switch (type) {
         case metadataType.description:
-          return definitions.setDescription(domain, text, targets);
+          return known.setDescription(domain, text, targets);
         case metadataType.title:
-          return definitions.setTitle(domain, text, targets);
+          return known.setTitle(domain, text, targets);
         case metadataType.element:
           if (uri === null) throw invalid('a namespace is needed');
-          return definitions.setMetadata(domain, uri, key ?? undefined, metadata, targets);
+          return known.set(domain, uri, key ?? undefined, metadata, targets);
         default:
           throw invalid(`unknown metadata type '${type}'`);
       }
@@ -47,7 +47,7 @@ function metadataOf(
   if (type === metadataType.element) {
     if (uri === null) throw invalid('a namespace is needed');
     try {
-      return withoutPrefix(domains.definitions.metadata(domain, uri, { inactive }));
+      return withoutPrefix(domains.metadata.get(domain, uri, { inactive }));
     } catch (error) {
       throw isVirtError(error, 'domain.no-metadata') ? notThere('metadata') : error;
     }
