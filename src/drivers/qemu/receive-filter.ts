@@ -1,7 +1,7 @@
 /** What a guest's driver wants its card to receive, as QEMU tells it (qapi/net.json, RxFilterInfo). */
 import type * as z from 'zod';
 import type { ReceiveFilter } from '../driver.ts';
-import type { rxFilter } from './qmp/commands.ts';
+import type { rxFilter } from './qmp/replies.ts';
 
 /** More groups than this and the card might as well receive all of them; QEMU's own table ends at 64. */
 const MAX_GROUPS = 64;

@@ -1,7 +1,7 @@
 /** CPU models under one accelerator: which are usable, what the host is made of, which named model is nearest. */
 import { isVirtError } from '../../../base/errors.ts';
 import type { QmpClient } from '../qmp/client.ts';
-import type { QemuCpuDefinition } from '../qmp/commands.ts';
+import type { QemuCpuDefinition } from '../qmp/replies.ts';
 import type { ClosestCpuModel, QemuCpuModel } from './types.ts';
 
 export type ModelProps = Readonly<Record<string, boolean | string | number>>;

@@ -5,7 +5,7 @@ import { run } from '../../../base/exec.ts';
 import { mayUse } from '../../../base/files.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { QmpObject } from '../qmp/codec.ts';
-import type { QemuMachineInfo } from '../qmp/commands.ts';
+import type { QemuMachineInfo } from '../qmp/replies.ts';
 import { archOfTarget } from './arch.ts';
 import { candidateModels, closestModel, cpuModelOf, type ExpandedModel, expandModel } from './cpu.ts';
 import { isConfiguredDevice, schemaOfInterest, withoutBroken } from './interest.ts';

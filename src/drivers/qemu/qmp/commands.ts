@@ -1,8 +1,24 @@
 /**
  * The QMP commands we use: arguments and results as QEMU's QAPI schema has them (docs/interop/qemu-qmp-ref; the
- * oldest QEMU is 6.2). A reply is unknown until the schema here has parsed it; members that nobody reads are left out.
+ * oldest QEMU is 6.2). A reply is unknown until its schema has parsed it; those that have parts stand in `replies.ts`.
  */
 import * as z from 'zod';
+import {
+  blockDevice,
+  blockJob,
+  cpuDefinition,
+  cpuFast,
+  cpuModel,
+  fdset,
+  jobInfo,
+  machine,
+  migration,
+  optionInfo,
+  rxFilter,
+  spiceInfo,
+  status,
+  vncInfo,
+} from './replies.ts';
 
 /** One command. `Args` lives in the type only: arguments are ours, so they need no check at run time. */
 interface CommandSpec<Args, Result> {
@@ -19,116 +35,6 @@ function command<Args = undefined>(): <R>(result: z.ZodType<R>) => CommandSpec<A
 const nothing = z.looseObject({});
 const named = z.array(z.looseObject({ name: z.string() }));
 
-/** QAPI RunState; a word of a newer QEMU passes as it is. */
-const status = z.looseObject({ running: z.boolean(), status: z.string() });
-
-const machine = z.looseObject({
-  name: z.string(),
-  alias: z.string().optional(),
-  'is-default': z.boolean().optional(),
-  'cpu-max': z.number(),
-  'hotpluggable-cpus': z.boolean(),
-  'numa-mem-supported': z.boolean(),
-  deprecated: z.boolean().optional(),
-  'default-cpu-type': z.string().optional(),
-  'default-ram-id': z.string().optional(),
-  acpi: z.boolean().optional(),
-});
-
-const cpuDefinition = z.looseObject({
-  name: z.string(),
-  typename: z.string(),
-  deprecated: z.boolean().optional(),
-  'migration-safe': z.boolean().optional(),
-  static: z.boolean().optional(),
-  'unavailable-features': z.array(z.string()).optional(),
-  'alias-of': z.string().optional(),
-});
-
-const cpuModel = z.object({
-  model: z.looseObject({
-    name: z.string(),
-    props: z.record(z.string(), z.union([z.boolean(), z.string(), z.number()])).optional(),
-  }),
-});
-
-const macText = z.string().regex(/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/);
-/** qapi/net.json, RxFilterInfo. Addresses are the guest's wishes. */
-export const rxFilter = z.looseObject({
-  name: z.string(),
-  promiscuous: z.boolean(),
-  multicast: z.enum(['normal', 'none', 'all']),
-  'multicast-overflow': z.boolean(),
-  'unicast-overflow': z.boolean(),
-  'main-mac': macText,
-  'unicast-table': z.array(macText),
-  'multicast-table': z.array(macText),
-});
-
-const vncInfo = z.looseObject({
-  enabled: z.boolean(),
-  host: z.string().optional(),
-  service: z.string().optional(),
-  auth: z.string().optional(),
-  family: z.string().optional(),
-});
-
-const spiceInfo = z.looseObject({
-  enabled: z.boolean(),
-  migrated: z.boolean().optional(),
-  host: z.string().optional(),
-  port: z.number().optional(),
-  'tls-port': z.number().optional(),
-});
-
-const blockDevice = z.looseObject({
-  device: z.string(),
-  qdev: z.string().optional(),
-  removable: z.boolean(),
-  locked: z.boolean(),
-  tray_open: z.boolean().optional(),
-  'io-status': z.string().optional(),
-  inserted: z
-    .looseObject({
-      file: z.string(),
-      'node-name': z.string().optional(),
-      ro: z.boolean(),
-      drv: z.string(),
-    })
-    .optional(),
-});
-
-const cpuFast = z.looseObject({
-  'cpu-index': z.number(),
-  'qom-path': z.string(),
-  'thread-id': z.number(),
-  props: z.looseObject({}).optional(),
-});
-
-const optionInfo = z.looseObject({
-  option: z.string(),
-  parameters: z.array(z.looseObject({ name: z.string() })),
-});
-
-/** qapi/block-core.json, BlockJobInfo; qapi/job.json, JobInfo. */
-const blockJob = z.looseObject({
-  device: z.string(),
-  type: z.string(),
-  len: z.number(),
-  offset: z.number(),
-  speed: z.number(),
-  status: z.string(),
-  ready: z.boolean(),
-  'io-status': z.string().optional(),
-});
-const jobInfo = z.looseObject({
-  id: z.string(),
-  type: z.string().optional(),
-  status: z.string(),
-  error: z.string().optional(),
-  'current-progress': z.number().optional(),
-  'total-progress': z.number().optional(),
-});
 interface JobStart {
   readonly 'job-id': string;
   readonly device: string;
@@ -138,34 +44,6 @@ interface JobStart {
   readonly 'auto-finalize': boolean;
   readonly 'auto-dismiss': boolean;
 }
-
-const fdset = z.looseObject({
-  'fdset-id': z.number(),
-  fds: z.array(z.looseObject({ fd: z.number(), opaque: z.string().optional() })),
-});
-
-/** qapi/migration.json, MigrationInfo: every part comes only when there is something to say. */
-const migration = z.looseObject({
-  status: z.string().optional(),
-  'error-desc': z.string().optional(),
-  'total-time': z.number().optional(),
-  downtime: z.number().optional(),
-  'setup-time': z.number().optional(),
-  ram: z
-    .looseObject({
-      transferred: z.number(),
-      remaining: z.number(),
-      total: z.number(),
-      duplicate: z.number().default(0),
-      normal: z.number().default(0),
-      'normal-bytes': z.number().default(0),
-      'dirty-pages-rate': z.number().default(0),
-      'dirty-sync-count': z.number().default(0),
-      'page-size': z.number().default(4096),
-      mbps: z.number().default(0),
-    })
-    .optional(),
-});
 
 export type QmpKey =
   | { readonly type: 'qcode'; readonly data: string }
@@ -403,5 +281,3 @@ export type CommandName = keyof typeof commands;
 type Table = typeof commands;
 export type CommandArgs<N extends CommandName> = Table[N] extends CommandSpec<infer A, unknown> ? A : never;
 export type CommandResult<N extends CommandName> = Table[N] extends CommandSpec<infer _, infer R> ? R : never;
-export type QemuMachineInfo = z.infer<typeof machine>;
-export type QemuCpuDefinition = z.infer<typeof cpuDefinition>;
