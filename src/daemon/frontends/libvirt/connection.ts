@@ -3,12 +3,14 @@ import { Socket } from 'node:net';
 import { isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
 import { close } from '../../../base/ffi.ts';
 import type { Logger } from '../../../base/log.ts';
-import { errorDomain, errorNumber, LibvirtError } from '../../../libvirt/errors.ts';
+import { LibvirtError } from '../../../libvirt/errors.ts';
 import { type MessageHeader, messageType } from '../../../libvirt/protocol/message.ts';
 import { keepalive, type RemoteMessageName } from '../../../libvirt/protocol/programs.ts';
+import { Admission } from './admission.ts';
 import { ServerCall } from './call.ts';
 import { ClientRecord } from './client-record.ts';
-import type { ClientConnection, RemoteClient, StreamPlan } from './context.ts';
+import { ClientStreams } from './client-streams.ts';
+import type { ClientConnection, RemoteClient } from './context.ts';
 import { type DescriptorPassing, receiveDescriptors } from './descriptors.ts';
 import { type Answerable, findCall } from './dispatch.ts';
 import { EventCallbacks } from './events/callbacks.ts';
@@ -18,17 +20,13 @@ import { FrameReader } from './framing.ts';
 import type { HandlerTable } from './handlers/table.ts';
 import { Keepalive } from './keepalive.ts';
 import { Outbox } from './outbox.ts';
-import { SaslExchange, type SaslParts } from './sasl/exchange.ts';
+import type { SaslExchange, SaslParts } from './sasl/exchange.ts';
 import { Speaker } from './speaker.ts';
-import { ServerStream } from './streams.ts';
 
 /** So many calls of one client are in work; then we stop reading from it (libvirt's max_client_requests). */
 const MAX_CALLS = 5;
-const MAX_STREAMS = 100;
 /** A client that doesn't read its events and replies is cut off when so much waits for it. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
-/** How long a client may be there without having said who it is. */
-const STRANGER_MS = 60_000;
 
 /** A call that may have changed a domain. */
 export interface DomainCall {
@@ -67,25 +65,22 @@ export class LibvirtConnection implements ClientConnection {
   readonly peer: ClientConnection['peer'];
   isReadOnlySocket: boolean;
   readonly remote: RemoteClient | undefined;
-  readonly sasl: SaslExchange | undefined;
   readonly callbacks = new EventCallbacks();
   readonly monitorCallbacks = new MonitorCallbacks((body) =>
     this.sendUnasked(() => this.speaker.qemuMessage('domainMonitorEvent', body)),
   );
   isReadOnly: boolean;
-  mustAuthenticate: boolean;
   uri: string | undefined;
   private readonly options: ConnectionOptions;
   private readonly socket: Socket;
   private readonly outbox: Outbox;
   private readonly speaker: Speaker;
   private readonly frames: FrameReader;
-  private readonly streams = new Map<number, ServerStream>();
+  private readonly admission: Admission;
+  private readonly streams: ClientStreams;
   private readonly closeListeners: (() => void)[] = [];
   private readonly record: ClientRecord | undefined;
   private keepalive: Keepalive | undefined;
-  private strangerTimer: NodeJS.Timeout | undefined;
-  private authentication: Promise<void> | undefined;
   private callsInWork = 0;
   private isExpectingDescriptors = false;
   private isAwaitingDescriptors = false;
@@ -101,9 +96,12 @@ export class LibvirtConnection implements ClientConnection {
     this.isReadOnly = options.isReadOnlySocket;
     this.remote = options.remote;
     if (options.log.isLevelEnabled('debug')) this.record = new ClientRecord(options.log, options.peer.pid);
-    this.sasl = this.makeExchange(options);
-    this.mustAuthenticate = options.authenticate !== undefined || this.sasl !== undefined;
-    if (this.mustAuthenticate) this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
+    this.admission = new Admission(options, {
+      onReader: () => {
+        this.isReadOnlySocket = true;
+      },
+      onStranger: () => this.cut('it has not authenticated'),
+    });
     this.frames = new FrameReader(
       (header, frame, start, end) => this.onMessage(header, frame, start, end),
       () => this.isHeld,
@@ -119,6 +117,12 @@ export class LibvirtConnection implements ClientConnection {
     });
     this.outbox = new Outbox(this.socket, options.fd, (socket, fd) => options.descriptors.send(socket, fd));
     this.speaker = new Speaker(this.outbox);
+    this.streams = new ClientStreams({
+      outbox: this.outbox,
+      keepPacket: () => this.frames.keep(),
+      onRelieved: () => this.release(),
+      onLastGone: () => this.frames.forgetSpares(),
+    });
     this.socket.on('error', (error) =>
       options.log.debug({ reason: reasonOf(error) }, 'client socket failed'),
     );
@@ -136,42 +140,16 @@ export class LibvirtConnection implements ClientConnection {
     return this.uri !== undefined;
   }
 
+  get mustAuthenticate(): boolean {
+    return this.admission.isPending;
+  }
+
+  get sasl(): SaslExchange | undefined {
+    return this.admission.sasl;
+  }
+
   authenticate(): Promise<void> {
-    this.authentication ??= this.askAuthority().finally(() => {
-      this.authentication = undefined;
-    });
-    return this.authentication;
-  }
-
-  private async askAuthority(): Promise<void> {
-    const { authenticate } = this.options;
-    if (authenticate === undefined) throw new Error('there is no authority to ask');
-    await authenticate();
-    this.letIn();
-  }
-
-  private letIn(): void {
-    this.mustAuthenticate = false;
-    clearTimeout(this.strangerTimer);
-  }
-
-  private makeExchange({ sasl, remote, log }: ConnectionOptions): SaslExchange | undefined {
-    if (sasl === undefined) return undefined;
-    return new SaslExchange({
-      ...sasl,
-      address: remote?.address ?? '',
-      log,
-      onUser: ({ readOnly }) => {
-        if (readOnly) this.isReadOnlySocket = true;
-        this.letIn();
-      },
-    });
-  }
-
-  /** Whoever does not say who they are must not keep a place; one that is being asked may take their time. */
-  private onStranger(): void {
-    if (this.authentication === undefined) return this.cut('it has not authenticated');
-    this.strangerTimer = setTimeout(() => this.onStranger(), STRANGER_MS).unref();
+    return this.admission.ask();
   }
 
   open(uri: string, readOnly: boolean): void {
@@ -224,13 +202,8 @@ export class LibvirtConnection implements ClientConnection {
       this.isAwaitingDescriptors ||
       this.callsInWork >= MAX_CALLS ||
       this.outbox.waitingBytes > MAX_WAITING_BYTES ||
-      this.isStreamClogged
+      this.streams.isClogged
     );
-  }
-
-  private get isStreamClogged(): boolean {
-    for (const stream of this.streams.values()) if (stream.isClogged) return true;
-    return false;
   }
 
   /** False stops reading; `release` goes on. */
@@ -278,8 +251,7 @@ export class LibvirtConnection implements ClientConnection {
         return this.onCallWithFds(header, frame, start, end);
       case messageType.stream:
       case messageType.streamHole:
-        // A packet of a stream that has ended meanwhile is normal, and dropped.
-        return this.streams.get(header.serial)?.onPacket(header, frame.subarray(start, end));
+        return this.streams.onPacket(header, frame.subarray(start, end));
       default:
         this.options.log.debug({ type: header.type }, 'dropped a message of a type that clients do not send');
     }
@@ -315,7 +287,7 @@ export class LibvirtConnection implements ClientConnection {
       this.speaker.error(header, error);
       return;
     }
-    const call = new ServerCall(this, found.name, fds, () => this.checkStreamRoom());
+    const call = new ServerCall(this, found.name, fds, () => this.streams.checkRoom());
     const startedAt = found.changes === undefined ? 0 : performance.now();
     const succeed = (value: unknown): void => {
       this.record?.note(found.name);
@@ -359,7 +331,7 @@ export class LibvirtConnection implements ClientConnection {
       // The value is more than the protocol can carry.
       return this.answerError(header, found, call, error);
     }
-    if (call.plan !== undefined) this.startStream(header, call.plan);
+    if (call.plan !== undefined) this.streams.start(header, call.plan);
     this.closeIfDone();
   }
 
@@ -374,34 +346,6 @@ export class LibvirtConnection implements ClientConnection {
     this.speaker.error(header, error);
   }
 
-  private startStream(header: MessageHeader, plan: StreamPlan): void {
-    const stream = new ServerStream({
-      plan,
-      call: header,
-      outbox: this.outbox,
-      keepPacket: () => this.frames.keep(),
-      onGone: () => {
-        this.streams.delete(header.serial);
-        if (this.streams.size === 0) this.frames.forgetSpares();
-        this.release();
-      },
-      onRelieved: () => this.release(),
-    });
-    if (this.isGone) return stream.drop();
-    this.streams.set(header.serial, stream);
-    stream.start();
-  }
-
-  /** @throws LibvirtError */
-  private checkStreamRoom(): void {
-    if (this.streams.size < MAX_STREAMS) return;
-    throw new LibvirtError(
-      errorNumber.operationFailed,
-      `more than ${MAX_STREAMS} streams`,
-      errorDomain.streams,
-    );
-  }
-
   private sendMessage(name: RemoteMessageName, body: unknown): void {
     this.sendUnasked(() => this.speaker.message(name, body));
   }
@@ -412,7 +356,7 @@ export class LibvirtConnection implements ClientConnection {
   }
 
   private onDrained(): void {
-    for (const stream of this.streams.values()) stream.onClientDrained();
+    this.streams.onClientDrained();
     this.release();
   }
 
@@ -432,11 +376,10 @@ export class LibvirtConnection implements ClientConnection {
     if (this.isGone) return;
     this.isGone = true;
     this.keepalive?.stop();
-    clearTimeout(this.strangerTimer);
+    this.admission.stop();
     this.callbacks.clear();
     this.monitorCallbacks.clear();
-    for (const stream of this.streams.values()) stream.drop();
-    this.streams.clear();
+    this.streams.end();
     for (const listener of this.closeListeners.splice(0)) listener();
     this.record?.tell();
     this.options.onGone();
