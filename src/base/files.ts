@@ -211,6 +211,12 @@ export async function ensureDirectory(path: string, mode: number): Promise<void>
   }
 }
 
+/** `/var`, `/var/lib`, `/var/lib/libvirt`: all levels of a directory, for who has to make it open at each. */
+export function levelsOf(directory: string): string[] {
+  const names = directory.split('/').filter((name) => name !== '');
+  return names.map((_name, index) => `/${names.slice(0, index + 1).join('/')}`);
+}
+
 /** True when this process may read and write that path now. At once: for device nodes, which no disk is asked for. */
 export function mayUse(path: string): boolean {
   // What is not there costs an error otherwise, ten times as much as looking.

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { VirtError } from '../base/errors.ts';
 import { MAX_UNIX_PATH } from '../base/ffi.ts';
-import { ensureDirectory } from '../base/files.ts';
+import { ensureDirectory, levelsOf } from '../base/files.ts';
 import { createLogger, type Logger, prettyStream } from '../base/log.ts';
 import type { DaemonArguments } from './arguments.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
@@ -89,8 +89,10 @@ async function makeDirectories(paths: DaemonPaths): Promise<void> {
 }
 
 /** What others must enter below a root of our own, as they can below /: dnsmasq runs unprivileged, clients connect. */
-async function openSharedDirectories({ root }: DaemonPaths): Promise<void> {
+async function openSharedDirectories({ root, mode }: DaemonPaths): Promise<void> {
   if (root === undefined) return;
+  // The root itself, where it has to be made, and what is made above it.
+  if (mode === 'system') for (const level of levelsOf(root)) await ensureDirectory(level, 0o755);
   for (const path of ['run', 'var', 'var/lib']) await ensureDirectory(join(root, path), 0o755);
 }
 

@@ -3,7 +3,7 @@
  * second namespace as the world beyond.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -69,15 +69,17 @@ describeWith(
   ['root', 'ip', 'dnsmasq', 'busybox', 'qemu-system-x86_64'],
   'a system daemon with networks',
   () => {
+    let base: string;
     let daemon: TestDaemon;
     let client: VireoClient;
     let files: Awaited<ReturnType<typeof littleLinux>>;
 
     beforeAll(async () => {
       makeNamespaces();
-      const root = mkdtempSync(join(tmpdir(), 'vireo-net-'));
-      // dnsmasq runs as a user of its own and reads below it.
-      chmodSync(root, 0o755);
+      // Below a directory that all may enter, the daemon makes its own so that dnsmasq's user may, too.
+      base = mkdtempSync(join(tmpdir(), 'vireo-net-'));
+      chmodSync(base, 0o755);
+      const root = join(base, 'r');
       daemon = await TestDaemon.start({ root, inside: ['ip', 'netns', 'exec', here] });
       client = await daemon.connect();
       files = await littleLinux(join(root, 'linux'), [startScript(atStart)]);
@@ -85,6 +87,7 @@ describeWith(
     afterAll(async () => {
       await daemon?.remove();
       removeNamespaces();
+      rmSync(base, { recursive: true, force: true });
     });
 
     const guestXml = (name: string, mac: string, commandLine = '') => `<domain type='qemu'>
@@ -125,6 +128,14 @@ describeWith(
           { address: '192.168.122.1', dhcpRanges: [{ start: '192.168.122.2', end: '192.168.122.254' }] },
         ],
       });
+    });
+
+    it('has its DHCP server read hosts and names anew without a restart', () => {
+      const files = `${daemon.root}/var/lib/libvirt/dnsmasq/default`;
+      const lines = readFileSync(`${files}.conf`, 'utf8').split('\n');
+      expect(lines).toEqual(
+        expect.arrayContaining([`dhcp-hostsfile=${files}.hostsfile`, `addn-hosts=${files}.addnhosts`]),
+      );
     });
 
     it('gives guests addresses and names, leads them to each other and to the world, as the host', async () => {

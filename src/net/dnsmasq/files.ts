@@ -21,12 +21,6 @@ export function dnsmasqFiles(plan: NetworkPlan, directory: string, runtimeDirect
   };
 }
 
-/** `/var`, `/var/lib`, `/var/lib/libvirt`: a directory that has to be made is open to dnsmasq's user at each level. */
-export function levelsOf(directory: string): string[] {
-  const names = directory.split('/').filter((name) => name !== '');
-  return names.map((_name, index) => `/${names.slice(0, index + 1).join('/')}`);
-}
-
 /** Writes the file unless it has that text already; true when it was written. */
 export async function writeIfChanged(path: string, text: string, mode: number): Promise<boolean> {
   if ((await textIfPresent(path)) === text) return false;

@@ -2,7 +2,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
-import { ensureDirectory, readText, statIfPresent } from '../../base/files.ts';
+import { ensureDirectory, levelsOf, readText, statIfPresent } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
 import { allSettledOrThrow } from '../../base/settled.ts';
 import { isSameProcess } from '../../base/spawn.ts';
@@ -15,7 +15,7 @@ import {
   needsDnsmasq,
 } from './config.ts';
 import { formatDnsmasq } from './config-file.ts';
-import { dnsmasqFiles, levelsOf, removeFile, writeIfChanged } from './files.ts';
+import { dnsmasqFiles, removeFile, writeIfChanged } from './files.ts';
 import {
   describeEnd,
   endDnsmasq,
