@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import { promisify } from 'node:util';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
+import type { FoundConsole } from './find-device.ts';
 
 const openDescriptor = promisify(open);
 
@@ -16,6 +17,11 @@ const PTY_MAJORS = { first: 136, last: 143 } as const;
 export type ConsoleEnd =
   | { readonly kind: 'pty'; readonly path: string; readonly ownerUid: number }
   | { readonly kind: 'socket'; readonly path: string };
+
+/** The end of a console that was found: a pseudo terminal has to belong to the guest's own user. */
+export function consoleEnd({ kind, path }: FoundConsole, ownerUid: number): ConsoleEnd {
+  return kind === 'pty' ? { kind, path, ownerUid } : { kind, path };
+}
 
 /**
  * Opens the slave side of a pseudo terminal. The path comes from QEMU, which is not trusted: it must be a pseudo

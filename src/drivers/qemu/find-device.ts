@@ -11,7 +11,7 @@ export function findAgent(definition: DomainDef): string | undefined {
   )?.alias;
 }
 
-interface FoundConsole {
+export interface FoundConsole {
   readonly kind: 'pty' | 'socket';
   readonly alias: string;
   readonly path: string;

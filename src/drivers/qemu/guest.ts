@@ -1,9 +1,8 @@
 /** One running guest: its process, its monitor, what it says and what it can be told. */
 import type { Duplex } from 'node:stream';
-import { reasonOf, VirtError } from '../../base/errors.ts';
+import { VirtError } from '../../base/errors.ts';
 import type { WaitStatus } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
-import { signalName } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import type {
@@ -24,24 +23,19 @@ import { AgentChannel } from './agent-channel.ts';
 import { QemuBackup } from './backups/backup.ts';
 import { QemuCheckpoints } from './backups/checkpoints.ts';
 import { QemuBlockJobs } from './block-jobs/jobs.ts';
-import { ConsoleTable } from './console.ts';
+import { ConsoleTable, consoleEnd } from './console.ts';
 import { findConsole } from './find-device.ts';
-import { withRtcAdjustment } from './guest-clock.ts';
+import { exitOf } from './guest-exit.ts';
 import { GuestListeners } from './guest-listeners.ts';
 import { Unplugs } from './hotplug/unplugs.ts';
-import { diskOfNode, withChannelStates, withMemorySize } from './live-definition.ts';
-import { LogKeeper, type LogLimits, readTail, sinceStart } from './log-file.ts';
+import { LogKeeper, type LogLimits } from './log-file.ts';
 import { addGraphicsClient, openGraphics } from './open-graphics.ts';
-import {
-  addForwardCommand,
-  checkAddAnswer,
-  checkRemoveAnswer,
-  removeForwardCommand,
-} from './port-forward.ts';
+import { addForward, removeForward } from './port-forward.ts';
 import type { GuestProcess } from './process.ts';
 import type { QmpClient } from './qmp/client.ts';
 import { receiveFilterOf } from './receive-filter.ts';
 import { applyEvent, type MonitorEvent, type RunMemory } from './run-state.ts';
+import { RunningDefinition } from './running-definition.ts';
 import { QemuMemory } from './saved-state/memory.ts';
 import { recoverSave } from './saved-state/recover.ts';
 import { ScreenCamera } from './screenshot.ts';
@@ -49,8 +43,6 @@ import { sendKeys } from './send-keys.ts';
 import { QemuTuning } from './tuning/tuning.ts';
 import { parseUserNetwork } from './user-network.ts';
 
-/** How much of QEMU's log an exit quotes. */
-const TAIL_BYTES = 4096;
 interface GuestParts {
   readonly record: GuestRecord;
   readonly definition: DomainDef;
@@ -64,9 +56,8 @@ interface GuestParts {
 export class QemuGuest implements LiveGuest {
   readonly exited: Promise<GuestExit>;
   /** Devices that the guest was asked to let go of. */
-  readonly unplugs = new Unplugs();
+  readonly unplugs: Unplugs;
   private remembered: GuestRecord;
-  private afterRemoval: ((alias: string) => Promise<unknown>) | undefined;
   readonly tuning: QemuTuning;
   readonly memory = new QemuMemory(
     () => this.qmp(),
@@ -86,15 +77,13 @@ export class QemuGuest implements LiveGuest {
   private readonly camera = new ScreenCamera();
   private monitor: QmpClient | undefined;
   private running: RunMemory;
-  private live: DomainDef;
-  /** Aliases of the channels that the guest has open. */
-  private readonly openChannels = new Set<string>();
+  private readonly live: RunningDefinition;
   private readonly atDetach: (() => void)[] = [];
   private isDetached = false;
 
   constructor(parts: GuestParts) {
     this.remembered = parts.record;
-    this.live = withChannelStates(parts.definition, this.openChannels);
+    this.live = new RunningDefinition(parts.definition, parts.record.rtcAdjustmentSeconds ?? 0);
     this.process = parts.process;
     this.log = parts.log;
     this.running = {
@@ -103,18 +92,19 @@ export class QemuGuest implements LiveGuest {
       isPoweredOff: parts.state.state === 'shutdown',
       isSettling: false,
     };
+    this.unplugs = new Unplugs(parts.log);
     this.listeners = new GuestListeners(parts.log);
     this.channel = new AgentChannel(parts.definition, {
-      domain: () => this.live.name,
+      domain: () => this.definition.name,
       socket: (alias) => this.record.sockets[alias],
-      isOpen: (alias) => this.openChannels.has(alias),
+      isOpen: (alias) => this.live.isChannelOpen(alias),
     });
     this.agent = new GuestAgent((command, args, options) =>
       this.channel.openAgent().ask(command, args, options),
     );
     this.tuning = new QemuTuning({
       qmp: () => this.qmp(),
-      definition: () => this.live,
+      definition: () => this.definition,
       directory: parts.record.directory,
     });
     this.blockJobs = new QemuBlockJobs(this, parts.log);
@@ -141,18 +131,13 @@ export class QemuGuest implements LiveGuest {
 
   settleSaving(): void {
     recoverSave(this, this.qmp(), this.log).catch((error: unknown) =>
-      this.log.error({ err: error, domain: this.live.name }, 'a save that was given up is not settled'),
+      this.log.error({ err: error, domain: this.definition.name }, 'a save that was given up is not settled'),
     );
   }
 
   /** The definition as it runs from now on: a device came or went. */
   setDefinition(definition: DomainDef): void {
-    this.live = withChannelStates(definition, this.openChannels);
-  }
-
-  /** What clears away after a device that the guest let go of, before anybody is told. */
-  onRemoval(clear: (alias: string) => Promise<unknown>): void {
-    this.afterRemoval = clear;
+    this.live.replace(definition);
   }
 
   get state(): DomainState {
@@ -160,15 +145,12 @@ export class QemuGuest implements LiveGuest {
   }
 
   get definition(): DomainDef {
-    return this.live;
+    return this.live.current;
   }
 
   /** Notes that the guest opened or closed one of its channels. */
   setChannelOpen(alias: string, isOpen: boolean): void {
-    if (isOpen === this.openChannels.has(alias)) return;
-    if (isOpen) this.openChannels.add(alias);
-    else this.openChannels.delete(alias);
-    this.live = withChannelStates(this.live, this.openChannels);
+    this.live.setChannelOpen(alias, isOpen);
   }
 
   /** Takes the monitor into use: events from now on change the state. */
@@ -260,7 +242,7 @@ export class QemuGuest implements LiveGuest {
   }
 
   async userNetworkAddresses(): Promise<{ alias: string; address: string }[]> {
-    const isUsed = this.live.devices.interfaces.some(({ source }) => source.type === 'user');
+    const isUsed = this.definition.devices.interfaces.some(({ source }) => source.type === 'user');
     return isUsed ? parseUserNetwork(await this.human('info usernet')) : [];
   }
 
@@ -271,7 +253,7 @@ export class QemuGuest implements LiveGuest {
   screenshot(screen: number): Promise<Screenshot> {
     return this.camera.take({
       qmp: () => this.qmp(),
-      definition: () => this.live,
+      definition: () => this.definition,
       directory: this.record.directory,
       screen,
     });
@@ -284,11 +266,7 @@ export class QemuGuest implements LiveGuest {
 
   async openConsole(alias: string | undefined, options: { readonly force: boolean }): Promise<Duplex> {
     const found = findConsole(this.definition, this.record, alias);
-    const ownerUid = this.record.uid ?? process.getuid?.() ?? 0;
-    const end =
-      found.kind === 'pty'
-        ? { kind: 'pty' as const, path: found.path, ownerUid }
-        : { kind: 'socket' as const, path: found.path };
+    const end = consoleEnd(found, this.record.uid ?? process.getuid?.() ?? 0);
     return this.consoles.open(found.alias, end, options);
   }
 
@@ -313,14 +291,12 @@ export class QemuGuest implements LiveGuest {
     return answer && receiveFilterOf(answer);
   }
 
-  async addPortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
-    const line = addForwardCommand(interfaceAlias, forward);
-    checkAddAnswer(await this.human(line), forward);
+  addPortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
+    return addForward((line) => this.human(line), interfaceAlias, forward);
   }
 
-  async removePortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
-    const line = removeForwardCommand(interfaceAlias, forward);
-    checkRemoveAnswer(await this.human(line), forward);
+  removePortForward(interfaceAlias: string, forward: PortForward): Promise<void> {
+    return removeForward((line) => this.human(line), interfaceAlias, forward);
   }
 
   monitorCommand(command: string, args?: Readonly<Record<string, unknown>>, fd?: number): Promise<unknown> {
@@ -393,59 +369,25 @@ export class QemuGuest implements LiveGuest {
     if (event.kind === 'device-deleted') void this.tellRemoved(event);
     else {
       if (event.kind === 'device-kept') this.unplugs.settle(event.alias, 'refused');
-      this.listeners.emit(this.completed(event));
+      this.listeners.emit(this.live.take(event));
     }
   }
 
   /** First what was behind the device goes; then everybody hears of it, and who waits goes on. */
   private async tellRemoved(event: Extract<GuestEvent, { kind: 'device-deleted' }>): Promise<void> {
-    try {
-      await this.afterRemoval?.(event.alias);
-    } catch (error) {
-      this.log.error({ err: error, alias: event.alias }, 'a removed device was not cleared away');
-    }
+    await this.unplugs.clear(event.alias);
     this.listeners.emit(event);
     this.unplugs.settle(event.alias, 'removed');
   }
 
-  /** An event with what only this object knows. */
-  private completed(event: GuestEvent): GuestEvent {
-    if (event.kind === 'rtc-change') return this.withClock(event);
-    if (event.kind === 'memory-device-size') this.live = withMemorySize(this.live, event);
-    if (event.kind === 'block-threshold') return { ...event, ...diskOfNode(this.live, event.device) };
-    if (event.kind !== 'io-error') return event;
-    const { device = event.device, path } = diskOfNode(this.live, event.device);
-    return { ...event, device, ...(path !== undefined && { path }) };
-  }
-
-  /**
-   * QEMU counts from the clock it was started with, and sums up all changes since (qapi/misc-target.json, RTC_CHANGE);
-   * what the definition says of that start comes on top.
-   */
-  private withClock(event: Extract<GuestEvent, { kind: 'rtc-change' }>): GuestEvent {
-    const atStart = this.record.rtcAdjustmentSeconds ?? 0;
-    const offsetSeconds = atStart + event.offsetSeconds;
-    this.live = withRtcAdjustment(this.live, offsetSeconds);
-    return { ...event, offsetSeconds };
-  }
-
   /** Notes that the guest's clock is so far ahead, and says so. */
   setClock(offsetSeconds: number, seconds: number): void {
-    this.live = withRtcAdjustment(this.live, offsetSeconds);
+    this.live.setClock(offsetSeconds);
     this.listeners.emit({ kind: 'rtc-change', seconds, offsetSeconds });
   }
 
-  private async onEnd(status: WaitStatus): Promise<GuestExit> {
+  private onEnd(status: WaitStatus): Promise<GuestExit> {
     this.letGo();
-    // The exit is told whatever happens to its log.
-    const tail = await readTail(this.record.logPath, TAIL_BYTES).catch((error: unknown) => {
-      this.log.warn({ reason: reasonOf(error) }, 'the log of an ended guest cannot be read');
-      return '';
-    });
-    return {
-      ...(status.exitCode !== undefined && { exitCode: status.exitCode }),
-      ...(status.signal !== undefined && { signal: signalName(status.signal) }),
-      stderrTail: sinceStart(tail),
-    };
+    return exitOf(status, this.record.logPath, this.log);
   }
 }

@@ -1,4 +1,4 @@
-/** Port forwards of a user-mode network on a running guest: text of QEMU's human monitor, and its answers. Pure. */
+/** Port forwards of a user-mode network on a running guest: text of QEMU's human monitor, and its answers. */
 import { isIPv4 } from 'node:net';
 import { oneLine, type Problem, VirtError } from '../../base/errors.ts';
 import type { PortForward } from '../driver.ts';
@@ -63,6 +63,19 @@ export function removeForwardCommand(alias: string, forward: PortForward): strin
 
 const show = (forward: PortForward): string =>
   `${forward.protocol} ${forward.hostAddress || '*'}:${forward.hostPort}`;
+
+/** Sends a line to QEMU's human monitor, and gives its answer. */
+type AskMonitor = (line: string) => Promise<string>;
+
+/** Leads a port of the host to the guest. @throws VirtError request.invalid, forward.conflict, domain.no-device */
+export async function addForward(ask: AskMonitor, alias: string, forward: PortForward): Promise<void> {
+  checkAddAnswer(await ask(addForwardCommand(alias, forward)), forward);
+}
+
+/** Takes a forward away. @throws VirtError request.invalid, forward.not-found, domain.no-device */
+export async function removeForward(ask: AskMonitor, alias: string, forward: PortForward): Promise<void> {
+  checkRemoveAnswer(await ask(removeForwardCommand(alias, forward)), forward);
+}
 
 /**
  * Reads the answer of hostfwd_add: nothing when it went well.

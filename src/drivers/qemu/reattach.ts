@@ -45,7 +45,7 @@ export async function reattachGuest(
     log: logger,
     logLimits,
   });
-  guest.onRemoval((alias) => finishRemoval(deps, guest, alias));
+  guest.unplugs.onRemoval((alias) => finishRemoval(deps, guest, alias));
   const attached = attachMonitor(deps, guest);
   const inTime = await Promise.race([attached.then(() => true), later(timeouts.reattachMs)]);
   if (!inTime)

@@ -116,7 +116,7 @@ async function bringUp(
     logLimits: options.logLimits,
   });
   starting.undo.add('let go of the guest', () => guest.detach());
-  guest.onRemoval((alias) => finishRemoval(starting.deps, guest, alias));
+  guest.unplugs.onRemoval((alias) => finishRemoval(starting.deps, guest, alias));
   guest.attach(monitor);
   await limitGuest(starting, guest);
   await run(guest, start, monitor, launched.child);
