@@ -53,7 +53,7 @@ async function tryAs({ identity, files }: Lent, program: string, ...args: string
 describeWith(['root'], "files of root's own", () => {
   it('are lent to nobody: read without being written, and nothing else is within reach', async () => {
     const directory = await mappable();
-    // No file system here has it: then the older way is taken, which images.test.ts holds.
+    // No file system here has it: then the older way is taken, which qemu-img.test.ts holds.
     if (directory === undefined) return;
     const source = rootsOwn(directory, 'source');
     const target = rootsOwn(directory, 'target');
