@@ -1,16 +1,7 @@
 /** Volumes with a real daemon: large transfers, broken ones, a daemon killed in the middle of work, guests on volumes. */
 import { createHash, randomBytes as randomBytesOf } from 'node:crypto';
-import {
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
@@ -19,17 +10,12 @@ import { downloadVolume, uploadVolume } from '../../src/api/volume-streams.ts';
 import { eventually, TestDaemon } from '../support/daemon.ts';
 import { bootSector, littleLinux, startScript, writeImage } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
+import { scratch } from '../support/scratch.ts';
 
 const MIB = 1024 * 1024;
 
 function sha256(path: string): string {
   return createHash('sha256').update(readFileSync(path)).digest('hex');
-}
-
-function scratch(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'vireo-volumes-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
 }
 
 const imagesOf = (daemon: TestDaemon) => join(daemon.root, 'var/lib/libvirt/images');

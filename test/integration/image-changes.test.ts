@@ -6,8 +6,9 @@ import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { createRaw } from '../../src/storage/images/create-raw.ts';
 import { resizeImage } from '../../src/storage/images/resize.ts';
 import { wipeFile } from '../../src/storage/images/wipe.ts';
-import { backing, MIB, patchy, run, scratch, virtualBytes } from '../support/image-files.ts';
+import { backing, MIB, patchy, virtualBytes } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
+import { run, scratch } from '../support/scratch.ts';
 
 describeWith(['qemu-img'], 'resizing', () => {
   it('grows raw and qcow2, and shrinks only with leave', async () => {

@@ -1,46 +1,17 @@
 /** What headers say, compared with what qemu-img says; and what becomes of the reader when headers lie. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { isVirtError } from '../../src/base/errors.ts';
-import {
-  describeImage,
-  describeOpenImage,
-  type ImageFileDetails,
-} from '../../src/storage/image-header/details.ts';
+import { describeImage } from '../../src/storage/image-header/details.ts';
 import type { ImageBytes } from '../../src/storage/image-header/window.ts';
-import { openImage } from '../../src/storage/images/new-file.ts';
 import { buildSeedIso } from '../../src/storage/seed-iso/nocloud.ts';
+import { detailsOf } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
 import { random } from '../support/random.ts';
+import { run, scratch } from '../support/scratch.ts';
 
 const MIB = 1024 * 1024;
-
-function run(program: string, ...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(program, args, {
-    encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C' },
-  });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
-
-function scratch(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'vireo-details-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
-
-async function detailsOf(path: string, format: string): Promise<ImageFileDetails> {
-  const handle = await openImage(path, 'read', 'test');
-  try {
-    return await describeOpenImage(handle, format);
-  } finally {
-    await handle.close();
-  }
-}
 
 interface Case {
   readonly title: string;
@@ -106,21 +77,17 @@ const cases: readonly Case[] = [
   },
 ];
 
+function create(path: string, driver: string, options: string | undefined): void {
+  const more = options === undefined ? [] : ['-o', options];
+  run('qemu-img', 'create', '-q', '-f', driver, ...more, path, '64M');
+}
+
 describeWith(['qemu-img'], 'the header', () => {
   it.each(cases)(
     'of $title says what qemu-img says',
     async ({ format, driver = format, options, expected }) => {
       const path = join(scratch(), 'image.vmdk');
-      run(
-        'qemu-img',
-        'create',
-        '-q',
-        '-f',
-        driver,
-        ...(options === undefined ? [] : ['-o', options]),
-        path,
-        '64M',
-      );
+      create(path, driver, options);
       const info = JSON.parse(run('qemu-img', 'info', '--output=json', '-f', driver, path)) as Record<
         string,
         unknown
@@ -197,16 +164,7 @@ describeWith(['qemu-img'], 'hostile headers', () => {
     'of $title end in an error that says so, or in numbers',
     async ({ format, driver = format, options }) => {
       const path = join(scratch(), 'image.vmdk');
-      run(
-        'qemu-img',
-        'create',
-        '-q',
-        '-f',
-        driver,
-        ...(options === undefined ? [] : ['-o', options]),
-        path,
-        '64M',
-      );
+      create(path, driver, options);
       const whole = readFileSync(path);
       const chance = random(whole.length + format.length);
       let reads = 0;

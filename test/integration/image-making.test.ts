@@ -7,8 +7,9 @@ import { createOther } from '../../src/storage/images/create-other.ts';
 import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { createRaw } from '../../src/storage/images/create-raw.ts';
 import type { Qcow2Spec } from '../../src/storage/images/qcow2-layout.ts';
-import { backing, GIB, MIB, run, scratch } from '../support/image-files.ts';
+import { backing, GIB, MIB } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
+import { run, scratch } from '../support/scratch.ts';
 
 /** `qemu-img info` without what differs between any two files. */
 function infoOf(path: string): unknown {

@@ -12,8 +12,9 @@ import { openImage } from '../../src/storage/images/new-file.ts';
 import { resizeImage } from '../../src/storage/images/resize.ts';
 import { wipeFile } from '../../src/storage/images/wipe.ts';
 import { qemuImgTools } from '../../src/storage/qemu-img-tools.ts';
-import { detailsOf, GIB, MIB, patchy, run, scratch, virtualBytes } from '../support/image-files.ts';
+import { detailsOf, GIB, MIB, patchy, virtualBytes } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
+import { run, scratch } from '../support/scratch.ts';
 
 /** A file system of that many bytes, for as long as the test lasts. */
 function smallDisk(bytes: number): string {

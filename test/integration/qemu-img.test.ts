@@ -14,8 +14,9 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openAs } from '../../src/base/mapped-files.ts';
 import { convertToFile } from '../../src/storage/images/convert.ts';
-import { GIB, MIB, patchy, run, scratch } from '../support/image-files.ts';
+import { GIB, MIB, patchy } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
+import { run, scratch } from '../support/scratch.ts';
 
 /** Whether the file system shows a file as another user's. */
 async function canBeMapped(path: string): Promise<boolean> {

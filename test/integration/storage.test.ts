@@ -1,39 +1,15 @@
 /** Storage with the real tools: qemu-img, mounts of a loop device and of a full tmpfs, LVM, partitions, many volumes. */
 import { spawnSync } from 'node:child_process';
-import {
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { qemuImgTools } from '../../src/storage/qemu-img-tools.ts';
 import { hostTools } from '../../src/storage/tools.ts';
 import { describeWith } from '../support/needs.ts';
+import { run, scratch } from '../support/scratch.ts';
 import { dirPool, storageRig } from '../support/storage-rig.ts';
 
 const real = { images: qemuImgTools, tools: hostTools };
-
-function run(program: string, ...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(program, args, {
-    encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C' },
-  });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
-
-function scratch(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'vireo-storage-host-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 /** A block device of that size, for as long as the test lasts. */
 function loopDevice(directory: string, bytes: number): string {

@@ -8,15 +8,11 @@ import { endFrame, frameHeader } from '../../src/base/sparse-frames.ts';
 import { qemuImgTools } from '../../src/storage/qemu-img-tools.ts';
 import { hostTools } from '../../src/storage/tools.ts';
 import { describeWith } from '../support/needs.ts';
+import { run } from '../support/scratch.ts';
 import { dirPool, storageRig } from '../support/storage-rig.ts';
 
 const MIB = 1024 * 1024;
 const plain = { sparse: false, overwrite: false, resumable: false, checksum: true } as const;
-
-function run(program: string, ...args: string[]): void {
-  const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
-}
 
 describeWith(['root', 'mount', 'qemu-img'], 'a pool that is full', () => {
   async function smallPool() {

@@ -1,33 +1,11 @@
 /** Image files for tests with the real qemu-img: places for them, contents, and what they are. */
-import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { describeOpenImage, type ImageFileDetails } from '../../src/storage/image-header/details.ts';
 import { openImage } from '../../src/storage/images/new-file.ts';
 
 export const MIB = 1024 * 1024;
 export const GIB = 1024 * MIB;
-
-/** What a program says; throws when it fails. */
-export function run(program: string, ...args: string[]): string {
-  const { status, stdout, stderr } = spawnSync(program, args, {
-    encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C' },
-    maxBuffer: 64 * MIB,
-  });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}${stdout}`);
-  return stdout;
-}
-
-/** A directory for as long as the test lasts. */
-export function scratch(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'vireo-images-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 export async function detailsOf(path: string, format: string): Promise<ImageFileDetails> {
   const handle = await openImage(path, 'read', 'test');
