@@ -6,7 +6,7 @@ import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { createRaw } from '../../src/storage/images/create-raw.ts';
 import { resizeImage } from '../../src/storage/images/resize.ts';
 import { wipeFile } from '../../src/storage/images/wipe.ts';
-import { backing, MIB, patchy, virtualBytes } from '../support/image-files.ts';
+import { MIB, patchy, virtualBytes } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
 import { run, scratch } from '../support/scratch.ts';
 

@@ -23,7 +23,7 @@ import { copyOver, copyToFile } from '../../src/storage/images/copy.ts';
 import { createOther } from '../../src/storage/images/create-other.ts';
 import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { openImage } from '../../src/storage/images/new-file.ts';
-import { backing, MIB, patchy, virtualBytes } from '../support/image-files.ts';
+import { MIB, patchy, virtualBytes } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
 import { run, scratch } from '../support/scratch.ts';
 

@@ -7,7 +7,7 @@ import { createOther } from '../../src/storage/images/create-other.ts';
 import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { createRaw } from '../../src/storage/images/create-raw.ts';
 import type { Qcow2Spec } from '../../src/storage/images/qcow2-layout.ts';
-import { backing, GIB, MIB } from '../support/image-files.ts';
+import { GIB, MIB } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
 import { run, scratch } from '../support/scratch.ts';
 
@@ -32,6 +32,9 @@ function qemuImgCreate(path: string, spec: Qcow2Spec): void {
   const more = options.length > 0 ? ['-o', options.join(',')] : [];
   run('qemu-img', 'create', '-q', '-f', 'qcow2', ...below, ...more, path, String(spec.capacityBytes));
 }
+
+/** What lies below an image whose chain nobody follows. */
+const backing = { name: '/nowhere/base.img', format: 'raw' };
 
 const specs: readonly Qcow2Spec[] = [
   { capacityBytes: 0 },

@@ -27,6 +27,3 @@ export function patchy(path: string): string {
   closeSync(fd);
   return path;
 }
-
-/** What lies below an image whose chain nobody follows. */
-export const backing = { name: '/nowhere/base.img', format: 'raw' };

@@ -1,21 +1,13 @@
 /** The commands that look at addresses, jobs, interfaces and events: what they ask, and what a person sees. */
-import { Readable } from 'node:stream';
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { EventNotification, Result } from '../../../src/api/index.ts';
 import { VirtError } from '../../../src/base/errors.ts';
 import { eventText } from '../../../src/cli/format/event.ts';
-import { FakeDaemon, summary } from './fake-daemon.ts';
-import { type CliRun, runCli } from './run-cli.ts';
+import { cliRig } from './cli-rig.ts';
+import { summary } from './fake-daemon.ts';
 
-const daemon = await FakeDaemon.start({});
-afterAll(() => daemon[Symbol.asyncDispose]());
-beforeEach(() => {
-  daemon.calls.length = 0;
-  daemon.answers = {};
-});
-
-const vireo = (...args: string[]): Promise<CliRun> =>
-  runCli(args, { socketPath: daemon.socketPath, stdin: Readable.from([Buffer.from('<a:x/>')]) });
+const { daemon, vireoWithInput } = await cliRig();
+const vireo = (...args: string[]) => vireoWithInput('<a:x/>', ...args);
 
 const found: Result<'domain.addresses'> = {
   interfaces: [

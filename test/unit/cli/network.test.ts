@@ -1,23 +1,11 @@
 /** The network commands: what they ask of the daemon, and what they say. */
-import { Readable } from 'node:stream';
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Result } from '../../../src/api/index.ts';
 import { VirtError } from '../../../src/base/errors.ts';
-import { FakeDaemon } from './fake-daemon.ts';
-import { type CliRun, runCli } from './run-cli.ts';
+import { cliRig } from './cli-rig.ts';
 
-const daemon = await FakeDaemon.start({});
-afterAll(() => daemon[Symbol.asyncDispose]());
-beforeEach(() => {
-  daemon.calls.length = 0;
-  daemon.answers = {};
-});
-
-const vireo = (...args: string[]): Promise<CliRun> =>
-  runCli(['network', ...args], {
-    socketPath: daemon.socketPath,
-    stdin: Readable.from([Buffer.from('<network/>')]),
-  });
+const { daemon, vireoWithInput } = await cliRig('network');
+const vireo = (...args: string[]) => vireoWithInput('<network/>', ...args);
 
 type Summary = Result<'network.list'>['networks'][number];
 

@@ -1,20 +1,11 @@
 /** The pool and volume commands: what they ask of the daemon, and what they say. */
-import { Readable } from 'node:stream';
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Result } from '../../../src/api/index.ts';
 import { VirtError } from '../../../src/base/errors.ts';
-import { FakeDaemon } from './fake-daemon.ts';
-import { type CliRun, runCli } from './run-cli.ts';
+import { cliRig } from './cli-rig.ts';
 
-const daemon = await FakeDaemon.start({});
-afterAll(() => daemon[Symbol.asyncDispose]());
-beforeEach(() => {
-  daemon.calls.length = 0;
-  daemon.answers = {};
-});
-
-const vireo = (...args: string[]): Promise<CliRun> =>
-  runCli(args, { socketPath: daemon.socketPath, stdin: Readable.from([Buffer.from('<pool/>')]) });
+const { daemon, vireoWithInput } = await cliRig();
+const vireo = (...args: string[]) => vireoWithInput('<pool/>', ...args);
 
 const GIB = 2 ** 30;
 

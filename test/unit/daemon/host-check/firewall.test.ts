@@ -1,6 +1,6 @@
 /** What the check of the host says of firewalls and forwarding. */
 import { describe } from 'vitest';
-import { lab, refused, tellsOf } from './healthy-host.ts';
+import { refused, tellsOf } from './healthy-host.ts';
 
 describe('the check of firewalls', () => {
   tellsOf([

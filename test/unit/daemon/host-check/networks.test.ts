@@ -1,6 +1,6 @@
 /** What the check of the host says of active networks. */
 import { describe } from 'vitest';
-import { lab, refused, routed, tellsOf } from './healthy-host.ts';
+import { refused, routed, tellsOf } from './healthy-host.ts';
 
 describe('the check of active networks', () => {
   tellsOf([
