@@ -8,22 +8,11 @@ set -eu
 directory=$1
 suite=${2:-bookworm}
 packages=systemd-sysv,udev,dbus,kmod,linux-image-cloud-amd64,iproute2,openssh-server,cloud-init,netplan.io,systemd-resolved,sudo,e2fsprogs,locales
-mkdir -p "$directory"
-work=$(mktemp -d "$directory/root.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-mmdebstrap --variant=minbase --include="$packages" --aptopt='Apt::Install-Recommends "false"' \
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-  "$suite" "$work/root"
-root=$work/root
+. "$(dirname -- "$0")/debian-image.sh"
+debian_root "$directory" "$suite" "$packages"
 printf '/dev/vda / ext4 errors=remount-ro 0 1\n' >"$root/etc/fstab"
 printf 'datasource_list: [ NoCloud, None ]\nlocale: C.UTF-8\n' >"$root/etc/cloud/cloud.cfg.d/90_datasource.cfg"
 rm -f "$root/etc/machine-id" "$root"/etc/ssh/ssh_host_*
 : >"$root/etc/machine-id"
 chroot "$root" systemctl enable systemd-networkd serial-getty@ttyS0
-cp "$root"/boot/vmlinuz-* "$directory/vmlinuz"
-cp "$root"/boot/initrd.img-* "$directory/initrd"
-rm -f "$directory/disk.img"
-truncate -s 2G "$directory/disk.img"
-mke2fs -q -t ext4 -d "$root" "$directory/disk.img"
-echo "made: $directory/disk.img"
+debian_disk "$directory" disk.img 2G

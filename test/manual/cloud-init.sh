@@ -9,13 +9,7 @@ port=${2:-2292}
 type=${3:-auto}
 here=$(cd -P -- "$(dirname -- "$0")/../.." && pwd)
 root=$directory/r
-failures=0
-expect() { # what, pattern, text
-  if grep -Eq "$2" <<<"$3"; then echo "ok      $1"; else
-    echo "FAILED  $1: $3"
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname -- "$0")/expect.sh"
 vireo() { "$here/bin/vireo" --root "$root" "$@"; }
 rm -rf "$root" "$directory/web" "$directory/id" "$directory/id.pub"
 mkdir -p "$directory/web/debian/bookworm/latest" "$root/etc/vireo"
@@ -86,5 +80,4 @@ reach ann
 expect 'that user may log in' '^ann$' "$(inside ann 'id -un' 2>&1)"
 expect 'files and commands of the user-data were there' '^whole$' "$(inside ann 'ls /run/has-run >/dev/null && cat /etc/from-user-data')"
 expect 'its host name too' '^other$' "$(inside ann hostname)"
-echo "$failures failed"
-[ "$failures" = 0 ]
+tell_end

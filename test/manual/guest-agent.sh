@@ -8,13 +8,7 @@ directory=$(cd "$1" && pwd)
 type=${2:-qemu}
 here=$(cd -P -- "$(dirname -- "$0")/../.." && pwd)
 root=$directory/r
-failures=0
-expect() { # what, pattern, text
-  if grep -Eq "$2" <<<"$3"; then echo "ok      $1"; else
-    echo "FAILED  $1: $3"
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname -- "$0")/expect.sh"
 vireo() { "$here/bin/vireo" --root "$root" "$@" 2>&1; }
 guest() { vireo domain guest "$@"; }
 inside() { vireo exec --timeout 3m ga -- sh -c "$1"; }
@@ -105,5 +99,4 @@ expect 'reboot by the agent' '.' "$(lv reboot ga --mode agent)"
 expect 'answers again' answers "$(sleep 10; awake)"
 expect 'shutdown by the agent' 'shut off' "$(lv shutdown ga --mode agent >/dev/null; vireo wait ga --for shutoff --timeout 5m >/dev/null; lv domstate ga)"
 kill $events
-echo "$failures failed"
-[ $failures = 0 ]
+tell_end

@@ -12,15 +12,8 @@ packages=systemd-sysv,udev,dbus,kmod,linux-image-amd64,iproute2,iputils-ping,ope
 packages=$packages,procps,less,pciutils,usbutils,util-linux,qemu-system-x86,qemu-utils,ovmf,swtpm,dnsmasq-base,nftables,iptables
 packages=$packages,libvirt-clients,libnss-libvirt,lvm2,parted,fdisk,xfsprogs,btrfs-progs,e2fsprogs,nfs-kernel-server,nfs-common,tgt
 packages=$packages,open-iscsi,samba,cifs-utils,busybox-static,acl,polkitd
-mkdir -p "$directory"
-work=$(mktemp -d "$directory/root.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-
-mmdebstrap --variant=minbase --include="$packages" --aptopt='Apt::Install-Recommends "false"' \
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-  "$suite" "$work/root"
-root=$work/root
+. "$(dirname -- "$0")/../debian-image.sh"
+debian_root "$directory" "$suite" "$packages"
 [ -f "$directory/key" ] || ssh-keygen -q -t ed25519 -N '' -f "$directory/key"
 mkdir -p -m 700 "$root/root/.ssh"
 install -m 600 "$directory/key.pub" "$root/root/.ssh/authorized_keys"
@@ -35,9 +28,5 @@ chroot "$root" useradd -m -s /bin/bash user
 mkdir "$root/root/vireo"
 (cd "$project" && tar -cf - --exclude=./.git --exclude=./node_modules --exclude=./dist .) | tar -C "$root/root/vireo" -xf -
 cp -RL "$project/node_modules" "$root/root/vireo/node_modules"
-cp "$root"/boot/vmlinuz-* "$directory/vmlinuz"
-cp "$root"/boot/initrd.img-* "$directory/initrd"
-rm -f "$directory/host.img"
-truncate -s 8G "$directory/host.img"
-mke2fs -q -t ext4 -d "$root" "$directory/host.img"
-echo "made: $directory/host.img; next: sh $(dirname -- "$0")/run-host.sh $directory"
+debian_disk "$directory" host.img 8G
+echo "next: sh $(dirname -- "$0")/run-host.sh $directory"

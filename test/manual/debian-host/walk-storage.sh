@@ -3,13 +3,9 @@
 # real tools and servers on loopback. Each: define, build, start, refresh, make, fill, copy and delete volumes, a guest that boots
 # from one and writes to it, stop, delete. Says what is wrong and goes on; the last line counts.
 set -u
-failures=0
+. "$(dirname -- "$0")/../expect.sh"
 work=/root/storage-walk
 mkdir -p $work
-fail() {
-  echo "FAILED  $1"
-  failures=$((failures + 1))
-}
 try() { # what, command...
   local what=$1 out
   shift
@@ -19,9 +15,6 @@ refused() { # what, pattern, command...
   local what=$1 pattern=$2 out
   shift 2
   if out=$("$@" 2>&1); then fail "$what: it went well"; elif grep -Eq "$pattern" <<<"$out"; then echo "ok      $what"; else fail "$what: $out"; fi
-}
-expect() { # what, pattern, text
-  if grep -Eq "$2" <<<"$3"; then echo "ok      $1"; else fail "$1: $3"; fi
 }
 
 # A boot sector that writes itself to the disk's second sector by the BIOS and powers off (the i440fx's port 0x604).
@@ -229,5 +222,4 @@ systemctl stop tgt
 
 expect 'no pool is left' '^$' "$(vireo pool list | grep walk-)"
 rm -rf $work
-echo "$failures failed"
-[ "$failures" = 0 ]
+tell_end

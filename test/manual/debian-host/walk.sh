@@ -2,13 +2,7 @@
 # Run inside the host: installs Vireo with systemd and starts a guest that has a PCI card, a USB disk, vhost-net, a vsock and a
 # control group. Says what is wrong and goes on; the last line counts.
 set -u
-failures=0
-expect() { # what, pattern, text
-  if grep -Eq "$2" <<<"$3"; then echo "ok      $1"; else
-    echo "FAILED  $1: $3"
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname -- "$0")/../expect.sh"
 cd /root/vireo || exit 1
 sh scripts/install-system.sh || exit 1
 expect 'the unit is active' '^active$' "$(systemctl is-active vireod)"
@@ -55,5 +49,4 @@ expect 'the killed daemon is back and finds it' 'lab +running' "$(vireo list)"
 vireo destroy lab
 expect 'its card is back with its driver' 'e1000e$' "$(readlink "/sys/bus/pci/devices/$card/driver")"
 vireo undefine lab
-echo "$failures failed"
-[ "$failures" = 0 ]
+tell_end
