@@ -37,6 +37,11 @@ export interface DurableOptions extends WriteOptions {
    * error is the one that is told.
    */
   readonly meanwhile?: () => Promise<void>;
+  /**
+   * Done when all of the file is on the disk, before it takes its place: what a full disk must come before. When it throws,
+   * the file stays as it was, and that error is the one that is told.
+   */
+  readonly before?: () => Promise<void>;
 }
 
 /** Our temporary files: a name no definition can have, recognisable for the clean-up at start. */
@@ -80,6 +85,7 @@ export async function writeDurable(
     const written = writeFd(file, content);
     // Of two failures the first in this order is told.
     await allSettledOrThrow([own.run(options.meanwhile), written]);
+    await own.run(options.before);
     await rename(temporary, path);
     await syncFd(directory);
   } catch (error) {

@@ -4,6 +4,7 @@ import { VirtError } from '../../base/errors.ts';
 import type { LiveGuest, PortForward, Screenshot } from '../../drivers/driver.ts';
 import type { Interface, InterfacePortForward } from '../../model/domain/devices/interface.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
@@ -133,8 +134,11 @@ export class DomainControls {
       const alias = aliasOf(definition, index);
       refusePasst(domain, definition, index);
       if (domain.live !== undefined) refuseForwardedPorts(this.world, domain, [forward]);
-      await domain.live?.guest.addPortForward(alias, forward);
-      await this.changeForwards(domain, index, (list) => [...list, toXmlForward(forward)]);
+      await this.changeForwards(
+        domain,
+        { index, change: (list) => [...list, toXmlForward(forward)] },
+        (guest) => guest.addPortForward(alias, forward),
+      );
       return { ...forward, interface: alias };
     });
   }
@@ -159,21 +163,36 @@ export class DomainControls {
         });
       const index = userInterface(domain, definition, found.interface);
       refusePasst(domain, definition, index);
-      await domain.live?.guest.removePortForward(found.interface, found);
-      await this.changeForwards(domain, index, (list) => withoutForward(list, found));
+      await this.changeForwards(domain, { index, change: (list) => withoutForward(list, found) }, (guest) =>
+        guest.removePortForward(found.interface, found),
+      );
     });
   }
 
   private async changeForwards(
     domain: Domain,
-    index: number,
-    change: (list: readonly InterfacePortForward[]) => InterfacePortForward[],
+    {
+      index,
+      change,
+    }: {
+      readonly index: number;
+      readonly change: (list: readonly InterfacePortForward[]) => InterfacePortForward[];
+    },
+    guest: (guest: LiveGuest) => Promise<void>,
   ): Promise<void> {
-    await this.definitions.applyChange(domain, (definition) => {
+    const after = (definition: DomainDef): DomainDef => {
       const interfaces = definition.devices.interfaces.map((nic, i) =>
         i === index ? { ...nic, portForwards: change(nic.portForwards) } : nic,
       );
       return { ...definition, devices: { ...definition.devices, interfaces } };
+    };
+    const stored = domain.isPersistent
+      ? after(this.definitions.definition(domain, { inactive: true }))
+      : undefined;
+    await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+      if (domain.live === undefined) return;
+      await guest(domain.live.guest);
+      Object.assign(domain.live.guest.definition, after(domain.live.guest.definition));
     });
     await saveStatus(this.world, domain);
   }

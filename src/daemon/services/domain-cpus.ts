@@ -7,6 +7,7 @@ import type { IothreadFacts, IothreadSettings } from '../../drivers/live-tuning.
 import { cpusetMembers, formatCpuset } from '../../model/domain/cpuset.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { CpuTune } from '../../model/domain/tuning.ts';
+import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
@@ -42,8 +43,10 @@ export class DomainCpus {
       const stored = chosen.stored ? this.definitions.definition(domain, { inactive: true }) : undefined;
       for (const one of [...(stored ? [stored] : []), ...(chosen.live ? [liveOf(domain, verb)] : [])])
         checkCount(wanted, count, one);
-      if (chosen.live) await this.plug(domain, count, wanted);
-      if (stored) await this.definitions.replaceStored(domain, withCount(stored, count));
+      const counted = stored && withCount(stored, count);
+      await changeAndStore(domain, { definitions: this.definitions, stored: counted }, async () => {
+        if (chosen.live) await this.plug(domain, count, wanted);
+      });
       await saveStatus(this.world, domain);
     });
   }
@@ -108,13 +111,14 @@ export class DomainCpus {
       const stored = chosen.stored ? this.definitions.definition(domain, { inactive: true }) : undefined;
       cpusetMembers(cpus);
       if (stored) checkTarget(domain, target, stored);
-      if (chosen.live) {
+      const pinned = stored && withPin(stored, target, cpus);
+      await changeAndStore(domain, { definitions: this.definitions, stored: pinned }, async () => {
+        if (!chosen.live) return;
         const { guest } = domain.requireLive(verb);
         checkTarget(domain, target, guest.definition);
         for (const thread of targetThreads(await this.threads(domain), target)) pinThread(thread, cpus);
         Object.assign(guest.definition, withPin(guest.definition, target, cpus));
-      }
-      if (stored) await this.definitions.replaceStored(domain, withPin(stored, target, cpus));
+      });
       await saveStatus(this.world, domain);
     });
     if (domain.isActive && targets.live !== false)

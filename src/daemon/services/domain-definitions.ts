@@ -5,7 +5,7 @@ import { Turns } from '../../base/turns.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
 import { type DomainDef, formatDomain, parseDomain } from '../../model/domain/domain.ts';
 import { migratableForm } from '../../model/domain/migratable.ts';
-import type { StoredDefinition } from '../state/definitions.ts';
+import type { StoredDefinition, WithinSave } from '../state/definitions.ts';
 import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
@@ -87,7 +87,13 @@ export class DomainDefinitions {
     const { domain, isNew } = this.reserve(complete);
     const check = (): Promise<void> => this.world.driver.check(complete);
     await this.world.registry.claim(domain, () =>
-      runJob(this.world, domain, 'define', () => this.write(domain, complete, check), options),
+      runJob(
+        this.world,
+        domain,
+        'define',
+        () => this.write(domain, complete, check && { meanwhile: check }),
+        options,
+      ),
     );
     this.world.events.emit('domain.defined', domain.identity, { isNew });
     return { domain, definition: complete, isNew };
@@ -155,15 +161,15 @@ export class DomainDefinitions {
     return withUuid;
   }
 
-  /** Writes the file, then changes what is served; neither when `check` throws. */
-  private async write(domain: Domain, definition: DomainDef, check?: () => Promise<void>): Promise<void> {
+  /** Writes the file, then changes what is served; neither when what is done within throws. */
+  private async write(domain: Domain, definition: DomainDef, within?: WithinSave): Promise<void> {
     const facts = factsOf(definition);
     let xml = '';
     const compose = (): StoredDefinition => {
       xml = storedXml(definition);
       return this.stored(domain, { xml, facts: { ...facts } });
     };
-    await this.world.definitions.saveComposed(domain.uuid, compose, check);
+    await this.world.definitions.saveComposed(domain.uuid, compose, within);
     domain.xml = xml;
     domain.facts = facts;
     domain.isEdited = false;
@@ -352,15 +358,12 @@ export class DomainDefinitions {
     });
   }
 
-  /** Replaces the stored definition by one that was made from it. */
-  async replaceStored(domain: Domain, definition: DomainDef): Promise<void> {
-    await this.write(domain, definition);
-  }
-
-  /** Replaces parts of the stored and running definitions, for verbs that changed the guest already. */
-  async applyChange(domain: Domain, change: (definition: DomainDef) => DomainDef): Promise<void> {
-    if (domain.isPersistent) await this.write(domain, change(this.definition(domain, { inactive: true })));
-    if (domain.live) Object.assign(domain.live.guest.definition, change(domain.live.guest.definition));
+  /**
+   * Replaces the stored definition by one that was made from it. What is done `before` is done when that is on the disk, and
+   * takes its place afterwards: when it throws, nothing has changed. @throws VirtError file.*
+   */
+  async replaceStored(domain: Domain, definition: DomainDef, before?: () => Promise<void>): Promise<void> {
+    await this.write(domain, definition, before && { before });
   }
 }
 

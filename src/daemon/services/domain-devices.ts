@@ -20,6 +20,7 @@ import { buildInterface } from '../../model/domain/profile/devices.ts';
 import { buildNextDisk } from '../../model/domain/profile/disks.ts';
 import type { SpecDisk, SpecNetwork } from '../../model/domain/profile.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
+import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import { forwardsOfCard } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
@@ -65,9 +66,9 @@ export class DomainDevices {
       // All is checked before anything is done.
       const stored = chosen.stored ? await this.storedWith(domain, given) : undefined;
       if (stored !== undefined) given = withMacOf(given, stored);
-      const alias = chosen.live ? await this.attachLive(domain, given) : undefined;
-      if (stored !== undefined) await this.definitions.replaceStored(domain, stored);
-      return alias;
+      return changeAndStore(domain, { definitions: this.definitions, stored }, async () =>
+        chosen.live ? this.attachLive(domain, given) : undefined,
+      );
     });
   }
 
@@ -130,13 +131,13 @@ export class DomainDevices {
       if (live?.family === 'disks')
         refuseBlockJobs(domain, 'detach a disk from', (live.device as Disk).target.dev);
       const stored = chosen.stored ? await this.storedWithout(domain, name, live) : undefined;
-      const outcome =
-        live === undefined
-          ? 'removed'
-          : await this.world.driver.detachDevice(domain.requireLive('detach a device from').guest, live);
-      if (live !== undefined) await saveStatus(this.world, domain);
-      if (stored !== undefined) await this.definitions.replaceStored(domain, stored);
-      return outcome === 'removed';
+      return changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+        if (live === undefined) return true;
+        const { guest } = domain.requireLive('detach a device from');
+        const outcome = await this.world.driver.detachDevice(guest, live);
+        await saveStatus(this.world, domain);
+        return outcome === 'removed';
+      });
     });
   }
 
@@ -180,8 +181,9 @@ export class DomainDevices {
       const chosen = chooseTargets(domain, 'update a device of', options);
       const given = 'device' in wish ? wish.device : parseDevice(wish.xml, wish);
       const stored = chosen.stored ? await this.storedUpdated(domain, given) : undefined;
-      if (chosen.live) await this.updateLive(domain, given, options.force ?? false);
-      if (stored !== undefined) await this.definitions.replaceStored(domain, stored);
+      await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+        if (chosen.live) await this.updateLive(domain, given, options.force ?? false);
+      });
     });
   }
 

@@ -6,6 +6,7 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import { type Bandwidth, bandwidthProblems } from '../../model/network/connection.ts';
 import type { LinkStatistics } from '../../net/links/requests.ts';
 import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
+import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
@@ -142,15 +143,17 @@ export class DomainInterfaces {
         return withInterface(definition, index, how.definition);
       };
       // All is checked before anything is done.
-      const stored = chosen.stored && changed(this.definitions.definition(domain, { inactive: true }));
-      if (chosen.live) {
+      const stored = chosen.stored
+        ? changed(this.definitions.definition(domain, { inactive: true }))
+        : undefined;
+      await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+        if (!chosen.live) return;
         const { guest } = domain.requireLive(verb);
         const after = changed(guest.definition);
         const nic = guest.definition.devices.interfaces[findInterface(domain, guest.definition, name)];
         if (nic !== undefined) await how.live(guest, nic);
         Object.assign(guest.definition, after);
-      }
-      if (stored) await this.definitions.replaceStored(domain, stored);
+      });
       await saveStatus(this.world, domain);
     });
   }

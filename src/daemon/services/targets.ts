@@ -1,6 +1,7 @@
 /** Where a change goes: to the running guest, to the stored definition, or to both. */
 import { VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
@@ -50,7 +51,7 @@ export interface TargetedChange {
 
 /**
  * Carries out a change as one job: checks all, changes the guest, stores. A guest that refuses leaves the stored
- * definition as it was.
+ * definition as it was, and a disk that is full the guest.
  */
 export async function applyTargeted(
   world: DomainWorld,
@@ -64,12 +65,12 @@ export async function applyTargeted(
     const stored = chosen.stored ? definitions.definition(domain, { inactive: true }) : undefined;
     if (chosen.live) check?.(domain.requireLive(verb).guest.definition, 'live');
     if (stored) check?.(stored, 'stored');
-    if (chosen.live) {
+    await changeAndStore(domain, { definitions, stored: stored && after(stored) }, async () => {
+      if (!chosen.live) return;
       const { guest } = domain.requireLive(verb);
       await change.live?.();
       Object.assign(guest.definition, running(guest.definition));
-    }
-    if (stored) await definitions.replaceStored(domain, after(stored));
+    });
     await saveStatus(world, domain);
   });
 }

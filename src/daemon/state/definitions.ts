@@ -4,8 +4,17 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf, isVirtError, reasonOf } from '../../base/errors.ts';
-import { ensureDirectory, removeDurable, temporarySuffix, writeDurable } from '../../base/files.ts';
+import {
+  type DurableOptions,
+  ensureDirectory,
+  removeDurable,
+  temporarySuffix,
+  writeDurable,
+} from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
+
+/** Work within that of the store (DurableOptions). */
+export type WithinSave = Pick<DurableOptions, 'meanwhile' | 'before'>;
 
 /** One stored definition. `xml` is the inactive, secure form; it may have been edited by hand (`isEdited`). */
 export interface StoredDefinition {
@@ -181,26 +190,27 @@ export class DefinitionStore {
   }
 
   /**
-   * Stores a definition for good; the old one stays whole until the new one is in place. `check` is done while the disk
-   * writes; when it throws, nothing has changed.
+   * Stores a definition for good; the old one stays whole until the new one is in place. When what is done within throws,
+   * nothing has changed.
    */
-  save(definition: StoredDefinition, check?: () => Promise<void>): Promise<void> {
-    return this.saveComposed(definition.uuid, () => definition, check);
+  save(definition: StoredDefinition, within?: WithinSave): Promise<void> {
+    return this.saveComposed(definition.uuid, () => definition, within);
   }
 
   /** As save, for one whose text is made while its file is being opened. */
-  async saveComposed(
-    uuid: string,
-    compose: () => StoredDefinition,
-    check?: () => Promise<void>,
-  ): Promise<void> {
+  async saveComposed(uuid: string, compose: () => StoredDefinition, within: WithinSave = {}): Promise<void> {
     const path = this.pathOf(uuid);
-    const text = (): string => formatStored(compose());
-    const options = { mode: 0o600, ...(check && { meanwhile: check }) };
+    let isComposed = false;
+    const text = (): string => {
+      isComposed = true;
+      return formatStored(compose());
+    };
+    const options = { mode: 0o600, ...within };
     try {
       await writeDurable(path, text, options);
     } catch (error) {
-      if (!isVirtError(error, 'file.not-found')) throw error;
+      // What is done within may miss files of its own, and is not done twice.
+      if (isComposed || !isVirtError(error, 'file.not-found')) throw error;
       // The directory, made when the daemon started, was taken away.
       await ensureDirectory(this.directory, 0o700);
       await writeDurable(path, text, options);

@@ -18,7 +18,9 @@ describeWith(['root', 'qemu-system-x86_64', 'mount'], 'a full or read-only disk'
     mounts = [];
     daemon = await TestDaemon.start();
     client = await daemon.connect();
-    await client.call('domain.define', { xml: idleXml('web', { domain: '<title>first</title>' }) });
+    await client.call('domain.define', {
+      xml: idleXml('web', { domain: '<title>first</title><features><acpi/></features>' }),
+    });
   });
   afterEach(async () => {
     await daemon.end('SIGKILL');
@@ -84,7 +86,21 @@ describeWith(['root', 'qemu-system-x86_64', 'mount'], 'a full or read-only disk'
       title: 'first',
       state: 'paused',
     });
+    // A change that is meant for both is made to neither.
+    const disk = at('extra.img');
+    writeFileSync(disk, Buffer.alloc(1 << 20));
+    const xml = `<disk type='file'><source file='${disk}'/><target dev='vdb' bus='virtio'/></disk>`;
+    const attach = () => client.call('domain.attach-device', { domain: 'web', xml });
+    const pin = () => client.call('domain.pin', { domain: 'web', target: { vcpu: 0 }, cpus: '0' });
+    for (const call of [attach, pin]) await expect(call()).rejects.toMatchObject(noSpace);
+    for (const inactive of [false, true]) {
+      const shown = await client.call('domain.xml', { domain: 'web', inactive });
+      expect(shown.xml).not.toMatch(/vdb|vcpupin/);
+    }
     rmSync(join(domains, 'ballast'));
+    await attach();
+    for (const inactive of [false, true])
+      expect((await client.call('domain.xml', { domain: 'web', inactive })).xml).toContain('vdb');
     await client.call('domain.set-title', { domain: 'web', title: 'third' });
     await client.call('domain.define', { xml: idleXml('fresh') });
     await client.call('domain.undefine', { domain: 'fresh' });

@@ -171,6 +171,31 @@ describe('files', () => {
     await removeDurable(path);
   });
 
+  it('have something done when they are on the disk and before they take their place', async () => {
+    const path = join(directory, 'a');
+    await writeDurable(path, 'one');
+    let seen: string[] = [];
+    const before = async (): Promise<void> => {
+      const names = await readdir(directory);
+      const contents = names.map((name) => readFile(join(directory, name), 'utf8'));
+      seen = (await Promise.all(contents)).sort();
+    };
+    await writeDurable(path, 'two', { before });
+    expect(seen).toEqual(['one', 'two']);
+    const bug = new TypeError('a bug of the caller');
+    await expect(writeDurable(path, 'three', { before: () => Promise.reject(bug) })).rejects.toBe(bug);
+    expect(await readFile(path, 'utf8')).toBe('two');
+    expect(await readdir(directory)).toEqual(['a']);
+    let isDone = false;
+    const late = () => {
+      isDone = true;
+      return Promise.resolve();
+    };
+    await expect(writeDurable(join(directory, 'none', 'a'), 'x', { before: late })).rejects.toThrow();
+    expect(isDone).toBe(false);
+    await removeDurable(path);
+  });
+
   it('get what a function makes while they are opened, and stay as they were when that fails', async () => {
     const path = join(directory, 'a');
     await writeDurable(path, () => 'one');
