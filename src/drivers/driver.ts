@@ -46,7 +46,7 @@ export interface IncomingState {
    * Called when the state is loaded, before any virtual CPU runs: a state that others could load again is taken away
    * here. When it throws, the start has failed with that.
    */
-  readonly onLoaded?: () => Promise<void>;
+  readonly onLoaded?: (guest: LiveGuest) => Promise<void>;
 }
 
 /** One hypervisor. */

@@ -71,7 +71,7 @@ export class DomainLifecycle {
           fd: state.fd,
           sparse: state.sparse,
           wasRunning: state.head.wasRunning,
-          onLoaded: () => managedSaves.remove(domain),
+          giveUp: () => managedSaves.remove(domain),
         };
         await this.launch.run(domain, { definition, xml: storedXml(definition), saved }, request, job);
       } finally {

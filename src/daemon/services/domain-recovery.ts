@@ -114,6 +114,7 @@ export class DomainRecovery {
         await this.world.driver.cleanUp(record, definition);
         return await this.markGone(domain, log);
       }
+      if (record.loaded?.isKept === true) await this.world.managedSaves.remove(domain);
       this.lifecycle.launch.adopt(domain, guest, { id: status.id });
       restoreReason(domain, status);
       await saveStatus(this.world, domain);

@@ -1,5 +1,5 @@
 /** Runtime status of running domains: written before a start, after it, and whenever the running side changes. */
-import type { GuestRecord } from '../../drivers/driver.ts';
+import type { GuestRecord, LiveGuest, LoadedRecord } from '../../drivers/driver.ts';
 import { formatDomain } from '../../model/domain/domain.ts';
 import type { NewRuntimeStatus, RuntimeStatus } from '../state/runtime.ts';
 import type { Domain, LiveDomain } from './domain.ts';
@@ -22,6 +22,31 @@ export async function saveIntent(
     xml: intent.xml,
     state: 'shutoff',
     reason: 'unknown',
+  });
+}
+
+/**
+ * A guest has its memory from a saved state, and runs next: from now on a daemon that finds it has it go on, and nobody loads
+ * the state again, which would not fit the disks any more.
+ */
+export async function saveLoaded(
+  world: DomainWorld,
+  domain: Domain,
+  guest: LiveGuest,
+  { id, autodestroy, ...loaded }: LoadedRecord & { readonly id: number; readonly autodestroy: boolean },
+): Promise<void> {
+  await world.runtime.save({
+    format: 1,
+    uuid: domain.uuid,
+    name: domain.name,
+    id,
+    phase: 'running',
+    persistent: domain.isPersistent,
+    autodestroy,
+    xml: formatDomain(guest.definition, { secure: true }),
+    record: { ...guest.record, loaded },
+    state: 'paused',
+    reason: 'starting up',
   });
 }
 

@@ -2,7 +2,7 @@
 import { reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { isSameProcess } from '../../base/spawn.ts';
-import type { LiveGuest } from '../../drivers/driver.ts';
+import type { IncomingState, LiveGuest } from '../../drivers/driver.ts';
 import type { SparseForm } from '../../drivers/live-memory.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { isTemplate } from '../../model/domain/template.ts';
@@ -10,7 +10,7 @@ import { askDomainHooks, tellDomainHooks } from '../hooks/domain-hooks.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import { portForwardsOf } from './domain-controls.ts';
 import { requireCounted } from './domain-perf.ts';
-import { saveIntent, saveStatus } from './domain-status.ts';
+import { saveIntent, saveLoaded, saveStatus } from './domain-status.ts';
 import { droppedMedia } from './dropped-media.ts';
 import type { GuestWatch } from './guest-watch.ts';
 import { refuseForwardedPorts } from './user-forwards.ts';
@@ -37,8 +37,8 @@ export interface SavedStart {
   readonly sparse?: SparseForm | undefined;
   /** Its virtual CPUs are to run. */
   readonly wasRunning: boolean;
-  /** When it is loaded, before anything runs. */
-  readonly onLoaded?: () => Promise<void>;
+  /** Gives it up, where the daemon keeps it: when it is loaded, before anything runs. */
+  readonly giveUp?: () => Promise<void>;
 }
 
 /** A start that is a part of a larger job: how the guest gets to what it is to be. */
@@ -110,7 +110,7 @@ export class GuestLaunch {
       const options = {
         paused: paused || as.prepare !== undefined,
         resetNvram: request.resetNvram ?? false,
-        ...(saved && { incoming: saved }),
+        ...(saved && { incoming: this.incoming(domain, saved, { id, paused, request, as }) }),
         signal: abort.signal,
         onStep: (step: string) => job.progress({ step }),
         beforeLaunch: (complete: DomainDef) =>
@@ -138,6 +138,34 @@ export class GuestLaunch {
     const reason = saved === undefined || as.reason !== 'booted' ? as.reason : 'restored';
     this.tellDropped(domain, definition);
     this.tellStarted(domain, reason, { paused, isPausedByRequest: request.paused });
+  }
+
+  /** A state is loaded once: what is noted, and given up, before the guest runs. A snapshot's is kept, and has its own notes. */
+  private incoming(
+    domain: Domain,
+    { giveUp, fd, sparse }: SavedStart,
+    {
+      id,
+      paused,
+      request,
+      as,
+    }: {
+      readonly id: number;
+      readonly paused: boolean;
+      readonly request: StartRequest;
+      readonly as: StartAs;
+    },
+  ): IncomingState {
+    if (as.reason !== 'booted') return { fd, sparse };
+    const autodestroy = request.autodestroyOwner !== undefined;
+    const onLoaded = async (guest: LiveGuest): Promise<void> => {
+      await saveLoaded(this.world, domain, guest, {
+        ...{ id, autodestroy, runs: !paused },
+        isKept: giveUp !== undefined,
+      });
+      await giveUp?.();
+    };
+    return { fd, sparse, onLoaded };
   }
 
   /** Media that were missing, which the definition allows. */

@@ -71,6 +71,7 @@ const recordSchema = z.looseObject({
       goesOn: z.boolean().optional(),
     })
     .optional(),
+  loaded: z.object({ runs: z.boolean(), isKept: z.boolean() }).optional(),
   vsockCid: z.int().optional(),
   rtcAdjustmentSeconds: z.int().optional(),
   /** drivers/driver/block-jobs.ts, BlockJobRecord. */

@@ -41,6 +41,8 @@ export interface GuestRecord {
   readonly plugging?: string;
   /** Its state is being written to a file. */
   readonly saving?: SavingRecord;
+  /** It has just been loaded from a saved state, and nobody has been told yet. */
+  readonly loaded?: LoadedRecord;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
   /** Jobs on its images that have not been cleared away. */
@@ -60,6 +62,17 @@ export interface SavingRecord {
   readonly inode?: number;
   /** It goes on when the file is whole as well: the file is of a snapshot, or a dump. */
   readonly goesOn?: boolean;
+}
+
+/**
+ * A guest with its memory as it was saved, which has not run yet or only just does: what a daemon needs that finds it. The
+ * state must not be loaded again, since disks change as soon as it runs.
+ */
+export interface LoadedRecord {
+  /** Its virtual CPUs are to run. */
+  readonly runs: boolean;
+  /** The state is the one that the daemon keeps for the domain: it is given up. */
+  readonly isKept: boolean;
 }
 
 /** A helper process of a guest; pid and start time name it for good. */

@@ -128,12 +128,24 @@ async function catchUp(deps: StartDeps, guest: QemuGuest, monitor: QmpClient): P
   await recoverDevices(deps, guest, monitor);
   await readMemorySizes(guest, monitor);
   await recoverSave(guest, monitor, deps.options.logger);
+  await goOnLoaded(guest);
   await guest.blockJobs.recover(monitor);
   await guest.backup.recover(monitor);
   const ahead = await missedRtcAdjustment(monitor, guest.definition);
   if (ahead !== undefined) guest.setClock(ahead, seconds);
   if (status === 'shutdown') guest.replay({ kind: 'powered-off', seconds, byGuest: true });
   if (status === 'guest-panicked') guest.replay({ kind: 'panicked', seconds });
+}
+
+/** One whose daemon died when its saved state was loaded, before or after it ran: nobody loads that again, so it goes on. */
+async function goOnLoaded(guest: QemuGuest): Promise<void> {
+  const { loaded, ...record } = guest.record;
+  if (loaded === undefined) return;
+  guest.setRecord(record);
+  const { state } = guest.state;
+  if (!loaded.runs || (state !== 'paused' && state !== 'running')) return;
+  if (state === 'paused') await guest.resume();
+  guest.setState({ state: 'running', reason: 'restored' }, Date.now() / 1000);
 }
 
 function later(limitMs: number): Promise<false> {

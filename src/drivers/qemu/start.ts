@@ -174,7 +174,7 @@ async function goOn(
     sparse: incoming.sparse,
   });
   await readMemorySizes(guest, monitor);
-  await incoming.onLoaded?.();
+  await incoming.onLoaded?.(guest);
   if (!start.paused) await guest.resume();
   const seconds = Date.now() / 1000;
   if (start.paused) guest.setState({ state: 'paused', reason: 'user' }, seconds);

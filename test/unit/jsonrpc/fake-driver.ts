@@ -282,7 +282,7 @@ export class FakeDriver implements HypervisorDriver {
     this.guests.push(guest);
     if (options.incoming !== undefined) {
       guest.done.push(`load ${readFileSync(options.incoming.fd, 'utf8')}`);
-      await options.incoming.onLoaded?.();
+      await options.incoming.onLoaded?.(guest);
     }
     if (options.paused) guest.state = { state: 'paused', reason: 'user' };
     return guest;
