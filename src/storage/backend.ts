@@ -76,6 +76,8 @@ export interface BuildOptions extends Work {
 /** What one scan found. */
 export interface ScanResult {
   readonly volumes: readonly VolumeFacts[];
+  /** Where the directory of the volumes really is; undefined for pools without one. */
+  readonly realDirectory?: string;
   readonly space: PoolSpace;
   /** How many entries are no volumes: FIFOs, hidden files, links nobody vouches for, names that cannot be used. */
   readonly ignored: number;

@@ -1,6 +1,6 @@
 /** A directory held by a descriptor: files are reached through it, whatever happens to its path meanwhile (SECURITY H2). */
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, readlink } from 'node:fs/promises';
 import { fileError } from '../base/errors.ts';
 
 export class PinnedDirectory implements AsyncDisposable {
@@ -38,6 +38,11 @@ export class PinnedDirectory implements AsyncDisposable {
   /** A path of the directory itself, for reading its entries. */
   get self(): string {
     return `/proc/self/fd/${this.handle.fd}/.`;
+  }
+
+  /** Where it really is, without links on the way. */
+  realPath(): Promise<string> {
+    return readlink(`/proc/self/fd/${this.handle.fd}`);
   }
 
   stat() {

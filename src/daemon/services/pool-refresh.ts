@@ -55,6 +55,7 @@ export class PoolRefresh {
       formats,
       headers,
       space: result.space,
+      realDirectory: result.realDirectory,
       volumes,
       refreshedAtMs: now,
       volumeJobs: new Map(),
@@ -92,6 +93,7 @@ export class PoolRefresh {
       const changes = differences(live.volumes, volumes);
       live.volumes = touched.size > 0 ? sorted(volumes) : volumes;
       live.space = result.space;
+      live.realDirectory = result.realDirectory;
       live.refreshedAtMs = Date.now();
       this.tell(pool, changes, true);
       if (result.unsettled.length > 0) this.lookLater(pool, result.unsettled);
@@ -246,9 +248,8 @@ export class PoolRefresh {
     if (directory === own.target?.path) return true;
     return this.world.registry.all.some((pool) => {
       const { type, path: target } = pool.live ? factsOf(pool.live.definition) : {};
-      return (
-        target === directory && (type === 'dir' || type === 'fs' || type === 'netfs' || type === 'logical')
-      );
+      const isThere = target === directory || pool.live?.realDirectory === directory;
+      return isThere && (type === 'dir' || type === 'fs' || type === 'netfs' || type === 'logical');
     });
   }
 }

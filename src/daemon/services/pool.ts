@@ -22,6 +22,8 @@ export interface LivePool {
   readonly formats: FormatRecord;
   readonly headers: FileHeaderCache;
   space: PoolSpace;
+  /** Where the directory of the volumes really is, when the pool names it through a link. */
+  realDirectory: string | undefined;
   /** By name, in the order of names. */
   volumes: Map<string, VolumeFacts>;
   refreshedAtMs: number;

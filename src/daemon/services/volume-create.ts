@@ -230,10 +230,11 @@ function copyOf(
       hint: 'give a secret for the copy, or leave the format as it is',
     });
   const { encryption, ...rest } = withoutOptionsOf(volume, target);
+  const capacityBytes = Math.max(definition.capacityBytes ?? 0, volume.capacityBytes);
   return {
     ...definition,
-    capacityBytes: Math.max(definition.capacityBytes ?? 0, volume.capacityBytes),
-    allocationBytes: definition.allocationBytes ?? 0,
+    capacityBytes,
+    allocationBytes: Math.min(definition.allocationBytes ?? 0, capacityBytes),
     target: { ...rest, format: { type }, ...(encryption && !stays && { encryption }) },
   };
 }

@@ -4,6 +4,7 @@ import type { VolumeFacts } from '../../storage/backend.ts';
 import type { Pool } from './pool.ts';
 import type { DiskUse } from './pool-world.ts';
 import { identityOf } from './volume-finder.ts';
+import { spellings } from './volume-places.ts';
 
 /** Who depends on a volume. */
 export interface VolumeUser {
@@ -48,7 +49,7 @@ export async function usersOf(
   pools: readonly Pool[],
   uses: readonly DiskUse[],
 ): Promise<VolumeUser[]> {
-  const on = volumesOn(volume.path, pools);
+  const on = await volumesOn(volume.path, pools);
   const isSame = await sameFile(volume.path, uses);
   const domains = new Map<string, DomainRoles>();
   for (const use of uses) {
@@ -118,15 +119,11 @@ interface Upper {
   readonly isDirect: boolean;
 }
 
-/** The volumes of active pools that lie on an image, directly or through others. */
-function volumesOn(path: string, pools: readonly Pool[]): Upper[] {
-  const byBacking = new Map<string, Omit<Upper, 'isDirect'>[]>();
-  for (const { name: pool, live } of pools)
-    for (const { name, path: own, backing } of live?.volumes.values() ?? [])
-      if (backing !== undefined)
-        byBacking.set(backing.path, [...(byBacking.get(backing.path) ?? []), { pool, name, path: own }]);
+/** The volumes of active pools that lie on an image under whatever of its names, directly or through others. */
+async function volumesOn(path: string, pools: readonly Pool[]): Promise<Upper[]> {
+  const byBacking = uppersByBacking(pools);
   const found = new Map<string, Upper>();
-  let level = [path];
+  let level = [path, ...(await otherNames(path, [...byBacking.keys()]))];
   for (let depth = 0; level.length > 0; depth++) {
     const next: string[] = [];
     for (const upper of level.flatMap((one) => byBacking.get(one) ?? [])) {
@@ -137,6 +134,35 @@ function volumesOn(path: string, pools: readonly Pool[]): Upper[] {
     level = next;
   }
   return [...found.values()];
+}
+
+/** All volumes that lie on another, by its path. */
+function uppersByBacking(pools: readonly Pool[]): Map<string, Omit<Upper, 'isDirect'>[]> {
+  const byBacking = new Map<string, Omit<Upper, 'isDirect'>[]>();
+  const spelling = spellings(pools);
+  for (const { name: pool, live } of pools)
+    for (const { name, path, backing } of live?.volumes.values() ?? []) {
+      // What is no volume is nobody's to look at: a header may name any path of the host.
+      const below = backing && spelling(backing.path);
+      if (below === undefined) continue;
+      const uppers = byBacking.get(below);
+      if (uppers === undefined) byBacking.set(below, [{ pool, name, path }]);
+      else uppers.push({ pool, name, path });
+    }
+  return byBacking;
+}
+
+/** Of these paths of volumes, those that are the same file: hard links and links. */
+async function otherNames(path: string, volumes: readonly string[]): Promise<string[]> {
+  const own = await identityOf(path);
+  if (own === undefined) return [];
+  const same: string[] = [];
+  const turns = new Turns();
+  for (const other of volumes) {
+    if (other !== path && (await identityOf(other)) === own) same.push(other);
+    await turns.share();
+  }
+  return same;
 }
 
 /** Tells whether a path is the file at `path`: by its text, else by device and inode where both can be seen. */

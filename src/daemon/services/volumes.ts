@@ -9,15 +9,13 @@ import type { ImageFile } from '../../storage/image-tools.ts';
 import { openVolumeFile } from '../../storage/volume-file.ts';
 import type { LivePool, Pool } from './pool.ts';
 import type { PoolWorld } from './pool-world.ts';
+import { type PlacedVolume, searchVolumes, volumeAt } from './volume-places.ts';
 import { passphraseOf, secretFor } from './volume-secrets.ts';
 import { usersOf, userText, type VolumeUser } from './volume-users.ts';
 import { volumeXml } from './volume-view.ts';
 
 /** A volume where it is. */
-export interface FoundVolume {
-  readonly pool: Pool;
-  readonly volume: VolumeFacts;
-}
+export type FoundVolume = PlacedVolume;
 
 /** Images on top of each other, at most. */
 const MAX_DEPTH = 200;
@@ -57,25 +55,13 @@ export class Volumes {
 
   /** The volume of a path; undefined when it is none of an active pool. */
   withPath(path: string): FoundVolume | undefined {
-    return this.search(path, ({ path: its }) => its === path);
+    return volumeAt(this.world.registry.all, path);
   }
 
   private lookUp(what: 'path' | 'key', text: string, fits: (volume: VolumeFacts) => boolean): FoundVolume {
-    const found = this.search(text, fits);
+    const found = searchVolumes(this.world.registry.all, text, fits);
     if (found !== undefined) return found;
     throw new VirtError('volume.not-found', { reason: `no storage volume with matching ${what} '${text}'` });
-  }
-
-  private search(text: string, fits: (volume: VolumeFacts) => boolean): FoundVolume | undefined {
-    const name = text.slice(text.lastIndexOf('/') + 1);
-    for (const pool of this.world.registry.all) {
-      const volume = pool.live?.volumes.get(name);
-      if (volume !== undefined && fits(volume)) return { pool, volume };
-    }
-    // Volumes of some pools are named otherwise than the last step of their path.
-    for (const pool of this.world.registry.all)
-      for (const volume of pool.live?.volumes.values() ?? []) if (fits(volume)) return { pool, volume };
-    return undefined;
   }
 
   /** The uuid of the secret that is for the path of an encrypted volume. */
@@ -140,7 +126,7 @@ export class Volumes {
         hint: "if you trust it, say what it is with 'vireo volume set-format'",
       });
     if (backing === undefined) return image;
-    const below = this.search(backing.path, ({ path }) => path === backing.path);
+    const below = this.withPath(backing.path);
     if (below === undefined || depth >= MAX_DEPTH)
       throw new VirtError('definition.unsupported', {
         wanted: `read volume '${volume.name}'`,

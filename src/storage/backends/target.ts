@@ -63,7 +63,7 @@ export async function requireTarget(pool: CompletePoolDef): Promise<void> {
       throw new VirtError('file.not-found', {
         wanted,
         reason: `its directory ${path} is not there`,
-        hint: `'vireo pool build ${pool.name}' makes it`,
+        hint: `have it made: --build where the pool is created or started, 'vireo pool build ${pool.name}' for one that is defined`,
         details: { path },
       });
     if (errno === 'ENOTDIR')

@@ -18,6 +18,8 @@ export interface Beginning {
   readonly fileBytes: number;
   /** The directory that it is in. */
   readonly directory: string;
+  /** Where that really is, if that is known. */
+  readonly real?: string;
 }
 
 export interface FirstSight {
@@ -37,7 +39,8 @@ export function formatAtFirstSight(file: Beginning, isInsidePool: (path: string)
   const looks = `it looks like ${format}`;
   if (facts.problem !== undefined) return raw(`${looks}, but ${facts.problem}`);
   const below = facts.backing?.path;
-  if (below === undefined || isInsidePool(absoluteName(below, file.directory) ?? '')) return { format };
+  if (below === undefined || isInsidePool(absoluteName(below, file.directory, file.real) ?? ''))
+    return { format };
   return raw(`${looks}, but names '${below}' below it, which is in no active pool`);
 }
 
@@ -68,10 +71,19 @@ function signatureFormat(start: Buffer): VolumeFormat {
   return start.subarray(offset, offset + text.length).toString('latin1') === text ? 'iso' : 'raw';
 }
 
-/** The path that a header's name means, from the directory of the image; undefined for a protocol (`json:`, `nbd://`). */
-export function absoluteName(name: string, directory: string): string | undefined {
+/**
+ * The path that a header's name means, from the directory of the image; undefined for a protocol (`json:`, `nbd://`). Where
+ * `..` leads is known from the real path of that directory only, and nowhere but at the beginning of a name.
+ */
+export function absoluteName(name: string, directory: string, real?: string): string | undefined {
   if (name.startsWith('/')) return name.split('/').includes('..') ? undefined : name;
   // QEMU (block.c, path_has_protocol): a colon before the first slash begins a protocol.
-  if (/^[^/]*:/.test(name) || name.split('/').includes('..')) return undefined;
-  return `${directory}/${name.replace(/^(\.\/)+/, '')}`;
+  if (/^[^/]*:/.test(name)) return undefined;
+  const [, ups = '', rest = ''] = /^((?:\.{1,2}\/+)*)(.*)$/s.exec(name) ?? [];
+  if (rest.split('/').includes('..')) return undefined;
+  const levels = ups.split('/').filter((step) => step === '..').length;
+  if (levels === 0) return `${directory}/${rest}`;
+  const steps = real?.split('/') ?? [];
+  // The root has no directory above it; who asks for one more means something else.
+  return steps.length > levels ? `${steps.slice(0, -levels).join('/')}/${rest}` : undefined;
 }

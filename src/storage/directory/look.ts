@@ -1,6 +1,7 @@
 /** Looks at one entry of a directory: whether it is a volume, and what it tells. Opens nothing that could wait. */
 import { type BigIntStats, constants, lstatSync } from 'node:fs';
 import { type FileHandle, lstat, open, readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { errnoOf, isVirtError } from '../../base/errors.ts';
 import { volumeNameProblem } from '../../model/storage/names.ts';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';
@@ -17,6 +18,8 @@ export const SETTLE_MS = 2000;
 
 export interface LookOptions {
   readonly directory: PinnedDirectory;
+  /** Where it really is. */
+  readonly real: string;
   readonly context: ScanContext;
   /** Links are followed: only those who may act for us can have put them there. */
   readonly followsLinks: boolean;
@@ -90,7 +93,7 @@ async function lookAtFile(name: string, path: string, look: FileLook): Promise<L
     };
   const read = await reading(path, look, async (handle) => {
     const start = await beginningOf(handle, Number(stats.size));
-    const file = { start, fileBytes: Number(stats.size), directory: directory.path };
+    const file = { start, fileBytes: Number(stats.size), directory: directory.path, real: look.real };
     const judged =
       known === undefined || wasBlank
         ? await judge(name, file, look, wasBlank)
@@ -120,7 +123,7 @@ interface Judgement {
  */
 async function judge(
   name: string,
-  file: { start: Buffer; fileBytes: number; directory: string },
+  file: { start: Buffer; fileBytes: number; directory: string; real: string },
   look: FileLook,
   wasBlank: boolean,
 ): Promise<Judgement> {
@@ -131,7 +134,7 @@ async function judge(
     formats.remember(name, identity, declared, 'declared');
     return { format: declared, isUnsettled: false };
   }
-  const first = formatAtFirstSight(file, (path) => formats.isInsidePool(path));
+  const first = formatAtFirstSight(file, (path) => dirname(path) === look.real || formats.isInsidePool(path));
   const seen = wasBlank && first.format !== 'luks' ? { format: 'raw' as const } : first;
   const ageMs = Date.now() - Number(look.stats.mtimeMs);
   const isUnsettled = file.fileBytes === 0 || Math.abs(ageMs) < SETTLE_MS;
@@ -188,10 +191,10 @@ async function factsOf(
   }
 }
 
-function volumeOf(name: string, { stats, directory }: FileLook, header: CachedHeader): VolumeFacts {
+function volumeOf(name: string, { stats, directory, real }: FileLook, header: CachedHeader): VolumeFacts {
   const path = `${directory.path === '/' ? '' : directory.path}/${name}`;
   const { backing, ...rest } = header;
-  const below = backing && absoluteName(backing.path, directory.path);
+  const below = backing && absoluteName(backing.path, directory.path, real);
   return {
     ...rest,
     ...(below !== undefined && { backing: { ...backing, path: below } }),

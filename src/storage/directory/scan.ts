@@ -36,7 +36,15 @@ export async function openDirectory(
     // A link is as trustworthy as those who can put one there (SECURITY I): root, and we ourselves.
     const isOurs = stats.uid === 0n || Number(stats.uid) === process.getuid?.();
     const followsLinks = isOurs && (Number(stats.mode) & 0o022) === 0;
-    return { directory, context, isLocal, followsLinks, [Symbol.asyncDispose]: () => directory.close() };
+    const real = await directory.realPath();
+    return {
+      directory,
+      real,
+      context,
+      isLocal,
+      followsLinks,
+      [Symbol.asyncDispose]: () => directory.close(),
+    };
   } catch (error) {
     await directory.close();
     throw fileError(error, 'read a directory', path);
@@ -74,6 +82,7 @@ export async function scanDirectory(path: string, context: ScanContext): Promise
   const volumes = found.map(({ volume }) => volume).sort((a, b) => (a.name < b.name ? -1 : 1));
   return {
     volumes,
+    realDirectory: options.real,
     space: spaceOf(await statfs(options.directory.self)),
     ignored: names.length - volumes.length,
     unsettled: found.filter(({ isUnsettled }) => isUnsettled).map(({ volume }) => volume.name),

@@ -2,6 +2,7 @@
 import { badImage, bytesAt, type ImageHeader, nameOf, uint64 } from './header.ts';
 
 const SECTOR_BYTES = 512;
+const DESCRIPTION = '# Disk DescriptorFile';
 
 /** Images that are one file (SECURITY J4); the others name extents, which QEMU would open by itself. */
 const singleFile = ['monolithicSparse', 'streamOptimized'];
@@ -11,6 +12,8 @@ const singleFile = ['monolithicSparse', 'streamOptimized'];
  * Virtual Disk Format 1.1).
  */
 export function parseVmdk(start: Buffer): ImageHeader {
+  // A description of other files may be shorter than a header.
+  if (start.subarray(0, DESCRIPTION.length).toString('latin1') === DESCRIPTION) throw severalFiles();
   const magic = bytesAt(start, 0, SECTOR_BYTES, 'header').subarray(0, 4).toString('latin1');
   if (magic === 'COWD') return {};
   if (magic !== 'KDMV') throw severalFiles();

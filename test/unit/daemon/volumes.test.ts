@@ -187,6 +187,18 @@ describe('volumes', () => {
     expect(readdirSync(path).sort()).toEqual(['dangling', 'file']);
   });
 
+  it('are copied by the description of the original, which says what that takes: whole blocks', async () => {
+    const rig = storageRig();
+    const path = rig.place('p');
+    put(join(path, 'a'), Buffer.alloc(5000, 1));
+    const { pool } = await started(rig);
+    const volume = rig.storage.volumes.find(pool, 'a');
+    expect(volume.allocationBytes).toBeGreaterThan(volume.capacityBytes);
+    const xml = rig.storage.volumes.xml(volume).replace('<name>a<', '<name>b<');
+    await rig.storage.volumeCreation.cloneXml({ pool, volume }, pool, xml, 'lenient');
+    expect(rig.storage.volumes.list(pool).map(({ name }) => name)).toEqual(['a', 'b']);
+  });
+
   it('that fail or are called off leave nothing', async () => {
     const failing = {
       ...plainImages,

@@ -151,6 +151,7 @@ describe('headers of other formats', () => {
     );
     const flat = Buffer.from('# Disk DescriptorFile\nRW 100 FLAT "/etc/shadow" 0\n'.padEnd(600));
     expect(() => parseImageHeader(flat, 'vmdk')).toThrow(refusal(/other files/));
+    expect(() => parseImageHeader(flat.subarray(0, 50), 'vmdk')).toThrow(refusal(/other files/));
   });
 
   it('a differencing VHD is refused, since QEMU would show its holes as zeros', () => {
