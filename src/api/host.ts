@@ -182,6 +182,31 @@ export const hostMethods = [
     errors: ['request.unsupported'],
   }),
   method({
+    name: 'host.sev',
+    since: '0.1.0',
+    summary:
+      'Tells whether this host can have guests with encrypted memory (AMD SEV), how many, and its keys.',
+    access: 'query',
+    params: () => none,
+    result: () =>
+      z.object({
+        platform: z
+          .object({
+            cbitpos: z.int().describe('The bit of a page table entry that says "encrypted".'),
+            reducedPhysBits: z.int().describe('Bits of physical addresses that encryption takes.'),
+            maxGuests: z.int().describe('Guests with SEV at a time; 0: the kernel does not tell.'),
+            maxEsGuests: z.int().describe('Guests with SEV-ES or SEV-SNP at a time.'),
+            pdh: z.string().describe("The platform's Diffie-Hellman key, base64."),
+            certChain: z.string().describe('Certificates of that key up to AMD, base64.'),
+            cpu0Id: z.string().nullable().describe('Identity of the first processor, base64.'),
+          })
+          .nullable(),
+        reason: z.string().nullable().describe('Why there can be none.'),
+        hint: z.string().nullable().describe('The repair.'),
+      }),
+    errors: ['qemu.missing', 'qemu.probe-failed'],
+  }),
+  method({
     name: 'host.capabilities',
     since: '0.1.0',
     summary: "Gives libvirt's capabilities document of this host.",

@@ -10,6 +10,7 @@ import { domainDefinitionMethods } from './domain-definition.ts';
 import { domainDeviceMethods } from './domain-devices.ts';
 import { domainHistoryMethods } from './domain-history.ts';
 import { domainInterfaceMethods } from './domain-interfaces.ts';
+import { domainLaunchSecurityMethods } from './domain-launch-security.ts';
 import { domainLifecycleMethods } from './domain-lifecycle.ts';
 import { domainLimitMethods } from './domain-limits.ts';
 import { domainMeasuringMethods } from './domain-measuring.ts';
@@ -62,6 +63,7 @@ export const methods = byName([
   ...domainPowerOrderMethods,
   ...domainTuningMethods,
   ...domainMeasuringMethods,
+  ...domainLaunchSecurityMethods,
   ...domainLimitMethods,
   ...domainBlockJobMethods,
   ...domainStatisticsMethods,

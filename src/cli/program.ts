@@ -63,6 +63,7 @@ import { addFilter } from './commands/filter.ts';
 import { addHost } from './commands/host.ts';
 import { addImage } from './commands/image.ts';
 import { addJobs } from './commands/job.ts';
+import { addLaunchSecurity, addSetLaunchSecret } from './commands/launch-security.ts';
 import { addNetwork } from './commands/network.ts';
 import { addPool } from './commands/pool.ts';
 import { addPowerOrder } from './commands/power-order.ts';
@@ -136,6 +137,8 @@ const longVerbs: readonly AddCommand[] = [
   addSetLimits,
   addPerf,
   addDirtyRate,
+  addLaunchSecurity,
+  addSetLaunchSecret,
   addDisk,
   addGuest,
   addCommandLine,

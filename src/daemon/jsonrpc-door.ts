@@ -1,6 +1,7 @@
 /** Opens the front door for our own clients: JSON-RPC over a unix socket. */
 import { isVirtError } from '../base/errors.ts';
 import { listenFds } from '../base/sd-notify.ts';
+import { readMemoryEncryption } from '../drivers/qemu/memory-encryption.ts';
 import type { DaemonEngine } from './engine.ts';
 import { buildHandlers } from './frontends/jsonrpc/bind.ts';
 import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';
@@ -10,7 +11,7 @@ import type { ListenTarget } from './frontends/jsonrpc/listen.ts';
 import type { CallRecord } from './frontends/jsonrpc/record-calls.ts';
 import { type JsonRpcServer, serveJsonRpc } from './frontends/jsonrpc/server.ts';
 import type { Ground } from './ground.ts';
-import { guestUids } from './hypervisor.ts';
+import { capabilitySources, guestUids } from './hypervisor.ts';
 import { reportOn } from './recorder/guest-report.ts';
 import { listHostDevices } from './services/host-device-list.ts';
 import { hostInterfaces } from './services/host-interfaces.ts';
@@ -88,14 +89,15 @@ function listenTarget(path: string, rights: SocketRights): ListenTarget {
   return inherited ? { fd: inherited.fd } : { path, ...rights };
 }
 
-function hostSource({ paths, config }: Ground, engine: DaemonEngine): HostSource {
-  const { host, domains, networking, hostDevices, adoption } = engine;
+function hostSource({ paths, config, log }: Ground, engine: DaemonEngine): HostSource {
+  const { host, emulators, domains, networking, hostDevices, adoption } = engine;
   return {
     facts: () => host.facts(),
     memory: () => host.memory(),
     kvm: () => host.kvmReport(),
     interfaces: () => hostInterfaces(domains, networking?.service),
     devices: () => listHostDevices(hostDevices),
+    sev: () => readMemoryEncryption(capabilitySources({ host, emulators, log })),
     statistics: host,
     check: async ({ signal }) =>
       host.check({

@@ -14,6 +14,7 @@ export type * from './driver/cpu-models.ts';
 export type * from './driver/guest-events.ts';
 export type * from './driver/guest-record.ts';
 export type * from './driver/host.ts';
+export type * from './driver/launch-security.ts';
 export type * from './driver/live-guest.ts';
 export type * from './driver/passed-files.ts';
 export type * from './driver/plugging.ts';

@@ -112,6 +112,33 @@ describe.each(['7.2', '10'])('with QEMU %s', (version) => {
     await expect(xml).toMatchFileSnapshot(join(directory, `domain-${machine}-qemu-${version}.xml`));
   });
 
+  it('tells what of AMD SEV a domain under KVM may have', async () => {
+    const capabilities = await recorded(version);
+    const { kvm } = capabilities.accelerators;
+    if (kvm === undefined) throw new Error('recorded without KVM');
+    const sev = { cbitpos: 51, reducedPhysBits: 1, pdh: 'cGRo', certChain: 'Y2VydA==', cpu0Id: 'Y3B1' };
+    const onEpyc = { ...capabilities, accelerators: { ...capabilities.accelerators, kvm: { ...kvm, sev } } };
+    const documents = hostDocuments({
+      ...sources(onEpyc, true),
+      sevLimits: () => ({ maxGuests: 59, maxEsGuests: 450 }),
+    });
+    const xml = await documents.domainCapabilitiesXml({ machine: 'q35', virtType: 'kvm' });
+    expect(xml).toContain(`    <sev supported='yes'>
+      <cbitpos>51</cbitpos>
+      <reducedPhysBits>1</reducedPhysBits>
+      <maxGuests>59</maxGuests>
+      <maxESGuests>450</maxESGuests>
+      <cpu0Id>Y3B1</cpu0Id>
+    </sev>
+`);
+    expect(/<launchSecurity .*<\/launchSecurity>/s.exec(xml)?.[0].match(/<value>.*?<\/value>/g)).toEqual(
+      ['sev', ...(version === '10' ? ['sev-snp'] : [])].map((kind) => `<value>${kind}</value>`),
+    );
+    const emulated = await documents.domainCapabilitiesXml({ machine: 'q35', virtType: 'qemu' });
+    expect(emulated).toContain(`<sev supported='no'/>`);
+    expect(emulated).not.toContain('launchSecurity');
+  });
+
   it('tells what a domain under KVM may contain', async () => {
     const documents = hostDocuments(sources(await recorded(version), true));
     const xml = await documents.domainCapabilitiesXml({ machine: 'q35', virtType: 'kvm' });

@@ -222,6 +222,21 @@ describe('probing what only looks like an emulator', () => {
     await expectNothingLeft();
   });
 
+  it('learns what the host has of AMD SEV, and that it has none', async () => {
+    const withSev = await probe(await fakeQemu('sev'));
+    expect(withSev.accelerators.kvm?.sev).toEqual({
+      cbitpos: 51,
+      reducedPhysBits: 1,
+      pdh: 'cGRo',
+      certChain: 'Y2VydA==',
+      cpu0Id: 'Y3B1',
+    });
+    const without = await probe(await fakeQemu('no-sev'));
+    expect(without.kvm.enabled).toBe(true);
+    expect(without.accelerators.kvm?.sev).toBeUndefined();
+    await expectNothingLeft();
+  });
+
   it.each(['hang', 'silent'])('gives up in time on one that does nothing (%s)', async (mode) => {
     const before = Date.now();
     await expect(probe(await fakeQemu(mode), 1500)).rejects.toMatchObject({

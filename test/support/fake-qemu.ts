@@ -7,6 +7,8 @@
  *   silent          greets and never answers
  *   die             greets and ends with an error
  *   refuse-kvm      ends when it is asked for KVM
+ *   sev             has KVM from the start, on a host with AMD SEV
+ *   no-sev          the same, built with SEV on a host without it
  */
 import { appendFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -31,7 +33,7 @@ if (mode === 'refuse-kvm' && accelerator === 'kvm') fail('failed to initialize k
 const answers: Readonly<Record<string, unknown>> = {
   qmp_capabilities: {},
   'query-target': { arch: 'x86_64' },
-  'query-kvm': { enabled: accelerator === 'kvm', present: true },
+  'query-kvm': { enabled: accelerator === 'kvm' || mode.endsWith('sev'), present: true },
   'query-machines': [
     {
       name: 'pc-1',
@@ -43,7 +45,15 @@ const answers: Readonly<Record<string, unknown>> = {
     },
   ],
   'query-cpu-definitions': [{ name: 'max', typename: 'max-x86_64-cpu', 'unavailable-features': [] }],
-  'query-qmp-schema': [{ name: 'quit', 'meta-type': 'command' }],
+  'query-qmp-schema': ['quit', ...(mode.endsWith('sev') ? ['query-sev-capabilities'] : [])].map((name) => ({
+    name,
+    'meta-type': 'command',
+  })),
+  // As an EPYC answers QEMU 10, with shorter keys.
+  'query-sev-capabilities':
+    mode === 'sev'
+      ? { cbitpos: 51, 'reduced-phys-bits': 1, pdh: 'cGRo', 'cert-chain': 'Y2VydA==', 'cpu0-id': 'Y3B1' }
+      : undefined,
   'query-command-line-options': [{ option: 'sandbox', parameters: [{ name: 'enable' }] }],
   'device-list-properties': [{ name: 'id' }, { name: 'x-secret' }, { name: 'irq[0]' }],
   quit: {},
@@ -71,7 +81,10 @@ else {
     const command = JSON.parse(chunk.toString('utf8')) as { execute: string; arguments?: object; id: number };
     const value = answer(command.execute, { ...command.arguments });
     if (value === undefined)
-      send({ error: { class: 'CommandNotFound', desc: 'no such command' }, id: command.id });
+      send({
+        error: { class: 'GenericError', desc: 'no such command, or nothing of the kind here' },
+        id: command.id,
+      });
     else send({ return: value, id: command.id });
     if (command.execute === 'quit') socket.end(() => process.exit(0));
   });

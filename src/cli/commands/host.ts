@@ -13,6 +13,7 @@ import type { AddCommand } from './command.ts';
 import { addNodeDevices } from './host-node-devices.ts';
 import { addSaslUsers } from './host-sasl-users.ts';
 import { addStatistics } from './host-statistics.ts';
+import { addSev } from './launch-security.ts';
 import { addShutdownGuests } from './power-order.ts';
 
 type HostInfo = Result<'host.info'>;
@@ -32,6 +33,7 @@ export const addHost: AddCommand = (parent, cli) => {
   addDevices(host, cli);
   addNodeDevices(host, cli);
   addStatistics(host, cli);
+  addSev(host, cli);
   addShutdownGuests(host, cli);
   addSaslUsers(host, cli);
   addCapabilities(host, cli);

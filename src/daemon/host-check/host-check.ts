@@ -21,7 +21,7 @@ import {
   checkSystemd,
   checkUserNamespaces,
 } from './system.ts';
-import { checkIommu, checkKvm, checkNested } from './virtualization.ts';
+import { checkIommu, checkKvm, checkNested, checkSev } from './virtualization.ts';
 
 interface HostCheckOptions {
   readonly mode: 'system' | 'session';
@@ -81,6 +81,7 @@ export async function runChecks(context: CheckContext): Promise<HostCheck[]> {
     checkEfiFirmware(context),
     ...checkDevices(context),
     checkIommu(context),
+    ...checkSev(context),
     firewall,
     forward,
     checkIpForward(context),

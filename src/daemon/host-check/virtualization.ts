@@ -1,5 +1,6 @@
-/** Checks of what makes guests fast: KVM, nesting, IOMMU. */
+/** Checks of what makes guests fast and keeps them apart: KVM, nesting, IOMMU, encrypted memory. */
 import { diagnoseRootOnly } from '../../kvm/diagnose.ts';
+import { isOfAmd, sevProblem } from '../../kvm/sev.ts';
 import type { CheckContext, HostCheck } from './check.ts';
 
 export function checkKvm({ kvm, files, guestUids }: CheckContext): HostCheck {
@@ -41,4 +42,19 @@ export function checkIommu({ files, kvm }: CheckContext): HostCheck {
     detail: 'no IOMMU groups; PCI devices cannot be given to guests',
     repair: `switch on VT-d / AMD-Vi in the firmware's set-up, and boot with ${word}`,
   };
+}
+
+/** Encrypted memory of guests: which of AMD's three generations can be had. Nothing to tell on other processors. */
+export function checkSev({ files, arch, guestUids, kvm }: CheckContext): HostCheck[] {
+  if (!isOfAmd(kvm.cpu.vendor)) return [];
+  const base = { id: 'sev', title: 'Encrypted guests (AMD SEV)' };
+  const options = { arch, guestsUnprivileged: guestUids !== undefined };
+  const problem = sevProblem(files, 'sev', options);
+  if (problem !== undefined)
+    return [{ ...base, status: 'absent', detail: problem.reason, repair: problem.repair }];
+  const names = { sev: 'SEV', sev_es: 'SEV-ES', sev_snp: 'SEV-SNP' } as const;
+  const usable = (['sev', 'sev_es', 'sev_snp'] as const).filter(
+    (one) => sevProblem(files, one, options) === undefined,
+  );
+  return [{ ...base, status: 'ok', detail: `${usable.map((one) => names[one]).join(', ')} can be had` }];
 }

@@ -28,6 +28,7 @@ import { DomainDefinitions } from './domain-definitions.ts';
 import { DomainDevices } from './domain-devices.ts';
 import { DomainDumps } from './domain-dumps.ts';
 import { DomainInterfaces } from './domain-interfaces.ts';
+import { DomainLaunchSecurity } from './domain-launch-security.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
 import { DomainMetadata } from './domain-metadata.ts';
@@ -124,6 +125,7 @@ export class DomainService {
   /** Shares and limits on the host: scheduler, memory, blkio, NUMA. */
   readonly parameters: DomainParameters;
   readonly perf: DomainPerf;
+  readonly launchSecurity: DomainLaunchSecurity;
   /** Samples of what guests use. */
   readonly statistics: DomainStatisticsService;
   /** Disks: size, limits, counters, errors. */
@@ -176,6 +178,7 @@ export class DomainService {
     this.cpus = new DomainCpus(world, definitions);
     this.parameters = new DomainParameters(world, definitions, options.groups);
     this.perf = new DomainPerf(world, definitions);
+    this.launchSecurity = new DomainLaunchSecurity(world, definitions);
     this.statistics = new DomainStatisticsService(definitions, (domain) => this.perf.counts(domain));
     this.blocks = new DomainBlocks(world, definitions);
     this.throttleGroups = new DomainThrottleGroups(world, definitions);

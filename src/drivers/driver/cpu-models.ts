@@ -20,12 +20,33 @@ export interface CpuWorld {
   features(models: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
+/** AMD's memory encryption, as the host's own emulator finds it. */
+export interface SevPlatform {
+  readonly cbitpos: number;
+  readonly reducedPhysBits: number;
+  /** Guests at a time with encrypted memory only, and with encrypted registers too; 0: the kernel does not tell. */
+  readonly maxGuests: number;
+  readonly maxEsGuests: number;
+  /** Base64. */
+  readonly pdh: string;
+  readonly certChain: string;
+  readonly cpu0Id?: string;
+}
+
+/** The platform; or why guests cannot have it, and what repairs that. */
+export interface MemoryEncryption {
+  readonly platform?: SevPlatform;
+  readonly problem?: { readonly reason: string; readonly repair: string };
+}
+
 /** CPU models, as the emulators themselves tell of them. */
 export interface CpuModelSource {
   /** Names of the models of an architecture. @throws VirtError qemu.missing, qemu.probe-failed */
   names(arch: string): Promise<readonly string[]>;
   /** @throws VirtError qemu.*, request.invalid, kvm.unusable */
   world(query: CpuQuery): Promise<CpuWorld>;
+  /** Whether guests can have encrypted memory here. @throws VirtError qemu.missing, qemu.probe-failed */
+  memoryEncryption(): Promise<MemoryEncryption>;
   /** The definition with `host-model` written out as a named model and its features. @throws VirtError qemu.* */
   expandHostModel(definition: DomainDef): Promise<DomainDef>;
 }

@@ -9,6 +9,7 @@ import type { LiveBackup, LiveCheckpoints } from './backups.ts';
 import type { LiveBlockJobs } from './block-jobs.ts';
 import type { GuestEvent, GuestExit } from './guest-events.ts';
 import type { GuestRecord, SavingRecord } from './guest-record.ts';
+import type { LiveLaunchSecurity } from './launch-security.ts';
 
 export interface Screenshot {
   readonly mime: 'image/png' | 'image/x-portable-pixmap';
@@ -156,6 +157,8 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   readonly checkpoints: LiveCheckpoints;
   /** The backup of its disks. */
   readonly backup: LiveBackup;
+  /** How its start was measured, and secrets for it; only of guests with launch security of AMD. */
+  readonly launchSecurity: LiveLaunchSecurity;
 
   /**
    * Runs one QMP command as it is (for experts and for tests): the reply's `return`. `fd` goes with it, for a command that

@@ -5,6 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import type { HostFacts } from '../../kvm/host-facts.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import { type KvmReport, kvmUnusable } from '../../kvm/report.ts';
+import { readSevLimits, type SevLimits } from '../../kvm/sev.ts';
 import { readSleepStates } from '../../kvm/suspend.ts';
 import {
   type CapabilityFacts,
@@ -34,6 +35,7 @@ export interface CapabilitySources {
   /** Tests hand in others. */
   readonly findEmulators?: () => Promise<readonly Emulator[]>;
   readonly hostFiles?: HostFiles;
+  readonly sevLimits?: () => SevLimits;
   readonly findProgram?: (name: string) => Promise<string | undefined>;
 }
 
@@ -215,6 +217,8 @@ export async function domainCapabilities(
       hasSwtpm: found[0] !== undefined,
       hasVirtiofsd: found.slice(1).some((program) => program !== undefined),
       hasIommu: facts.iommuGroups.length > 0,
+      ...(domainType === 'kvm' &&
+        capabilities.accelerators.kvm?.sev && { sevLimits: (sources.sevLimits ?? readSevLimits)() }),
     }),
   );
 }

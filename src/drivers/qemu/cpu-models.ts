@@ -1,8 +1,9 @@
 /** CPU models as an emulator knows them: which there are, and which features each has, asked of QEMU itself. */
 import { featureName } from '../../model/capabilities/cpu-names.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
-import type { CpuModelSource, CpuQuery, CpuWorld } from '../driver.ts';
+import type { CpuModelSource, CpuQuery, CpuWorld, MemoryEncryption } from '../driver.ts';
 import { type CapabilitySources, chooseEmulator } from './capabilities.ts';
+import { readMemoryEncryption } from './memory-encryption.ts';
 import { type ExpandedModel, expandModel } from './probe/cpu.ts';
 import { type ProbeOptions, withSession } from './probe/session.ts';
 import type { AcceleratorCapabilities, AcceleratorName } from './probe/types.ts';
@@ -45,6 +46,10 @@ export class QemuCpuModels implements CpuModelSource {
         .filter((name) => !follower.test(name)),
       features: (names) => this.expand(path, domainType === 'kvm' ? 'kvm' : 'tcg', accelerator, names),
     };
+  }
+
+  memoryEncryption(): Promise<MemoryEncryption> {
+    return readMemoryEncryption(this.sources);
   }
 
   async expandHostModel(definition: DomainDef): Promise<DomainDef> {

@@ -99,6 +99,8 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
       return table.addHandle(need.fd, await openMemoryFile(need, context));
     case 'copy':
       return table.addFd(need.fd, await copyToMemory(need));
+    case 'text':
+      return table.addFd(need.fd, sealedMemory('vireo-text', Buffer.from(need.text)));
     case 'secret':
       return table.addFd(need.fd, secretInMemory(need, context.secrets));
     case 'listen':

@@ -1,4 +1,5 @@
 /** What a domain may contain with one QEMU binary and machine type: from capabilities to facts, without I/O. */
+import type { SevLimits } from '../../kvm/sev.ts';
 import { featureName, vendorName, vendorOfModel } from '../../model/capabilities/cpu-names.ts';
 import type {
   CustomModelFacts,
@@ -25,6 +26,8 @@ export interface DomainFactsRequest {
   readonly hasVirtiofsd: boolean;
   /** The host has an IOMMU that is on, so that PCI devices can be passed through. */
   readonly hasIommu: boolean;
+  /** How many guests with encrypted memory there can be; asked for only where there can be some. */
+  readonly sevLimits?: SevLimits;
 }
 
 const virtioModels = ['virtio', 'virtio-transitional', 'virtio-non-transitional'];
@@ -290,6 +293,23 @@ function featureFacts(request: DomainFactsRequest): DomainCapabilityFacts['featu
     backingStoreInput: true,
     backup: true,
     hyperv: request.domainType === 'kvm' && isX86(request) ? hypervFeatures(acceleratorOf(request)) : [],
+    ...sevFacts(request),
+  };
+}
+
+/** Only KVM encrypts memory: under TCG the accelerator has nothing to tell. */
+function sevFacts(
+  request: DomainFactsRequest,
+): Pick<DomainCapabilityFacts['features'], 'sev' | 'launchSecurity'> {
+  const found = acceleratorOf(request)?.sev;
+  if (found === undefined || request.arch !== 'x86_64') return { launchSecurity: [] };
+  const { cbitpos, reducedPhysBits, cpu0Id } = found;
+  const limits = request.sevLimits ?? { maxGuests: 0, maxEsGuests: 0 };
+  return {
+    sev: { cbitpos, reducedPhysBits, ...limits, ...(cpu0Id !== undefined && { cpu0Id }) },
+    launchSecurity: ['sev', 'sev-snp'].filter((kind) =>
+      request.capabilities.objects.includes(`${kind}-guest`),
+    ),
   };
 }
 

@@ -26,6 +26,7 @@ import { detachDevice } from './hotplug/detach.ts';
 import { whyNot } from './hotplug/refused.ts';
 import { updateDevice } from './hotplug/update.ts';
 import { UidPool } from './identity.ts';
+import { checkSev } from './launch-security.ts';
 import { requireGroups } from './limits.ts';
 import { readTail, removeLogs } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
@@ -86,6 +87,7 @@ export class QemuDriver implements HypervisorDriver {
 
   async start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest> {
     if (definition.type === 'kvm') await checkKvm(this.options, definition);
+    checkSev(this.options, definition);
     for (let attempt = 1; ; attempt++) {
       try {
         return await startGuest(this.deps, definition, domainId, options);

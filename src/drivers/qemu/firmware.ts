@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { errnoOf, reasonOf, VirtError } from '../../base/errors.ts';
 import { readText, statIfPresent } from '../../base/files.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { sevKind } from '../../model/domain/launch-security.ts';
 
 const format = z.enum(['raw', 'qcow2']);
 const flashFile = z.looseObject({ filename: z.string().startsWith('/'), format });
@@ -246,7 +247,12 @@ function missOf(definition: DomainDef, descriptor: FirmwareDescriptor): string |
   );
 }
 
-function featureMiss({ os, features }: DomainDef, descriptor: FirmwareDescriptor): string | undefined {
+function featureMiss(definition: DomainDef, descriptor: FirmwareDescriptor): string | undefined {
+  const { os, features } = definition;
+  // The firmware shares memory with the host before any driver of the guest does, so it must know how.
+  const encryption = sevKind(definition.launchSecurity);
+  if (encryption !== undefined && !descriptor.features.has(`amd-${encryption}`))
+    return `it lacks the feature amd-${encryption}`;
   for (const { name, enabled } of os.firmwareFeatures)
     if (descriptor.features.has(name) !== enabled)
       return enabled ? `it lacks the feature ${name}` : `it has the feature ${name}`;

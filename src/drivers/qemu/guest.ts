@@ -28,6 +28,7 @@ import { findConsole } from './find-device.ts';
 import { exitOf } from './guest-exit.ts';
 import { GuestListeners } from './guest-listeners.ts';
 import { Unplugs } from './hotplug/unplugs.ts';
+import { QemuLaunchSecurity } from './launch-security.ts';
 import { LogKeeper, type LogLimits } from './log-file.ts';
 import { addGraphicsClient, openGraphics } from './open-graphics.ts';
 import { addForward, removeForward } from './port-forward.ts';
@@ -62,6 +63,10 @@ export class QemuGuest implements LiveGuest {
   readonly memory = new QemuMemory(
     () => this.qmp(),
     () => this.process.id,
+  );
+  readonly launchSecurity = new QemuLaunchSecurity(
+    () => this.qmp(),
+    () => this.definition.launchSecurity,
   );
   readonly agent: GuestAgent;
   readonly blockJobs: QemuBlockJobs;

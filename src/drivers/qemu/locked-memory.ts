@@ -1,15 +1,21 @@
-/** How much memory a guest's QEMU may lock: that of VFIO devices is pinned, since hardware writes to it. */
+/**
+ * How much memory a guest's QEMU may lock: that of VFIO devices is pinned, since hardware writes to it, and so is that of
+ * SEV guests, since encrypted pages cannot be moved.
+ */
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { sevKind } from '../../model/domain/launch-security.ts';
 
 /** Beside the guest's RAM: QEMU's own memory, and the registers of devices that are mapped (libvirt allows the same). */
 const EXTRA_BYTES = 1024 ** 3;
 
 /** RLIMIT_MEMLOCK in bytes; undefined where nothing is locked, and the user's own limit will do. */
-export function lockedBytes({ devices, memory, memoryBacking }: DomainDef): number | undefined {
+export function lockedBytes(definition: DomainDef): number | undefined {
+  const { devices, memory, memoryBacking } = definition;
   const vfio = devices.hostdevs.filter(
     ({ source }) => source.type === 'pci' || source.type === 'mdev',
   ).length;
-  const locked = memoryBacking?.locked === true;
+  // The kernel counts what it pins of encrypted memory, too (arch/x86/kvm/svm/sev.c, sev_pin_memory).
+  const locked = memoryBacking?.locked === true || sevKind(definition.launchSecurity) !== undefined;
   if (vfio === 0 && !locked) return undefined;
   const plugged = devices.memories.reduce((sum, device) => sum + device.target.sizeKiB, 0);
   const ramBytes = (memory.sizeKiB + plugged) * 1024;

@@ -1,6 +1,7 @@
 /** What the QEMU driver is told by the daemon: paths, limits, and the parts of the host it may ask. */
 
 import type { Logger } from '../../base/log.ts';
+import type { HostFiles } from '../../kvm/host-files.ts';
 import type { KvmReport } from '../../kvm/report.ts';
 import type {
   HostDeviceProvider,
@@ -85,6 +86,8 @@ export interface QemuDriverOptions {
   readonly emulators: EmulatorSource;
   readonly documents: HostDocuments;
   readonly kvmReport: () => Promise<KvmReport>;
+  /** Where the host says what of AMD SEV it has; left out: its own /proc, /sys and /dev. */
+  readonly hostFiles?: HostFiles;
   readonly images: ImageReader;
   /** Values of secrets that definitions refer to; absent only in tests that have none. */
   readonly secrets?: SecretProvider;

@@ -19,6 +19,7 @@ import type { BuildContext, QemuCommand } from './argv/types.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { firmwareDescriptors, type SelectedFirmware, selectFirmware } from './firmware.ts';
 import { kvmGroups } from './identity.ts';
+import { checkSev } from './launch-security.ts';
 import { defaultNvramPath } from './nvram.ts';
 import type { QemuDriverOptions } from './options.ts';
 import { lookupOf } from './probe/lookup.ts';
@@ -42,6 +43,7 @@ export async function completeDefinition(
   checkType(definition);
   if (options.mode === 'session') await checkSession(options, definition);
   if (definition.type === 'kvm') await checkKvm(options, definition);
+  checkSev(options, definition);
   const arch = definition.os.type.arch ?? options.hostArch;
   const emulator = definition.devices.emulator ?? (await options.emulators.find(arch));
   if (emulator === undefined) throw noEmulator(definition, arch);

@@ -14,6 +14,7 @@ import { rtcAdjustmentOf } from './guest-clock.ts';
 import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
+import { withSevPlatform } from './launch-security.ts';
 import { limitGuest, placeGuest } from './limits.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
@@ -55,7 +56,8 @@ export async function startGuest(
   using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
   const chained = numberImages(await followChains(present, options.images, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
-  const complete = await withMtus(withVsockCid(assignAliases(chained)), options.links);
+  const encrypted = withSevPlatform(chained, capabilities);
+  const complete = await withMtus(withVsockCid(assignAliases(encrypted)), options.links);
   start.onStep?.('opening disks and links');
   const starting = { ...(await prepareHost(deps, undo, complete, domainId)), passed };
   const named = await takeHostDevices(starting, complete);

@@ -21,6 +21,7 @@ import type { ActualInterface, GraphicsPorts } from '../driver.ts';
 import { ownDirectory } from './argv/types.ts';
 import type { PortPool } from './graphics-ports.ts';
 import { isRangeMapped, kvmGroups, type UidPool } from './identity.ts';
+import { sevGroups } from './launch-security.ts';
 import { openLog } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
 import type { PassedGroups } from './passed-groups.ts';
@@ -110,7 +111,7 @@ async function takeIdentity(
 ): Promise<ProcessIdentity | undefined> {
   const { options, uids } = deps;
   if (process.geteuid?.() !== 0) return undefined;
-  const groups = definition.type === 'kvm' ? await kvmGroups() : [];
+  const groups = definition.type === 'kvm' ? [...(await kvmGroups()), ...(await sevGroups(definition))] : [];
   if (isRangeMapped(options.uidRange)) {
     const uid = uids.take(definition.uuid ?? '');
     undo.add('give back the uid', () => uids.release(uid, definition.uuid ?? ''));

@@ -66,7 +66,20 @@ export interface DomainCapabilityFacts {
     readonly backup: boolean;
     /** Enlightenments for Windows; empty where they don't exist. */
     readonly hyperv: readonly string[];
+    readonly sev?: SevFacts;
+    /** What `<launchSecurity type=>` can be. */
+    readonly launchSecurity: readonly string[];
   };
+}
+
+/** AMD's memory encryption on this host. */
+export interface SevFacts {
+  readonly cbitpos: number;
+  readonly reducedPhysBits: number;
+  /** Guests at a time with encrypted memory only, and with encrypted registers too. */
+  readonly maxGuests: number;
+  readonly maxEsGuests: number;
+  readonly cpu0Id?: string;
 }
 
 /** Writes the document. */
@@ -167,8 +180,22 @@ function features(facts: DomainCapabilityFacts['features']): XmlElement[] {
     element('genid', { supported: facts.genid }),
     element('backingStoreInput', { supported: facts.backingStoreInput }),
     element('backup', { supported: facts.backup }),
-    // The driver refuses <launchSecurity>, so nothing is offered, whatever the host could do.
-    element('sev', { supported: false }),
+    sev(facts.sev),
     supported('hyperv', enumsUnlessEmpty({ features: facts.hyperv })),
+    // Younger than libvirt 9.0's schema, so only where there is something to say.
+    ...(facts.launchSecurity.length > 0
+      ? [supported('launchSecurity', { sectype: facts.launchSecurity })]
+      : []),
   ];
+}
+
+function sev(facts: SevFacts | undefined): XmlElement {
+  if (facts === undefined) return element('sev', { supported: false });
+  return element('sev', { supported: true }, [
+    textElement('cbitpos', String(facts.cbitpos)),
+    textElement('reducedPhysBits', String(facts.reducedPhysBits)),
+    textElement('maxGuests', String(facts.maxGuests)),
+    textElement('maxESGuests', String(facts.maxEsGuests)),
+    ...(facts.cpu0Id === undefined ? [] : [textElement('cpu0Id', facts.cpu0Id)]),
+  ]);
 }

@@ -24,6 +24,7 @@ import { devicesCodec } from './devices/devices.ts';
 import { throttleGroups } from './devices/disk.ts';
 import { onCrash, onLockfailure, onPoweroff, onReboot, perf, pm } from './events.ts';
 import { features } from './features.ts';
+import { launchSecurity } from './launch-security.ts';
 import { currentMemoryKiB, maxMemory, memory, memoryBacking } from './memory.ts';
 import { metadata } from './metadata.ts';
 import { domainName } from './names.ts';
@@ -36,7 +37,7 @@ import {
   qemuDeprecation,
   qemuOverride,
 } from './qemu-namespace.ts';
-import { idmap, keywrap, launchSecurity, seclabels } from './security.ts';
+import { idmap, keywrap, seclabels } from './security.ts';
 import { sysinfo } from './sysinfo.ts';
 import { blkiotune, cputune, memtune, numatune, resource } from './tuning.ts';
 import { defaultiothread, iothreadids, iothreads, vcpu, vcpus } from './vcpus.ts';

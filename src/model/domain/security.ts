@@ -1,4 +1,4 @@
-/** Labels, key wrapping, launch security and id maps. Mapped here; the driver says what it cannot honour. */
+/** Labels, key wrapping and id maps. Mapped here; the driver says what it cannot honour. */
 import {
   attr,
   child,
@@ -7,10 +7,9 @@ import {
   type Infer,
   object,
   required,
-  variants,
   wrapped,
 } from '../../base/xml/codec.ts';
-import { hex, matching, oneOf, onOff, str, uint, yesNo } from '../../base/xml/scalars.ts';
+import { oneOf, onOff, str, uint, yesNo } from '../../base/xml/scalars.ts';
 
 const uint32 = uint({ max: 2 ** 32 - 1 });
 
@@ -37,20 +36,6 @@ export const keywrap = wrapped(
     }),
   ),
 );
-
-const base64 = matching(/^[A-Za-z0-9+/=\s]{1,65536}$/, 'base64 text');
-
-const sev = object({
-  kernelHashes: attr('kernelHashes', yesNo),
-  cbitpos: childText('cbitpos', uint32),
-  reducedPhysBits: childText('reducedPhysBits', uint32),
-  policy: required(childText('policy', hex(4, { max: 2 ** 32 - 1 })), 'policy'),
-  handle: childText('handle', uint32),
-  dhCert: childText('dhCert', base64),
-  session: childText('session', base64),
-});
-
-export const launchSecurity = child('launchSecurity', variants('type', { sev, 's390-pv': object({}) }));
 
 const range = object({
   start: required(attr('start', uint32), 'start'),

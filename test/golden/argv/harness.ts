@@ -105,9 +105,10 @@ export class Trial {
         return this.image(need);
       case 'copy':
         return openSync(need.path, constants.O_RDONLY);
+      case 'text':
       case 'secret': {
         const path = this.parent(join(tmpdir(), `vireo-secret-${process.pid}`, 'value'));
-        writeFileSync(path, 'a secret', { mode: 0o600 });
+        writeFileSync(path, need.kind === 'text' ? need.text : 'a secret', { mode: 0o600 });
         const fd = openSync(path, constants.O_RDONLY);
         rmSync(dirname(path), { recursive: true });
         return fd;

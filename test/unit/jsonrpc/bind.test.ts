@@ -245,6 +245,7 @@ describe('the methods', () => {
       reason: 'no node',
       hint: 'load kvm',
     });
+    expect(await client.call('host.sev')).toEqual({ platform: null, reason: 'no AMD', hint: 'buy one' });
     expect((await client.call('host.check')).checks).toMatchObject([{ id: 'kvm', repair: 'load' }]);
     expect((await client.call('host.devices', { type: 'pci' })).devices).toMatchObject([
       { type: 'pci', class: '020000', iommuGroup: 3, numaNode: null, usedBy: { name: 'web' }, product: null },
@@ -258,6 +259,45 @@ describe('the methods', () => {
     );
     const document = await client.call('rpc.discover');
     expect(document).toMatchObject({ openrpc: '1.3.2', info: { version: '9.9.9' } });
+  });
+});
+
+describe('a guest with encrypted memory', () => {
+  const sealed = xml('sealed')
+    .replace("type='qemu'", "type='kvm'")
+    .replace('</domain>', "<launchSecurity type='sev'><policy>0x0005</policy></launchSecurity></domain>");
+
+  it('is measured, and takes a secret before it runs', async () => {
+    const { connect, driver } = await startDaemon();
+    const client = await connect();
+    await client.call('domain.define', { xml: xml('open') });
+    expect(await client.call('domain.launch-security', { domain: 'open' })).toMatchObject({ kind: null });
+    const secret = { header: 'aGVhZA==', secret: 'c2VjcmV0' };
+    await expect(
+      client.call('domain.set-launch-secret', { domain: 'open', ...secret }),
+    ).rejects.toMatchObject({
+      code: 'request.unsupported',
+    });
+    await client.call('domain.define', { xml: sealed });
+    await expect(client.call('domain.launch-security', { domain: 'sealed' })).rejects.toMatchObject({
+      code: 'domain.inactive',
+    });
+    await client.call('domain.start', { domain: 'sealed', paused: true });
+    expect(await client.call('domain.launch-security', { domain: 'sealed' })).toEqual({
+      kind: 'sev-es',
+      state: 'launch-secret',
+      policy: 1,
+      apiMajor: 1,
+      apiMinor: 55,
+      buildId: 21,
+      measurement: 'bWVhc3VyZWQ=',
+    });
+    await client.call('domain.set-launch-secret', { domain: 'sealed', ...secret });
+    expect(driver.lastGuest.done).toContain('secret aGVhZA== c2VjcmV0 anywhere');
+    driver.lastGuest.state = { state: 'running', reason: 'booted' };
+    await expect(
+      client.call('domain.set-launch-secret', { domain: 'sealed', ...secret }),
+    ).rejects.toMatchObject({ code: 'domain.state' });
   });
 });
 

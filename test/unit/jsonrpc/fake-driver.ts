@@ -9,10 +9,12 @@ import type {
   GuestExit,
   GuestRecord,
   HypervisorDriver,
+  LaunchMeasurement,
   LiveBackup,
   LiveBlockJobs,
   LiveCheckpoints,
   LiveGuest,
+  LiveLaunchSecurity,
   MonitorEvent,
   ReceiveFilter,
   StartOptions,
@@ -61,6 +63,20 @@ export class FakeGuest implements LiveGuest {
       details: { class: 'CommandNotFound' },
     });
   });
+  /** What the secure processor tells of its start. */
+  measurement: LaunchMeasurement = {
+    apiMajor: 1,
+    apiMinor: 55,
+    buildId: 21,
+    state: 'launch-secret',
+    policy: 1,
+    measurement: 'bWVhc3VyZWQ=',
+  };
+  readonly launchSecurity: LiveLaunchSecurity = {
+    measurement: () => Promise.resolve(this.measurement),
+    injectSecret: ({ header, secret, address }) =>
+      this.note(`secret ${header} ${secret} ${address ?? 'anywhere'}`),
+  };
   /** What QEMU measures. */
   measured: MonitorSample = {};
   readonly tuning: LiveTuning = {

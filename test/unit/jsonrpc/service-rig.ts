@@ -61,6 +61,7 @@ const hostSource: HostSource = {
       module: { name: 'kvm', loaded: false, nested: undefined },
       problem: { code: 'no-node', reason: 'no node', repair: 'load kvm' },
     } as unknown as Awaited<ReturnType<HostSource['kvm']>>),
+  sev: () => Promise.resolve({ problem: { reason: 'no AMD', repair: 'buy one' } }),
   statistics: {
     cpuTimes: () => ({ userMs: 10, kernelMs: 20, idleMs: 30, iowaitMs: 0 }),
     cpuMap: () => ({ online: [true, false] }),

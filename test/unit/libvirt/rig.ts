@@ -15,7 +15,7 @@ import { createJobs } from '../../../src/daemon/services/jobs.ts';
 import { NwFilterService } from '../../../src/daemon/services/nwfilter-service.ts';
 import { PassedFiles } from '../../../src/daemon/services/passed-files.ts';
 import { DefinitionStore } from '../../../src/daemon/state/definitions.ts';
-import type { CpuModelSource } from '../../../src/drivers/driver.ts';
+import type { CpuModelSource, MemoryEncryption } from '../../../src/drivers/driver.ts';
 import { readHostFacts, readHostMemory } from '../../../src/kvm/host-facts.ts';
 import { type HostFiles, hostFiles } from '../../../src/kvm/host-files.ts';
 import { type HostWriter, hostWriter } from '../../../src/kvm/host-writer.ts';
@@ -54,7 +54,7 @@ const fakeModels = new Map([
   ['Large', ['aes', 'avx', 'sse2']],
 ]);
 
-const fakeCpus: CpuModelSource = {
+const fakeCpus = (encryption: MemoryEncryption): CpuModelSource => ({
   names: async () => [...fakeModels.keys()],
   world: async () => ({
     hypervisor: ['aes', 'pni', 'sse2'],
@@ -62,14 +62,21 @@ const fakeCpus: CpuModelSource = {
     usableModels: ['Small', 'Middle'],
     features: async () => fakeModels,
   }),
+  memoryEncryption: () => Promise.resolve(encryption),
   expandHostModel: async (definition) => ({
     ...definition,
     cpu: { features: [], ...definition.cpu, mode: 'custom', model: { name: 'Middle' } },
   }),
+});
+
+const notEncrypted: MemoryEncryption = {
+  problem: { reason: 'SEV is of AMD', repair: 'run it elsewhere' },
 };
 
 /** What of the host a test makes up. */
 export interface RigHost {
+  /** What it has of AMD SEV; nothing. */
+  readonly encryption?: MemoryEncryption;
   /** Where its devices are read from; this computer's. */
   readonly files?: HostFiles;
   /** What is written to its sysfs. */
@@ -154,7 +161,7 @@ export function fakeEngine(directory: string, host: RigHost = {}) {
     interfaces: () => host.interfaces ?? [],
     host: fakeHost(join(directory, 'host')),
     driver,
-    cpus: fakeCpus,
+    cpus: fakeCpus(host.encryption ?? notEncrypted),
     emulatorVersion: () => Promise.resolve(7_002_004),
     hostName: 'here',
     log,

@@ -132,15 +132,79 @@ it.each([
 });
 
 describe('launch security', () => {
-  it('is nothing that a guest here has, and none takes a secret', async () => {
+  const sevXml = (policy = '0x0001') =>
+    guestXml('sealed')
+      .replace("type='qemu'", "type='kvm'")
+      .replace(
+        '</domain>',
+        `<launchSecurity type='sev'><policy>${policy}</policy></launchSecurity></domain>`,
+      );
+  const text = (field: string, value: string) => ({ field, value: { type: 7 as const, value } });
+  const secret = [text('sev-secret-header', 'aGVhZA=='), text('sev-secret', 'c2VjcmV0')];
+
+  it('is nothing that an open guest has, and it takes no secret', async () => {
     const client = await (await startRig()).open();
     const { dom } = await client.call('domainDefineXml', { xml: guestXml('open') });
     expect(await client.call('domainGetLaunchSecurityInfo', { dom, flags: 4 })).toEqual({ params: [] });
-    const secret = (field: string) => [{ field, value: { type: 7 as const, value: 'c2VjcmV0' } }];
     const set = (field: string, flags = 0) =>
-      client.call('domainSetLaunchSecurityState', { dom, params: secret(field), flags });
+      client.call('domainSetLaunchSecurityState', { dom, params: [text(field, 'c2VjcmV0')], flags });
     await expect(set('sev-secret')).rejects.toThrow(/^84: .*no launch security/);
     await expect(set('colour')).rejects.toThrow("74: argument unsupported: parameter 'colour' not supported");
     await expect(set('sev-secret', 1)).rejects.toThrow(/unsupported flags/);
+  });
+
+  it('is measured while the guest waits, and the guest takes its secret then', async () => {
+    const rig = await startRig();
+    const { driver } = rig;
+    const client = await rig.open();
+    const { dom } = await client.call('domainDefineXml', { xml: sevXml() });
+    const info = () => client.call('domainGetLaunchSecurityInfo', { dom, flags: 4 });
+    const set = (params = secret) => client.call('domainSetLaunchSecurityState', { dom, params, flags: 0 });
+    await expect(info()).rejects.toThrow(/^55: .*domain is not running/);
+    await expect(set()).rejects.toThrow(/^55: .*domain is not running/);
+    await client.call('domainCreateWithFlags', { dom, flags: 1 });
+    expect((await info()).params.map(({ field, value }) => [field, value.value])).toEqual([
+      ['sev-measurement', 'bWVhc3VyZWQ='],
+      ['sev-api-major', 1],
+      ['sev-api-minor', 55],
+      ['sev-build-id', 21],
+      ['sev-policy', 1],
+    ]);
+    await expect(set([text('sev-secret', 'c2VjcmV0')])).rejects.toThrow(
+      /^1: .*Both secret and the secret header are required/,
+    );
+    const address = { field: 'sev-secret-set-address', value: { type: 4 as const, value: 0x80d000n } };
+    await client.call('domainSetLaunchSecurityState', { dom, params: [...secret, address], flags: 0 });
+    expect(driver.lastGuest.done).toContain('secret aGVhZA== c2VjcmV0 8441856');
+    driver.lastGuest.state = { state: 'running', reason: 'booted' };
+    await expect(set()).rejects.toThrow(/^55: .*must be in a paused state/);
+  });
+
+  it('is what the host says of its processor', async () => {
+    const without = await (await startRig()).open();
+    await expect(without.call('nodeGetSevInfo', { nparams: 0, flags: 4 })).rejects.toThrow(
+      /^84: .*SEV is of AMD; run it elsewhere/,
+    );
+    const platform = {
+      cbitpos: 51,
+      reducedPhysBits: 1,
+      maxGuests: 59,
+      maxEsGuests: 450,
+      pdh: 'cGRo',
+      certChain: 'Y2VydA==',
+      cpu0Id: 'Y3B1',
+    };
+    const client = await (await startRig({ encryption: { platform } })).open();
+    expect(await client.call('nodeGetSevInfo', { nparams: 0, flags: 4 })).toEqual({ params: [], nparams: 7 });
+    const { params } = await client.call('nodeGetSevInfo', { nparams: 7, flags: 4 });
+    expect(Object.fromEntries(params.map(({ field, value }) => [field, value.value]))).toEqual({
+      pdh: 'cGRo',
+      'cert-chain': 'Y2VydA==',
+      'cpu0-id': 'Y3B1',
+      cbitpos: 51,
+      'reduced-phys-bits': 1,
+      'max-guests': 59,
+      'max-es-guests': 450,
+    });
   });
 });

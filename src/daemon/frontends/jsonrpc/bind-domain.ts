@@ -9,6 +9,7 @@ import { bindDevices } from './bind-device.ts';
 import { bindQueries } from './bind-domain-queries.ts';
 import { bindHistory, type HistorySource } from './bind-history.ts';
 import { bindInterfaces } from './bind-interface.ts';
+import { bindLaunchSecurity } from './bind-launch-security.ts';
 import { bindLifecycle } from './bind-lifecycle.ts';
 import { bindLimits } from './bind-limits.ts';
 import { bindMeasuring } from './bind-measuring.ts';
@@ -47,6 +48,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindInterfaces(domains),
     ...bindTuning(domains),
     ...bindMeasuring(domains),
+    ...bindLaunchSecurity(domains),
     ...bindLimits(domains),
     ...bindSaves(domains),
     ...bindPowerOrder(domains),

@@ -1,6 +1,6 @@
 /** Host methods onto what the host tells. */
 import type { Result } from '../../../api/index.ts';
-import type { HypervisorDriver } from '../../../drivers/driver.ts';
+import type { HypervisorDriver, MemoryEncryption } from '../../../drivers/driver.ts';
 import type { HostFacts, HostMemory } from '../../../kvm/host-facts.ts';
 import type { KvmReport } from '../../../kvm/report.ts';
 import type { HostCheck } from '../../host-check/check.ts';
@@ -20,6 +20,7 @@ export interface HostSource {
   check(options: { readonly signal: AbortSignal }): Promise<readonly HostCheck[]>;
   interfaces(): readonly OwnedInterface[];
   devices(): readonly ListedDevice[];
+  sev(): Promise<MemoryEncryption>;
   readonly statistics: Pick<HostService, 'cpuTimes' | 'cpuMap' | 'cells' | 'sysinfoXml'>;
 }
 
@@ -57,6 +58,14 @@ export function bindHost(
     }),
     'host.statistics': async () => statisticsOf(host.statistics),
     'host.sysinfo': async () => ({ xml: host.statistics.sysinfoXml() }),
+    'host.sev': async () => {
+      const { platform, problem } = await host.sev();
+      return {
+        platform: platform === undefined ? null : { ...platform, cpu0Id: platform.cpu0Id ?? null },
+        reason: problem?.reason ?? null,
+        hint: problem?.repair ?? null,
+      };
+    },
     'host.capabilities': async () => ({ xml: await driver.capabilitiesXml() }),
     'host.domain-capabilities': async ({ emulator, arch, machine, virtType }) => ({
       xml: await driver.domainCapabilitiesXml({

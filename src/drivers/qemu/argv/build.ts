@@ -13,6 +13,7 @@ import { buildGraphics } from './graphics.ts';
 import { buildHostdevs, buildRedirdevs } from './hostdev.ts';
 import { buildHubs, buildInputs } from './input.ts';
 import { buildInterfaces } from './interface.ts';
+import { buildLaunchSecurity } from './launch-security.ts';
 import {
   buildAccelerator,
   buildFeatureDevices,
@@ -87,7 +88,8 @@ function buildBoard(b: Build): void {
   refuseFeatures(b);
   const pflash = buildFirmware(b);
   const memoryBackend = buildMainMemory(b, machine?.defaultRamId);
-  buildMachine(b, { memoryBackend, pflash, hmat: needsHmat(b) });
+  const confidential = buildLaunchSecurity(b);
+  buildMachine(b, { memoryBackend, pflash, hmat: needsHmat(b), confidential });
   buildAccelerator(b);
   buildCpu(b);
   buildMemorySize(b);

@@ -135,6 +135,11 @@ export class Build {
     return `/proc/self/fd/${this.need({ kind: 'copy', path, purpose })}`;
   }
 
+  /** A text of the definition that QEMU takes as a file; the answer is the name by which it opens it. */
+  text(text: string, purpose: string): string {
+    return `/proc/self/fd/${this.need({ kind: 'text', text, purpose })}`;
+  }
+
   // ---- findings
 
   /** Something in the definition that is understood, but not offered. */

@@ -12,6 +12,8 @@ interface MachineParts {
   readonly memoryBackend: string | undefined;
   readonly pflash: readonly string[];
   readonly hmat: boolean;
+  /** The object that encrypts memory. */
+  readonly confidential: string | undefined;
 }
 
 /** The machine type as the binary knows it, by name or alias; undefined is reported as lacking. */
@@ -42,6 +44,8 @@ export function buildMachine(b: Build, parts: MachineParts): void {
     ['nvdimm', hasNvdimm(b) ? true : undefined],
     ['memory-backend', parts.memoryBackend],
     ['hmat', parts.hmat ? true : undefined],
+    // The property's name before QEMU 6.0 was memory-encryption, and QEMU before 6.2 is not supported.
+    ['confidential-guest-support', parts.confidential],
     ['iommu', b.definition.devices.iommu?.model === 'smmuv3' ? 'smmuv3' : undefined],
     ['acpi', acpi(b)],
   ];

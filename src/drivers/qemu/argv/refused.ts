@@ -12,7 +12,6 @@ export function refuseUnsupported(b: Build): void {
   if (d.os.type.kind !== 'hvm') b.problem('os.type', `'${d.os.type.kind}' is of another hypervisor; use hvm`);
   b.refuse('', { idmap: d.idmap }, 'is for containers');
   b.refuse('', { keywrap: d.keywrap }, 'is only there on s390x');
-  b.refuse('', { launchSecurity: d.launchSecurity });
   for (const [index, { name, enabled }] of d.perf.entries()) {
     const problem = enabled ? perfEventProblem(name) : undefined;
     if (problem !== undefined) b.problem(`perf.event[${index}]`, problem);

@@ -78,6 +78,8 @@ export type FdNeed = {
    * 0777, so the guest's uid may do that without rights on the file itself.
    */
   | { readonly kind: 'copy'; readonly path: string; readonly purpose: string }
+  /** A text of the definition that QEMU takes as a file, in sealed memory, as a copy. */
+  | { readonly kind: 'text'; readonly text: string; readonly purpose: string }
   /** The value of a secret, in sealed memory that goes with QEMU; QEMU opens `/proc/self/fd/FD`, as of a copy. */
   | { readonly kind: 'secret'; readonly reference: SecretReference; readonly purpose: string }
   /**

@@ -4,15 +4,16 @@ import { type Stats, statSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { fileError, isVirtError, reasonOf } from '../../../base/errors.ts';
-import { ensureDirectory, readText, statIfPresent, writeAtomic } from '../../../base/files.ts';
+import { ensureDirectory, mayUse, readText, statIfPresent, writeAtomic } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
+import { SEV_DEVICE } from '../../../kvm/sev.ts';
 import { isObject } from '../qmp/codec.ts';
 import { isKvmAccessible, probeQemu } from './probe.ts';
 import type { ProbeOptions } from './session.ts';
 import type { QemuCapabilities } from './types.ts';
 
 /** Raise it when what is probed or how it is written changes; older files are then probed anew. */
-const FILE_FORMAT = 1;
+const FILE_FORMAT = 2;
 
 /** A record is about 300 KiB; whatever is far larger is none of ours. */
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
@@ -25,6 +26,7 @@ export interface CacheOptions {
   /** What the cache looks at; tests hand in others. */
   readonly probeQemu?: typeof probeQemu;
   readonly isKvmAccessible?: () => Promise<boolean>;
+  readonly isSevAccessible?: () => boolean;
 }
 
 /** What a record depends on; any difference means: probe again. */
@@ -90,6 +92,7 @@ export class CapabilityCache {
       sizeBytes: file.size,
       ctimeMs: file.ctimeMs,
       kvm: await (this.options.isKvmAccessible ?? isKvmAccessible)(),
+      sev: (this.options.isSevAccessible ?? (() => mayUse(SEV_DEVICE)))(),
       ...hostFingerprint(),
       modules: moduleDirectories.map(changeTime),
     });

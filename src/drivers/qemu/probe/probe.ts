@@ -11,7 +11,13 @@ import { candidateModels, closestModel, cpuModelOf, type ExpandedModel, expandMo
 import { isConfiguredDevice, schemaOfInterest, withoutBroken } from './interest.ts';
 import { entitiesOf, enumValues, flattenCommand, namesOf } from './schema.ts';
 import { type ProbeOptions, probeError, type SessionRequest, withSession } from './session.ts';
-import type { AcceleratorCapabilities, QemuCapabilities, QemuCpuModel, QemuMachine } from './types.ts';
+import type {
+  AcceleratorCapabilities,
+  QemuCapabilities,
+  QemuCpuModel,
+  QemuMachine,
+  SevCapabilities,
+} from './types.ts';
 
 /** What one run answers: everything but the facts of the file and of the other accelerator. */
 type Answers = Omit<
@@ -68,7 +74,7 @@ async function probeKvm(
   if (!first.kvm.present || !(await isKvmAccessible())) return undefined;
   try {
     return await withSession({ ...request, accelerator: 'kvm' }, (client) =>
-      askAccelerator(client, 'host', first.accelerator.machines),
+      askKvmAccelerator(client, first.accelerator.machines, first.commands),
     );
   } catch (error) {
     // QEMU ends itself when it cannot set KVM up: that is an answer. A hang is none.
@@ -112,7 +118,9 @@ async function askEverything(client: QmpClient, deadly: Set<string>): Promise<An
     version: versionOf(client),
     package: client.version.package,
     kvm: { present: kvm.present, enabled: kvm.enabled },
-    accelerator: await askAccelerator(client, kvm.enabled ? 'host' : 'max', machines),
+    accelerator: await (kvm.enabled
+      ? askKvmAccelerator(client, machines, schema.commands)
+      : askAccelerator(client, 'max', machines)),
     devices,
     objects: await listTypes(client, 'user-creatable'),
     deviceProperties: await askDeviceProperties(client, devices, deadly),
@@ -169,6 +177,32 @@ async function askAccelerator(
     ...(staticHostModel && { staticHostModel }),
     ...(closest && { closestModel: closest }),
   };
+}
+
+/** The same under KVM, which alone can encrypt memory. */
+async function askKvmAccelerator(
+  client: QmpClient,
+  machines: readonly QemuMachine[],
+  commands: readonly string[],
+): Promise<AcceleratorCapabilities> {
+  const accelerator = await askAccelerator(client, 'host', machines);
+  const sev = await askSev(client, commands);
+  return { ...accelerator, ...(sev && { sev }) };
+}
+
+/** A QEMU that is built with SEV has the command and refuses it where the host has none ("SEV is not enabled in KVM"). */
+async function askSev(client: QmpClient, commands: readonly string[]): Promise<SevCapabilities | undefined> {
+  if (!commands.includes('query-sev-capabilities')) return undefined;
+  const answer = await optional(client.execute('query-sev-capabilities'), undefined);
+  if (answer === undefined) return undefined;
+  const {
+    cbitpos,
+    'reduced-phys-bits': reducedPhysBits,
+    pdh,
+    'cert-chain': certChain,
+    'cpu0-id': cpu0Id,
+  } = answer;
+  return { cbitpos, reducedPhysBits, pdh, certChain, ...(cpu0Id !== undefined && { cpu0Id }) };
 }
 
 async function expandCandidates(
@@ -250,7 +284,7 @@ async function askGic(
 }
 
 /** The answer, or `fallback` where this QEMU refuses the question (an architecture without CPU models, ...). */
-async function optional<T>(answer: Promise<T>, fallback: T): Promise<T> {
+async function optional<T, F = T>(answer: Promise<T>, fallback: F): Promise<T | F> {
   try {
     return await answer;
   } catch (error) {

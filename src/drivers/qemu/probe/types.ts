@@ -43,6 +43,19 @@ export interface ClosestCpuModel {
   readonly addedFeatures: readonly string[];
 }
 
+/** AMD's memory encryption as QEMU found it (query-sev-capabilities). */
+export interface SevCapabilities {
+  /** The bit of a page table entry that says "encrypted". */
+  readonly cbitpos: number;
+  /** Bits of physical addresses that encryption takes. */
+  readonly reducedPhysBits: number;
+  /** The platform's Diffie-Hellman key, and the certificates up to AMD's; base64. */
+  readonly pdh: string;
+  readonly certChain: string;
+  /** Identity of the first processor, base64; since QEMU 7.1. */
+  readonly cpu0Id?: string;
+}
+
 /** What one binary offers under one accelerator. */
 export interface AcceleratorCapabilities {
   readonly machines: readonly QemuMachine[];
@@ -59,6 +72,8 @@ export interface AcceleratorCapabilities {
   };
   /** The usable named model with most features in common with the host; where QEMU expands models statically (x86). */
   readonly closestModel?: ClosestCpuModel;
+  /** Under KVM on hosts of AMD that have it. */
+  readonly sev?: SevCapabilities;
 }
 
 /** All that was probed of one binary. */

@@ -267,12 +267,32 @@ export const commands = {
   'query-gic-capabilities': command()(
     z.array(z.looseObject({ version: z.number(), emulated: z.boolean(), kernel: z.boolean() })),
   ),
+  /** Of the running guest; SEV-SNP (QEMU 9.1) has `snp-policy` in the place of `policy` and `handle`. */
+  'query-sev': command()(
+    z.looseObject({
+      enabled: z.boolean(),
+      'api-major': z.number(),
+      'api-minor': z.number(),
+      'build-id': z.number(),
+      state: z.string(),
+      'sev-type': z.string().optional(),
+      policy: z.number().optional(),
+      'snp-policy': z.number().optional(),
+    }),
+  ),
+  'query-sev-launch-measure': command()(z.looseObject({ data: z.string() })),
+  'sev-inject-launch-secret': command<{
+    readonly 'packet-header': string;
+    readonly secret: string;
+    readonly gpa?: number;
+  }>()(nothing),
   'query-sev-capabilities': command()(
     z.looseObject({
       cbitpos: z.number(),
       'reduced-phys-bits': z.number(),
       pdh: z.string(),
       'cert-chain': z.string(),
+      'cpu0-id': z.string().optional(),
     }),
   ),
 } as const;

@@ -7,6 +7,7 @@ import { cpuProblems } from './cpus.ts';
 import { deviceProblems } from './devices.ts';
 import { diskProblems } from './disks.ts';
 import { interfaceProblems } from './interfaces.ts';
+import { launchSecurityProblems } from './launch-security.ts';
 import { memoryProblems } from './memory.ts';
 import { textProblems } from './text.ts';
 
@@ -19,6 +20,7 @@ const checks: readonly ((definition: DomainDef) => Problem[])[] = [
   interfaceProblems,
   deviceProblems,
   addressProblems,
+  launchSecurityProblems,
 ];
 
 /**

@@ -1,5 +1,6 @@
 /** Changing the host: merging of pages, pools of huge pages, sleep. */
 import { isVirtError } from '../../../../base/errors.ts';
+import type { SevPlatform } from '../../../../drivers/driver.ts';
 import {
   type PageSharingField,
   type SettableSharingField,
@@ -9,7 +10,7 @@ import type { SuspendTarget } from '../../../../kvm/suspend.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { big, counted, type ParamTable, readParams, uint } from './params.ts';
+import { big, counted, type ParamTable, readParams, text, uint } from './params.ts';
 import { bareInvalid, bytesOf, checkFlags, invalid } from './support.ts';
 
 /** virTypedParameterFlags: the client takes texts. */
@@ -32,7 +33,7 @@ const settable: ParamTable = Object.fromEntries(
   settableSharingFields.map((field) => [`shm_${field}`, 'uint']),
 );
 
-export function nodeTuningHandlers({ host, log }: Engine) {
+export function nodeTuningHandlers({ host, cpus, log }: Engine) {
   return {
     nodeGetMemoryParameters: ({ nparams, flags }, call) => {
       checkFlags(flags, STRING_OKAY, call);
@@ -49,10 +50,15 @@ export function nodeTuningHandlers({ host, log }: Engine) {
       );
       host.setPageSharing(new Map(given));
     },
-    nodeGetSevInfo: ({ flags }, call) => {
+    nodeGetSevInfo: async ({ nparams, flags }, call) => {
       checkFlags(flags, STRING_OKAY, call);
-      // Definitions with launch security are refused, so nothing of the host's is of use.
-      throw new LibvirtError(errorNumber.operationUnsupported, 'guests with SEV are not supported here');
+      const { platform, problem } = await cpus.memoryEncryption();
+      if (platform === undefined)
+        throw new LibvirtError(
+          errorNumber.operationUnsupported,
+          `guests with SEV: ${problem?.reason ?? 'none'}; ${problem?.repair ?? ''}`,
+        );
+      return counted(sevParams(platform), nparams);
     },
     nodeAllocPages: async ({ pageSizes, pageCounts, startCell, cellCount, flags }, call) => {
       checkFlags(flags, PAGES_SET, call);
@@ -81,6 +87,19 @@ export function nodeTuningHandlers({ host, log }: Engine) {
       }
     },
   } satisfies RemoteHandlers;
+}
+
+/** VIR_NODE_SEV_* (libvirt-host.h). */
+function sevParams(platform: SevPlatform): TypedParam[] {
+  return [
+    text('pdh', platform.pdh),
+    text('cert-chain', platform.certChain),
+    ...(platform.cpu0Id === undefined ? [] : [text('cpu0-id', platform.cpu0Id)]),
+    uint('cbitpos', platform.cbitpos),
+    uint('reduced-phys-bits', platform.reducedPhysBits),
+    uint('max-guests', platform.maxGuests),
+    uint('max-es-guests', platform.maxEsGuests),
+  ];
 }
 
 /** The cells that are meant; undefined is the host as a whole. @throws LibvirtError */
