@@ -52,7 +52,7 @@ const createShape = {
   quiesce: z
     .boolean()
     .default(false)
-    .describe('Have the guest agent freeze the file systems meanwhile (with `diskOnly`).'),
+    .describe('Have the guest agent freeze the file systems meanwhile; only without the memory.'),
   live: z
     .boolean()
     .default(false)

@@ -299,7 +299,7 @@ export class DomainCheckpoints {
     throw new VirtError('domain.state', {
       wanted: `undefine domain '${domain.name}'`,
       reason: `cannot delete inactive domain with ${size} checkpoints`,
-      hint: `have them forgotten, or delete them with 'vireo checkpoint delete' while the guest runs`,
+      hint: `forget them too: 'vireo undefine ${domain.name} --forget-snapshots'; or delete them with 'vireo checkpoint delete' while the guest runs`,
     });
   }
 }

@@ -149,7 +149,7 @@ export class DomainSnapshots {
     throw new VirtError('domain.state', {
       wanted: `undefine domain '${domain.name}'`,
       reason: `cannot delete inactive domain with ${size} snapshots`,
-      hint: `delete them with 'vireo snapshot delete', or have them forgotten`,
+      hint: `delete them with 'vireo snapshot delete', or forget them too: 'vireo undefine ${domain.name} --forget-snapshots'`,
     });
   }
 
