@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { type DomainStateName, stateReasons } from '../model/domain/state.ts';
 
-/** Longest XML document a client may send, in characters (SECURITY section 5: string 4 MiB). */
+/** Longest XML document a client may send, in characters (docs/security.md, limits). */
 const MAX_XML_CHARS = 4 * 1024 * 1024;
 
 // Here and wherever else a UUID is read: `z.uuid` would refuse those that people write by hand.

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { oneLine } from '../base/errors.ts';
 
-/** Limits of messages (SECURITY section 5). */
+/** Limits of messages (docs/security.md, limits). */
 export const messageLimits = {
   /** The largest message of a client. */
   requestBytes: 32 * 1024 * 1024,

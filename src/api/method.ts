@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import type { ErrorCode } from '../base/errors.ts';
 
 /**
- * What a method may do, for the access table (SECURITY A1): `query` only looks; `modify` changes something;
+ * What a method may do, for the access table (docs/security.md, class A): `query` only looks; `modify` changes something;
  * `secret` shows secrets; `exec` lets the caller choose a program or its arguments; `path` touches a path that the
  * caller names. Everything but `query` needs a read-write connection.
  */

@@ -184,7 +184,7 @@ export interface VirtErrorInit {
   readonly cause?: unknown;
 }
 
-/** The longest error text that leaves the daemon, in characters (SECURITY: error text 4 KiB). */
+/** The longest error text that leaves the daemon, in characters (docs/security.md, limits). */
 const MAX_TEXT = 4096;
 
 /** Makes text safe for one line of a log or terminal: control characters become `\xNN`, long text is cut. */

@@ -33,7 +33,7 @@ export interface Ground {
  */
 export async function layGround(args: DaemonArguments): Promise<Ground> {
   const startedAtMs = Date.now();
-  // Files and directories of ours are private unless a call says otherwise (SECURITY I4).
+  // Files and directories of ours are private unless a call says otherwise (docs/security.md, class I).
   process.umask(0o077);
   const paths = daemonPaths(args);
   checkSocketPath(paths);

@@ -25,7 +25,7 @@ export async function serve(args: DaemonArguments): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  // An own handler keeps Node from opening its debugger, also where the launcher's flag is missing (SECURITY N7).
+  // An own handler keeps Node from opening its debugger, also where the launcher's flag is missing (docs/security.md, class N).
   process.on('SIGUSR1', () => running?.log.info('SIGUSR1 means nothing here'));
   process.on('SIGHUP', () => {
     running?.reload().catch((error: unknown) => running?.log.error({ err: error }, 'reload failed'));

@@ -1,4 +1,4 @@
-/** A directory held by a descriptor: files are reached through it, whatever happens to its path meanwhile (SECURITY H2). */
+/** A directory held by a descriptor: files are reached through it, whatever happens to its path meanwhile (docs/security.md, class H). */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink } from 'node:fs/promises';
 import { fileError } from '../base/errors.ts';

@@ -23,7 +23,7 @@ export interface QemuImgRun extends Work {
   readonly files: readonly { readonly fd: number }[];
   /** Who it runs as; see identityFor. */
   readonly identity?: ProcessIdentity | undefined;
-  /** Limit of its address space (SECURITY J5); 1 GiB when left out. */
+  /** Limit of its address space (docs/security.md, class J); 1 GiB when left out. */
   readonly memoryBytes?: number;
   /** Limit of its computing time; none when left out. */
   readonly cpuSeconds?: number;

@@ -7,7 +7,7 @@ import type { VolumeFacts } from './backend.ts';
 
 /**
  * A file is opened itself and must be one; one that is written must have no second name, which could be another's file
- * (SECURITY H, I). Devices are reached through links that LVM and udev make.
+ * (docs/security.md, classes H and I). Devices are reached through links that LVM and udev make.
  * @throws VirtError file.*, definition.unsupported
  */
 export async function openVolumeFile(

@@ -84,7 +84,7 @@ describeWith(needs, 'a guest', () => {
         gateway,
       ),
     ).rejects.toThrow();
-    // SECURITY L1: nothing of it is seen from outside.
+    // docs/security.md, class L: nothing of it is seen from outside.
     await expect(
       lab.run(
         'world',

@@ -81,7 +81,7 @@ describeWith(needs, 'a NAT network', () => {
 
     expect(await pings('world', one)).toBe(false);
     expect(await lab.call('world', one, 22)).toBe('');
-    // SECURITY L1: DNS answers on the bridge only.
+    // docs/security.md, class L: DNS answers on the bridge only.
     await expect(resolves('world', 'gateway.lab.test', host)).rejects.toThrow();
     expect(await pings('one', world)).toBe(true);
   });

@@ -88,7 +88,7 @@ describeWith(needs, 'traffic of guests', () => {
   it.each(['nftables', 'iptables'] as const)(
     'from an isolated network reaches nothing beyond at any moment of a change, by %s',
     async (firewall) => {
-      // SECURITY L3. The world counts what arrives; the guest knows the way and the host forwards.
+      // docs/security.md, class L. The world counts what arrives; the guest knows the way and the host forwards.
       const isolated: NetworkPlan = { ...natPlan, forward: { ...natPlan.forward, mode: 'none' } };
       await lab.run('host', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
       await lab.run(

@@ -4,7 +4,7 @@ import { VirtError } from '../errors.ts';
 import { isPlainDocument } from './plain-document.ts';
 import type { XmlElement, XmlNode } from './tree.ts';
 
-/** Limits of one document (SECURITY class E). A document over one of them is refused whole. */
+/** Limits of one document (docs/security.md, class E). A document over one of them is refused whole. */
 export const xmlLimits = {
   documentChars: 4 * 1024 * 1024,
   depth: 256,

@@ -89,18 +89,18 @@ export class PlanStore {
         reason: `'${plan.name}' is no name for one: letters, digits, '_', '-' and '.' (not first)`,
       });
     await ensureDirectory(this.directory, 0o700);
-    await writeDurable(this.of(plan.name), `${JSON.stringify(plan, null, 2)}\n`);
+    await writeDurable(this.pathOf(plan.name), `${JSON.stringify(plan, null, 2)}\n`);
     this.byName.set(plan.name, plan);
   }
 
   /** @throws VirtError backup.no-plan, file.* */
   async remove(name: string): Promise<void> {
     this.get(name);
-    await removeDurable(this.of(name));
+    await removeDurable(this.pathOf(name));
     this.byName.delete(name);
   }
 
-  private of(name: string): string {
+  private pathOf(name: string): string {
     return join(this.directory, `${name}.json`);
   }
 }

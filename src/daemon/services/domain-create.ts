@@ -210,7 +210,7 @@ export class DomainCreation {
 }
 
 /**
- * The format of an image is never read from the image, which a guest can write (SECURITY class J): a name that tells
+ * The format of an image is never read from the image, which a guest can write (docs/security.md, class J): a name that tells
  * it, or raw. A new image is qcow2.
  */
 function formatByName(path: string, isNew: boolean): ImageFormat {

@@ -7,7 +7,7 @@ import type { DomainState } from '../../model/domain/state.ts';
 import type { EventDomain } from './events.ts';
 import type { DomainFacts } from './world.ts';
 
-/** How a client names a domain. When more than one is given, the uuid alone decides (SECURITY C7). */
+/** How a client names a domain. When more than one is given, the uuid alone decides (docs/security.md, class C). */
 export interface DomainRef {
   readonly uuid?: string;
   readonly name?: string;

@@ -12,7 +12,7 @@ import { AgentLine } from './agent-line.ts';
 /** The channel name by which hosts and guests know the agent. */
 export const agentChannelName = 'org.qemu.guest_agent.0';
 
-/** The time for one conversation (SECURITY section 5: agent 5 s). */
+/** The time for one conversation (docs/security.md, limits). */
 const AGENT_MS = 5000;
 /** guest-shutdown answers only when it fails, so silence for this long after it means: done. */
 const SILENCE_MS = 1000;

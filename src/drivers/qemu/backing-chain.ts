@@ -169,7 +169,7 @@ async function backingStore(
   return { format: { type }, source };
 }
 
-/** A format is never guessed: a guest could have written anything into a raw image (SECURITY J1, J3). */
+/** A format is never guessed: a guest could have written anything into a raw image (docs/security.md, class J). */
 function backingFormat(image: Image, backing: NonNullable<ImageHeader['backing']>, walk: Walk): Format {
   const { name, format } = backing;
   const known = format === undefined ? undefined : formatOfDriver(format);

@@ -4,7 +4,7 @@ import { VirtError } from '../../base/errors.ts';
 import type { WaitStatus } from '../../base/ffi.ts';
 import { type DetachedProcess, isSameProcess, killProcess, type ProcessId } from '../../base/spawn.ts';
 
-/** How long a process may take to go after SIGKILL before we give up (SECURITY section 5). */
+/** How long a process may take to go after SIGKILL before we give up (docs/security.md, limits). */
 const KILL_WAIT_MS = 15_000;
 
 /** A QEMU of ours, started by this daemon or by an earlier one. */

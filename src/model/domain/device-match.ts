@@ -95,7 +95,7 @@ function isMeant(wanted: OneDevice, candidate: OneDevice): boolean {
 const placeOf = (device: { readonly address?: unknown }) =>
   device.address === undefined ? {} : { address: device.address };
 
-/** Runs at other values than a definition says: paths of pseudo terminals, state of channels. */
+/** What a device is without its alias, which nobody who describes it needs to know. */
 function identityOf(device: Device): object {
   const { alias: _alias, ...rest } = device as { readonly alias?: string };
   return rest;

@@ -65,7 +65,7 @@ function taken(name: string, wanted: string): VirtError {
   });
 }
 
-/** Mode and owner by descriptor, of a file that is ours alone and has one name (SECURITY I1); then its bytes to disk. */
+/** Mode and owner by descriptor, of a file that is ours alone and has one name (docs/security.md, class I); then its bytes to disk. */
 async function settle(path: string, permissions: Permissions = {}): Promise<void> {
   const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
   try {

@@ -1,6 +1,6 @@
 /**
  * Of which format a file is that nobody has said anything of: decided once, at the first sight, and remembered
- * (docs/decisions/0006-storage-formats.md, SECURITY class J).
+ * (docs/decisions/0006-storage-formats.md, docs/security.md, class J).
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { VolumeFormat } from '../../model/storage/volume/volume.ts';

@@ -33,7 +33,7 @@ export async function openDirectory(
     const { type } = await answered(statfs(directory.self), path);
     const isLocal = !remoteTypes.has(type);
     const stats = await directory.stat();
-    // A link is as trustworthy as those who can put one there (SECURITY I): root, and we ourselves.
+    // A link is as trustworthy as those who can put one there (docs/security.md, class I): root, and we ourselves.
     const isOurs = stats.uid === 0n || Number(stats.uid) === process.getuid?.();
     const followsLinks = isOurs && (Number(stats.mode) & 0o022) === 0;
     const real = await directory.realPath();

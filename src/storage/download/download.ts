@@ -293,7 +293,7 @@ class Part {
   }
 }
 
-/** A file that somebody put there before us, perhaps a second name of another one, is not written to (SECURITY I1). */
+/** A file that somebody put there before us, perhaps a second name of another one, is not written to (docs/security.md, class I). */
 async function refuseForeign(handle: FileHandle, wanted: string): Promise<void> {
   const { nlink, uid, ...stats } = await handle.stat();
   if (nlink === 1 && uid === process.geteuid?.() && (stats.mode & constants.S_IFMT) === constants.S_IFREG)

@@ -4,7 +4,7 @@ import { badImage, bytesAt, type ImageHeader, nameOf, uint64 } from './header.ts
 const SECTOR_BYTES = 512;
 const DESCRIPTION = '# Disk DescriptorFile';
 
-/** Images that are one file (SECURITY J4); the others name extents, which QEMU would open by itself. */
+/** Images that are one file (docs/security.md, class J); the others name extents, which QEMU would open by itself. */
 const singleFile = ['monolithicSparse', 'streamOptimized'];
 
 /**

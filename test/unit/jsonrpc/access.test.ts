@@ -1,4 +1,4 @@
-/** The access table (SECURITY A1, A2): every method has a class, and a read-only connection can only look. */
+/** The access table (docs/security.md, class A): every method has a class, and a read-only connection can only look. */
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { methods } from '../../../src/api/index.ts';

@@ -1,4 +1,4 @@
-/** What one client may take: requests in work, queued messages, time, connections (SECURITY D1 to D5). */
+/** What one client may take: requests in work, queued messages, time, connections (docs/security.md, class D). */
 import { describe, expect, it } from 'vitest';
 import type { Handlers } from '../../../src/daemon/frontends/jsonrpc/handlers.ts';
 import {

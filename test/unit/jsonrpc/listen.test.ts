@@ -1,4 +1,4 @@
-/** The socket: its rights from the first moment, and what may be in its way (SECURITY M2, M5). */
+/** The socket: its rights from the first moment, and what may be in its way (docs/security.md, class M). */
 import { chmodSync, existsSync, lstatSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';

@@ -35,7 +35,7 @@ describe('a network definition', () => {
     expect(problemsOf(dhcp("<range start='192.168.122.2' end='192.168.122.254'/>"))).toEqual([]);
   });
 
-  // SECURITY G: in XML `&#10;` in an attribute is a new line, and so would it be in dnsmasq's configuration.
+  // docs/security.md, class G: in XML `&#10;` in an attribute is a new line, and so would it be in dnsmasq's configuration.
   const hostile = [
     'a&#10;dhcp-script=/bin/sh',
     'a&#13;b',

@@ -1,4 +1,4 @@
-/** SECURITY K1: whatever a monitor sends, one connection fails, in bounded time and memory. */
+/** Whatever a monitor sends, one connection fails, in bounded time and memory. */
 import { describe, expect, it } from 'vitest';
 import { connectQmp, type QmpClient } from '../../../src/drivers/qemu/qmp/client.ts';
 import type { QmpEvent } from '../../../src/drivers/qemu/qmp/events.ts';

@@ -1,4 +1,4 @@
-/** Of which format a volume is: what counts, and what a guest that writes its disk cannot change (SECURITY class J). */
+/** Of which format a volume is: what counts, and what a guest that writes its disk cannot change (docs/security.md, class J). */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

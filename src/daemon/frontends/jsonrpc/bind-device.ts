@@ -3,7 +3,7 @@ import type { Params } from '../../../api/index.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { Domain } from '../../services/domain.ts';
-import type { DeviceName, DomainDevices } from '../../services/domain-devices.ts';
+import type { DeviceName } from '../../services/domain-devices.ts';
 import type { DomainService } from '../../services/domain-service.ts';
 import { domainFinder } from './find-domain.ts';
 import type { Handlers } from './handlers.ts';
@@ -17,7 +17,7 @@ export function bindDevices(domains: DomainService): DeviceHandlers {
   const find = domainFinder(domains);
   return {
     'domain.attach-device': async ({ domain: ref, live, stored, ...wish }) => ({
-      alias: (await attach(domains.devices, domains, find(ref), { ...wish, live, stored })) ?? null,
+      alias: (await attach(domains, find(ref), { ...wish, live, stored })) ?? null,
     }),
     'domain.detach-device': async ({ domain, xml, device, ...targets }) => ({
       released: await domains.devices.detach(find(domain), nameOf(xml, device), targets),
@@ -37,13 +37,13 @@ export function bindDevices(domains: DomainService): DeviceHandlers {
 type AttachParams = Omit<Params<'domain.attach-device'>, 'domain'>;
 
 async function attach(
-  devices: DomainDevices,
   domains: DomainService,
   domain: Domain,
   { xml, disk, network, ...targets }: AttachParams,
 ): Promise<string | undefined> {
   const given = [xml, disk, network].filter((one) => one !== undefined).length;
   if (given !== 1) throw wrongCount('attach', 'xml, disk and network');
+  const { devices } = domains;
   if (xml !== undefined) return devices.attach(domain, { xml, mode: 'strict' }, targets);
   if (disk !== undefined) {
     const made: (() => Promise<void>)[] = [];

@@ -21,7 +21,7 @@ import {
 } from './protocol.ts';
 import { type EventFanout, type ReadyEvent, Subscriptions } from './subscriptions.ts';
 
-/** Limits of one client (SECURITY section 5). */
+/** Limits of one client (docs/security.md, limits). */
 export interface ConnectionLimits {
   /** Requests of one client in work at once; with more, its socket is not read. */
   readonly inWork: number;

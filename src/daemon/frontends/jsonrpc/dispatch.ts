@@ -21,7 +21,7 @@ export function dispatch(call: Call, handlers: Handlers, context: CallContext): 
   const declaration = declarationOf(call.method);
   if (declaration === undefined) throw methodNotFound(call.method, call.id);
   const params: unknown = checkParams(declaration.params, call);
-  // Before the handler sees anything of it (SECURITY B4).
+  // Before the handler sees anything of it (docs/security.md, class A).
   checkAccess(declaration, params, context.readOnly);
   const handler = (handlers as unknown as Readonly<Record<string, AnyHandler>>)[call.method];
   if (handler === undefined) throw new Error(`no handler for ${call.method}`);

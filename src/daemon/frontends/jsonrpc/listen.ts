@@ -44,7 +44,7 @@ function listening(server: Server, listen: () => void, path: string): Promise<vo
 
 /**
  * Node binds and listens inside this call, so the umask holds for that moment only: the socket is born 0600 and
- * nobody else can connect before its rights are set (SECURITY M2).
+ * nobody else can connect before its rights are set (docs/security.md, class M).
  */
 function bindPrivate(server: Server, path: string): void {
   const umask = process.umask(0o177);
@@ -76,7 +76,7 @@ function checkPath(path: string): void {
 
 /**
  * Removes a socket on which nobody listens. Anything else in the way stays and is an error; a symbolic link is not
- * followed (SECURITY M5).
+ * followed (docs/security.md, class M).
  */
 async function removeStale(path: string): Promise<void> {
   const wanted = `listen on ${path}`;

@@ -93,7 +93,7 @@ function refuseVirtualport(b: Build, { virtualport }: Interface, path: string): 
   );
 }
 
-/** A script would run as root, with the name of a tap, out of any document somebody brings (SECURITY: no programs). */
+/** A script would run as root, with the name of a tap, out of any document somebody brings (docs/security.md, class L). */
 function refuseScripts(b: Build, { script, downscript, source }: Interface, path: string): void {
   for (const [part, program] of Object.entries({ script, downscript })) {
     if (program === undefined) continue;

@@ -1,4 +1,4 @@
-/** Dirty bitmaps in the images of a guest: which there are, what they are worth, and the actions that change them. Pure. */
+/** Dirty bitmaps in the images of a guest: which there are, what they are worth, and the actions that change them. */
 import * as z from 'zod';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import { layersOf } from '../../../model/domain/disk-chain.ts';

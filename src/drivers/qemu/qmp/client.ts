@@ -15,7 +15,7 @@ import {
 
 export type { QmpEnd, QmpVersion } from './wire.ts';
 
-/** SECURITY, limits: a QMP command gets 30 s unless its caller knows better. */
+/** A QMP command gets 30 s unless its caller knows better (docs/security.md, limits). */
 export const DEFAULT_COMMAND_MS = 30_000;
 
 export interface QmpOptions {

@@ -1,7 +1,7 @@
 /** Bytes to QMP messages and back (QEMU docs/interop/qmp-spec): one JSON object a line, with limits. */
 import { VirtError } from '../../../base/errors.ts';
 
-/** Limits of what a monitor may send (SECURITY class K; the largest honest reply, query-qmp-schema, is 250 KiB). */
+/** Limits of what a monitor may send (docs/security.md, class K; the largest honest reply, query-qmp-schema, is 250 KiB). */
 export const qmpLimits = {
   messageBytes: 10 * 1024 * 1024,
   depth: 64,

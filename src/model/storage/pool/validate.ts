@@ -49,7 +49,7 @@ const rules: Readonly<Record<PoolType, Rule>> = {
   vstorage: { ...none, name: 'must', target: 'must' },
 };
 
-/** Directories that are the system's or the kernel's own: no pool is put on them (SECURITY I6). */
+/** Directories that are the system's or the kernel's own: no pool is put on them (docs/security.md, class I). */
 const reserved = ['/', '/proc', '/sys', '/run', '/etc', '/boot', '/usr', '/bin', '/sbin', '/lib', '/lib64'];
 
 /** Everything wrong with a definition; an empty list means that it is sound. */
