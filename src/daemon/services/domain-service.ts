@@ -31,7 +31,7 @@ import { DomainInterfaces } from './domain-interfaces.ts';
 import { DomainLaunchSecurity } from './domain-launch-security.ts';
 import { DomainLifecycle } from './domain-lifecycle.ts';
 import { DomainMemory } from './domain-memory.ts';
-import { DomainMetadata } from './domain-metadata.ts';
+import { type DomainMetadata, domainMetadata } from './domain-metadata.ts';
 import { DomainParameters } from './domain-parameters.ts';
 import { DomainPerf } from './domain-perf.ts';
 import { DomainPlans } from './domain-plan.ts';
@@ -171,7 +171,7 @@ export class DomainService {
     this.world = world;
     this.definitions = definitions;
     this.lifecycle = lifecycle;
-    this.metadata = new DomainMetadata(world, definitions);
+    this.metadata = domainMetadata(definitions, world.events);
     this.devices = new DomainDevices(world, definitions);
     this.interfaces = new DomainInterfaces(world, definitions);
     this.memory = new DomainMemory(world, definitions);

@@ -13,7 +13,7 @@ import { type NetworkFiles, networkFiles } from './network-files.ts';
 import { NetworkForwards } from './network-forwards.ts';
 import { NetworkLeaseWatch } from './network-lease-watch.ts';
 import { NetworkLifecycle } from './network-lifecycle.ts';
-import { NetworkMetadata } from './network-metadata.ts';
+import { type NetworkMetadata, networkMetadata } from './network-metadata.ts';
 import { NetworkPlans } from './network-plans.ts';
 import { NetworkShares, ShareBook } from './network-shares.ts';
 import { NetworkTests } from './network-tests.ts';
@@ -62,7 +62,7 @@ export class NetworkService {
     this.lifecycle = new NetworkLifecycle(this.world, this.definitions, this.plans);
     this.creation = new NetworkCreation(this.world, this.definitions);
     this.forwards = new NetworkForwards(this.world, this.definitions, this.plans);
-    this.metadata = new NetworkMetadata(this.world, this.definitions);
+    this.metadata = networkMetadata(this.definitions, this.world.events);
     this.tests = new NetworkTests(this.world, this.plans);
     this.files = networkFiles(this.world);
   }

@@ -2,10 +2,11 @@
  * The trash of a pool's directory, `.vireo-trash`: each volume under a name of its own, with a small file beside that says
  * what it was. It is on the same file system, so nothing is copied, and nothing is freed before it is emptied.
  */
-import { lstat, mkdir, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, unlink, writeFile } from 'node:fs/promises';
 import { nanoid } from 'nanoid';
 import * as z from 'zod';
 import { errnoOf, fileError, reasonOf, VirtError } from '../../base/errors.ts';
+import { readText } from '../../base/files.ts';
 import type { Logger } from '../../base/log.ts';
 import { trashDirectory, volumeNameProblem } from '../../model/storage/names.ts';
 import { volumeFormats } from '../../model/storage/volume/volume.ts';
@@ -114,8 +115,7 @@ async function list(directoryPath: string, log: Logger): Promise<TrashedVolume[]
 
 async function entryOf(trash: PinnedDirectory, id: string): Promise<TrashedVolume> {
   const stats = await lstat(trash.at(id));
-  const text = await readFile(trash.at(`${id}.json`), 'utf8');
-  if (text.length > MAX_RECORD_BYTES) throw new Error('its record is too large');
+  const text = await readText(trash.at(`${id}.json`), MAX_RECORD_BYTES);
   const { version: _, ...record } = recordSchema.parse(JSON.parse(text));
   // st_blocks counts units of 512 bytes (stat(2)).
   return { id, ...record, allocationBytes: stats.blocks * 512 };
