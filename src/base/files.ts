@@ -207,8 +207,7 @@ export async function readText(path: string, maxBytes: number): Promise<string> 
 /** Makes a directory (and its parents) with exactly that mode; one that exists keeps its owner. */
 export async function ensureDirectory(path: string, mode: number): Promise<void> {
   try {
-    const made = await mkdir(path, { recursive: true, mode });
-    if (made !== undefined) await chmod(path, mode);
+    if (await makeDirectory(path, mode)) await chmod(path, mode);
     const stat = await lstat(path);
     if (!stat.isDirectory() && !stat.isSymbolicLink())
       throw new VirtError('file.failed', { wanted: `use ${path}`, reason: 'it is not a directory' });
@@ -221,6 +220,24 @@ export async function ensureDirectory(path: string, mode: number): Promise<void>
 export function levelsOf(directory: string): string[] {
   const names = directory.split('/').filter((name) => name !== '');
   return names.map((_name, index) => `/${names.slice(0, index + 1).join('/')}`);
+}
+
+/**
+ * True when it was made; false when something is there. Its parents are made where they are missing. Node's own `recursive`
+ * says "no such file" of a file system that is read-only, and of /proc it never comes to an end.
+ */
+async function makeDirectory(path: string, mode: number): Promise<boolean> {
+  try {
+    await mkdir(path, mode);
+    return true;
+  } catch (error) {
+    // Also of a file system that is read-only, where something is there.
+    if (existsSync(path)) return false;
+    const parent = dirname(path);
+    if (errnoOf(error) !== 'ENOENT' || parent === path || existsSync(parent)) throw error;
+    await makeDirectory(parent, mode);
+  }
+  return makeDirectory(path, mode);
 }
 
 /** True when this process may read and write that path now. At once: for device nodes, which no disk is asked for. */

@@ -6,6 +6,7 @@ import { storeCompiledCode } from './compiled-code.ts';
 import { type DaemonConfig, loadConfig } from './config.ts';
 import { Doors } from './doors.ts';
 import { takeLibvirtsPlace } from './drop-in.ts';
+import type { EarlyDoor } from './early-door.ts';
 import { bringUp, buildEngine, type DaemonEngine, detach, openEngine, rescan } from './engine.ts';
 import { type Ground, layGround } from './ground.ts';
 import { IdleExit } from './idle-exit.ts';
@@ -29,11 +30,15 @@ export interface RunningDaemon {
  * Starts a daemon. `onIdle` is called when a session daemon has had neither clients nor guests for its time.
  * @throws VirtError config.invalid, daemon.running, file.*
  */
-export async function startDaemon(args: DaemonArguments, onIdle: () => void): Promise<RunningDaemon> {
+export async function startDaemon(
+  args: DaemonArguments,
+  onIdle: () => void,
+  early?: EarlyDoor,
+): Promise<RunningDaemon> {
   const ground = await layGround(args);
   const engine = await buildEngine(ground);
   await openEngine(engine);
-  const doors = new Doors(ground, engine);
+  const doors = new Doors(ground, engine, early);
   const quiet = watchForQuiet({ ground, engine, doors, onIdle });
   await doors.open(() => quiet.look());
   const { paths, config, events, log } = ground;

@@ -1,6 +1,7 @@
 /** The third stage of a daemon: its front doors, and how many have come in. */
 import type { LogLevel } from '../base/log-levels.ts';
 import { QemuCpuModels } from '../drivers/qemu/cpu-models.ts';
+import type { EarlyDoor } from './early-door.ts';
 import type { DaemonEngine } from './engine.ts';
 import type { DaemonSource } from './frontends/jsonrpc/bind-daemon.ts';
 import type { JsonRpcServer } from './frontends/jsonrpc/server.ts';
@@ -21,14 +22,17 @@ import { version } from './version.ts';
 export class Doors {
   private readonly ground: Ground;
   private readonly engine: DaemonEngine;
+  private readonly early: EarlyDoor | undefined;
   private jsonRpc: JsonRpcServer | undefined;
   private libvirt: LibvirtServer | undefined;
   private tls: TlsDoor | undefined;
   private tcp: TcpDoor | undefined;
 
-  constructor(ground: Ground, engine: DaemonEngine) {
+  /** @param early where libvirt's clients wait already */
+  constructor(ground: Ground, engine: DaemonEngine, early?: EarlyDoor) {
     this.ground = ground;
     this.engine = engine;
+    this.early = early;
   }
 
   get clientCount(): number {
@@ -56,8 +60,11 @@ export class Doors {
       rights: socketRights(paths, config),
       engine: libvirtEngine(ground, engine),
       events,
+      early: this.early,
       onClientsChange,
     });
+    // Nobody took it: clients of libvirt are not served, or elsewhere.
+    this.early?.abandon();
     this.tls = await openTlsDoor(config, this.libvirt, { users: engine.saslUsers, log });
     this.tcp = await openTcpDoor(config, this.libvirt, log);
   }

@@ -4,6 +4,7 @@ import { reasonOf, VirtError } from '../base/errors.ts';
 import { ensureDirectory } from '../base/files.ts';
 import type { Logger } from '../base/log.ts';
 import type { DaemonConfig } from './config.ts';
+import type { EarlyDoor } from './early-door.ts';
 import type { Engine } from './frontends/libvirt/context.ts';
 import { type Authority, findPolkit } from './frontends/libvirt/polkit.ts';
 import { type LibvirtServer, serveLibvirt } from './frontends/libvirt/server.ts';
@@ -93,9 +94,10 @@ export async function openLibvirtDoor(parts: {
   readonly engine: Engine;
   readonly rights: { readonly mode: number; readonly gid?: number };
   readonly events: EventBus;
+  readonly early: EarlyDoor | undefined;
   readonly onClientsChange: () => void;
 }): Promise<LibvirtServer | undefined> {
-  const { paths, config, engine, rights, events, onClientsChange } = parts;
+  const { paths, config, engine, rights, events, early, onClientsChange } = parts;
   if (!config.libvirt.enabled) return undefined;
   if (paths.mode === 'system') await makeBootDirectory(paths, engine.log);
   const authority = await authorityFor(paths, config, engine.log);
@@ -104,6 +106,7 @@ export async function openLibvirtDoor(parts: {
     engine,
     directory: socketDirectory(paths),
     fallbackDirectory: paths.runtime,
+    early,
     rights: authority === undefined ? rights : { mode: EVERYBODY },
     authority,
     readOnlySocket: config.libvirt.read_only_socket,

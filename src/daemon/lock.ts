@@ -3,11 +3,15 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'nod
 import { fileError, VirtError } from '../base/errors.ts';
 import { tryLock } from '../base/ffi.ts';
 
+/** Locks that this process has: the kernel would refuse them to a second descriptor of ours. */
+const held = new Set<string>();
+
 /**
- * Takes the lock and writes our pid into the file.
+ * Takes the lock and writes our pid into the file. A lock that this process has stays as it is.
  * @throws VirtError daemon.running with the holder's pid
  */
 export function takeLock(path: string): void {
+  if (held.has(path)) return;
   let fd: number;
   try {
     fd = openSync(path, 'a+', 0o600);
@@ -26,5 +30,6 @@ export function takeLock(path: string): void {
   }
   ftruncateSync(fd);
   writeSync(fd, `${process.pid}\n`);
+  held.add(path);
   // The descriptor stays open for the life of the process: closing it would give the lock back.
 }

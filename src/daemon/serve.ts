@@ -2,6 +2,7 @@
 import { keepWatchdogQuiet, notify } from '../base/sd-notify.ts';
 import type { DaemonArguments } from './arguments.ts';
 import { type RunningDaemon, startDaemon } from './daemon.ts';
+import type { EarlyDoor } from './early-door.ts';
 import { fail } from './fail.ts';
 
 /** After this a stop doesn't wait any longer for what is in work. */
@@ -9,8 +10,8 @@ const STOP_LIMIT_MS = 4500;
 
 const LONG_MS = 3600 * 1000;
 
-/** Starts the daemon and obeys signals; the process ends by them. */
-export async function serve(args: DaemonArguments): Promise<void> {
+/** Starts the daemon and obeys signals; the process ends by them. Clients may wait at the `early` door. */
+export async function serve(args: DaemonArguments, early: EarlyDoor | undefined): Promise<void> {
   let running: RunningDaemon | undefined;
   let isStopping = false;
   const stop = () => {
@@ -43,7 +44,7 @@ export async function serve(args: DaemonArguments): Promise<void> {
   // Until a socket is open nothing else may be there that keeps the process: whoever waits for a child alone would end it.
   const alive = setInterval(() => undefined, LONG_MS);
   try {
-    running = await startDaemon(args, stop);
+    running = await startDaemon(args, stop, early);
   } finally {
     clearInterval(alive);
   }

@@ -86,6 +86,22 @@ describeWith(['root', 'virsh', 'setsid'], "libvirt's names for our programs", ()
     expect(commandLine(daemonPid() ?? 0).join(' ')).toContain('--mode session --idle-exit 120');
   });
 
+  it('keeps virsh waiting when it takes longer to start than the five seconds virsh gives it to listen', async () => {
+    // As long as the script runs nothing of the daemon is there but its lock and its door.
+    const hooks = join(home, '.config/libvirt/hooks');
+    mkdirSync(hooks, { recursive: true });
+    writeFileSync(join(hooks, 'daemon'), '#!/bin/sh\n[ "$2" != start ] || sleep 6\n', { mode: 0o755 });
+    for (const path of [
+      '.config',
+      '.config/libvirt',
+      '.config/libvirt/hooks',
+      '.config/libvirt/hooks/daemon',
+    ])
+      chownSync(join(home, path), UID, UID);
+    const { code, output } = await asUser('virsh', '-q', '-c', 'qemu:///session', 'uri');
+    expect({ code, output }).toEqual({ code: 0, output: 'qemu:///session\n' });
+  });
+
   it('serves qemu+ssh by virt-ssh-helper, which starts the session daemon of the far end', async () => {
     const uri = `qemu+ssh://far/session?command=${home}/ssh`;
     const { code, output } = await asUser('virsh', '-q', '-c', uri, 'capabilities');

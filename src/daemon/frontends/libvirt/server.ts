@@ -33,6 +33,8 @@ export interface LibvirtServerOptions {
   readonly directory: string;
   /** A directory of our own, for when another daemon has that place. */
   readonly fallbackDirectory: string;
+  /** The socket in `directory`, where it listens already and clients wait. */
+  readonly early?: WaitingClients | undefined;
   /** Rights of the socket: mode, and the group that shall own it. */
   readonly rights: { readonly mode: number; readonly gid?: number };
   /** Decides about everybody but root and ourselves; undefined where the socket's rights do. */
@@ -42,6 +44,12 @@ export interface LibvirtServerOptions {
   readonly subscribe: (listener: (event: PublishedEvent) => void) => () => void;
   readonly onClientsChange: () => void;
   readonly log: Logger;
+}
+
+/** A listening socket that is handed over with those who have connected: paused, and not a byte read. */
+export interface WaitingClients {
+  readonly directory: string;
+  handOver(admit: (socket: Socket) => void): Server;
 }
 
 const MAX_CLIENTS = 500;
@@ -109,6 +117,12 @@ export class LibvirtServer {
 
   /** Listens in a directory; who is in the way, when somebody is. */
   private async tryDirectory(directory: string): Promise<string | undefined> {
+    if (this.options.early?.directory === directory) {
+      this.directory = directory;
+      this.keepListener(this.options.early.handOver((socket) => this.take(socket, false)));
+      this.link(socketName, false);
+      return undefined;
+    }
     const owner = socketOwner(join(directory, socketName));
     if (owner !== undefined) return describeOwner(owner);
     await this.prepare(directory);
@@ -149,9 +163,18 @@ export class LibvirtServer {
     readOnly: boolean,
   ): Promise<void> {
     const server = createServer({ pauseOnConnect: true }, (socket) => this.take(socket, readOnly));
-    server.on('error', (error) => this.options.log.error({ err: error }, 'a libvirt socket failed'));
     await listenOn(server, { path: join(this.directory, name), ...rights });
+    this.keepListener(server);
+    this.link(name, readOnly);
+  }
+
+  private keepListener(server: Server): void {
+    server.on('error', (error) => this.options.log.error({ err: error }, 'a libvirt socket failed'));
     this.listeners.push(server);
+  }
+
+  /** Lets the names of libvirt's modular daemons lead to that socket. */
+  private link(name: string, readOnly: boolean): void {
     for (const alias of modularNames(readOnly)) {
       const path = join(this.directory, alias);
       if (linkSocket(path, name)) this.links.push({ path, target: name });
