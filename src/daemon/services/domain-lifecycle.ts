@@ -216,6 +216,7 @@ export class DomainLifecycle {
     const live = domain.requireLive('resume');
     await runJob(this.world, domain, 'resume', async () => {
       if (domain.state.state === 'running') return;
+      for (const ask of this.launch.beforeRun) ask(domain);
       await live.guest.resume();
       this.watch.changeState(domain, { state: 'running', reason: 'unpaused' });
       await saveStatus(this.world, domain);

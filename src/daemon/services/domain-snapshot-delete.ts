@@ -1,4 +1,5 @@
 /** Deleting snapshots: what is kept in images goes, children find another parent, then the document goes. */
+import { isVirtError, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { pathOf } from '../../model/snapshot/disks.ts';
 import { isExternal, type Snapshot } from '../../model/snapshot/snapshot.ts';
@@ -81,12 +82,24 @@ async function deleteOne(
     try {
       await removeBegun(snapshots, domain, snapshot);
     } catch (error) {
+      // A QEMU that is held takes the tags out when it goes on: then the rest is done, by itself.
+      if (isVirtError(error, 'qmp.timeout') && !isExternal(snapshot)) throw goesOn(error);
       // It stays, as one that nobody can return to: whoever wants it gone deletes it again.
       await snapshots.finish(domain, snapshots.treeOf(domain).current);
       throw error;
     }
   }
   await forget(snapshots, domain, snapshot);
+}
+
+function goesOn(error: VirtError): VirtError {
+  const { code, wanted, reason, hint } = error;
+  return new VirtError(code, {
+    ...(wanted !== undefined && { wanted }),
+    reason,
+    hint: `${hint === undefined ? '' : `${hint}; `}the deletion is finished by itself then`,
+    cause: error,
+  });
 }
 
 /** Before images are touched the snapshot is noted as one that nobody can return to. */

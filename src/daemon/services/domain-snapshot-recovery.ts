@@ -194,7 +194,10 @@ async function finishRevert(
   if (domain.isActive && external.length === 0 && (await isLoaded(snapshots, domain, pending)))
     return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
   const whole = withBranch(revertible(domain, snapshot), pending);
-  if (isNamed(snapshots, domain, external, 'live')) await defineAsOf(snapshots, domain, whole);
+  if (isNamed(snapshots, domain, external, 'live')) {
+    await defineAsOf(snapshots, domain, whole);
+    await goOn(snapshots, domain, pending);
+  }
   // With new images the definition is what switches: until it does, everything is as it was.
   const isDefined = isNamed(snapshots, domain, external) || external.length === 0;
   if (!isDefined) {
@@ -226,7 +229,17 @@ async function isLoaded(
     await domain.finishing;
     return false;
   }
-  if (paused !== true && domain.state.state === 'paused')
-    await snapshots.lifecycle.goOn(domain, live, 'unpaused');
+  await goOn(snapshots, domain, { paused });
   return true;
+}
+
+/** The guest has what it is to have, and runs, unless it was to stand still. */
+async function goOn(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  { paused }: Pick<Extract<PendingWork, { kind: 'revert' }>, 'paused'>,
+): Promise<void> {
+  const { live } = domain;
+  if (live !== undefined && paused !== true && domain.state.state === 'paused')
+    await snapshots.lifecycle.goOn(domain, live, 'unpaused');
 }

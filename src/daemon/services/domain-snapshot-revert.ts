@@ -105,7 +105,7 @@ function halfReturned(domain: Domain, { name }: Snapshot, error: unknown): VirtE
   return new VirtError(isVirtError(error) ? error.code : 'operation.failed', {
     wanted: `return domain '${domain.name}' to snapshot '${name}'`,
     reason: reasonOf(error),
-    hint: 'some of it is returned already: the rest is tried again until it is done, and the domain does not start before',
+    hint: `${isVirtError(error, 'qmp.timeout') && error.hint !== undefined ? `${error.hint}; ` : ''}some of it is returned already: the rest is tried again until it is done, and the domain does not start before`,
     cause: error,
   });
 }
@@ -273,6 +273,8 @@ async function inPlace(
     onTouched();
     await snapshots.world.driver.loadSnapshot(guest, internalOf(snapshot));
   } catch (error) {
+    // One that a signal holds loads when it goes on, and stands still until then: its end is looked at later.
+    if (isVirtError(error, 'qmp.timeout')) throw error;
     // Its disks may be of one time and its memory of another: such a guest must not write.
     await snapshots.lifecycle.stopWithin(domain, 'failed');
     throw error;

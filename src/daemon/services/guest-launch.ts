@@ -54,8 +54,8 @@ export class GuestLaunch {
   private readonly world: DomainWorld;
   private readonly watch: GuestWatch;
   private nextId = 1;
-  /** Asked before a guest boots, or goes on from a saved state: whoever throws keeps it off. */
-  readonly beforeBoot: ((domain: Domain) => void)[] = [];
+  /** Asked before a guest boots, goes on from a saved state, or is resumed: whoever throws keeps it from that. */
+  readonly beforeRun: ((domain: Domain) => void)[] = [];
 
   constructor(world: DomainWorld, watch: GuestWatch) {
     this.world = world;
@@ -96,7 +96,7 @@ export class GuestLaunch {
     this.refuseSecondQemu(domain);
     refuseTemplate(domain, definition);
     requireCounted(definition);
-    if (as.reason === 'booted') for (const ask of this.beforeBoot) ask(domain);
+    if (as.reason === 'booted') for (const ask of this.beforeRun) ask(domain);
     refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
     const id = this.takeId();
     let isAdopted = false;

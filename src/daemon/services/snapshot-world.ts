@@ -93,7 +93,7 @@ export class SnapshotWorld {
     this.volumes = volumes;
     this.users = users;
     this.stored = new Set(store.domains());
-    engine.lifecycle.launch.beforeBoot.push((domain) => this.refuseHalfReturned(domain));
+    engine.lifecycle.launch.beforeRun.push((domain) => this.refuseHalfReturned(domain));
   }
 
   /** A guest must not run on disks of which some are returned and others are not. @throws VirtError domain.state */
@@ -101,7 +101,7 @@ export class SnapshotWorld {
     const pending = this.pendingOf(domain);
     if (pending?.kind !== 'revert') return;
     throw new VirtError('domain.state', {
-      wanted: `start domain '${domain.name}'`,
+      wanted: `run domain '${domain.name}'`,
       reason: `its return to snapshot '${pending.name}' is not at its end: its disks may be of two times`,
       hint: 'it is tried again by itself (the log tells what is in its way); a return to another snapshot ends it too',
     });

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { VirtError } from '../../base/errors.ts';
 import type { WaitStatus } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
+import type { ProcessId } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import type {
@@ -343,6 +344,11 @@ export class QemuGuest implements LiveGuest {
 
   private human(line: string): Promise<string> {
     return this.qmp().execute('human-monitor-command', { 'command-line': line });
+  }
+
+  /** QEMU's process, for whoever waits for long work of it. */
+  get processId(): ProcessId {
+    return this.process.id;
   }
 
   /** The monitor, for what is done to devices. @throws VirtError qmp.closed */

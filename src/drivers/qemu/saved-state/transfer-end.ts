@@ -2,6 +2,7 @@
 import { VirtError } from '../../../base/errors.ts';
 import { isHeld, type ProcessId } from '../../../base/spawn.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { heldError } from '../qmp/held.ts';
 
 /** How often QEMU is asked how far it is. The end comes as an event. */
 const LOOK_MS = 250;
@@ -48,7 +49,7 @@ export async function untilEnd({ reached }: TransferEnd, waiting: Waiting): Prom
     const { process, limitMs, signal, wanted, look } = waiting;
     watch.heldMs = isHeld(process) ? watch.heldMs + LOOK_MS : 0;
     watch.abortedMs = signal?.aborted === true ? watch.abortedMs + LOOK_MS : 0;
-    if (watch.heldMs > limitMs) givenUp.reject(held(wanted, process));
+    if (watch.heldMs > limitMs) givenUp.reject(heldError(wanted, process));
     else if (watch.abortedMs > limitMs) givenUp.reject(notObeyed(wanted, limitMs));
     if (look === undefined || watch.isLooking) return;
     watch.isLooking = true;
@@ -64,15 +65,6 @@ export async function untilEnd({ reached }: TransferEnd, waiting: Waiting): Prom
   } finally {
     clearInterval(timer);
   }
-}
-
-function held(wanted: string, { pid }: ProcessId): VirtError {
-  return new VirtError('qmp.timeout', {
-    wanted,
-    reason: `QEMU (process ${pid}) is stopped by a signal`,
-    hint: `let it go on with 'kill -CONT ${pid}', or destroy the domain`,
-    details: { pid },
-  });
 }
 
 function notObeyed(wanted: string, limitMs: number): VirtError {

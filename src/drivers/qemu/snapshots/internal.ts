@@ -4,7 +4,7 @@ import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { InternalSnapshot } from '../../driver.ts';
 import type { QemuGuest } from '../guest.ts';
-import { endedJob, runQmpJob } from '../qmp/job.ts';
+import { endedJob, type JobOwner, runQmpJob } from '../qmp/job.ts';
 
 /** Name of the job: one at a time, since the domain's own job is held meanwhile. */
 const jobId = 'vireo-snapshot';
@@ -13,33 +13,26 @@ const jobId = 'vireo-snapshot';
 export async function saveSnapshot(guest: QemuGuest, { name, disks }: InternalSnapshot): Promise<void> {
   const nodes = nodesOf(guest.definition, disks);
   guest.expectStop('creating snapshot');
-  await runQmpJob(
-    guest.monitorClient(),
-    jobId,
-    { execute: 'snapshot-save', arguments: { tag: name, vmstate: nodes[0], devices: nodes } },
-    `snapshot domain '${guest.definition.name}'`,
-  );
+  const command = { tag: name, vmstate: nodes[0], devices: nodes };
+  const wanted = `snapshot domain '${guest.definition.name}'`;
+  await runQmpJob(ownerOf(guest, wanted), jobId, { execute: 'snapshot-save', arguments: command });
 }
 
 /** @throws VirtError operation.failed, qmp.* */
 export async function loadSnapshot(guest: QemuGuest, { name, disks }: InternalSnapshot): Promise<void> {
   const nodes = nodesOf(guest.definition, disks);
   guest.expectStop('from snapshot');
-  const qmp = guest.monitorClient();
   // QEMU would let a guest that ran go on by itself.
-  await qmp.execute('stop');
+  await guest.monitorClient().execute('stop');
   guest.setState({ state: 'paused', reason: 'from snapshot' }, Date.now() / 1000);
-  await runQmpJob(
-    qmp,
-    jobId,
-    { execute: 'snapshot-load', arguments: { tag: name, vmstate: nodes[0], devices: nodes } },
-    `return domain '${guest.definition.name}' to snapshot '${name}'`,
-  );
+  const command = { tag: name, vmstate: nodes[0], devices: nodes };
+  const wanted = `return domain '${guest.definition.name}' to snapshot '${name}'`;
+  await runQmpJob(ownerOf(guest, wanted), jobId, { execute: 'snapshot-load', arguments: command });
 }
 
 /** What became of the load that an earlier daemon began: true for one that failed. @throws VirtError qmp.* */
 export async function hasFailedToLoad(guest: QemuGuest): Promise<boolean> {
-  const job = await endedJob(guest.monitorClient(), jobId);
+  const job = await endedJob(ownerOf(guest, `look at the return of '${guest.definition.name}'`), jobId);
   return job?.type === 'snapshot-load' && job.error !== undefined;
 }
 
@@ -47,12 +40,13 @@ export async function hasFailedToLoad(guest: QemuGuest): Promise<boolean> {
 export async function deleteSnapshot(guest: QemuGuest, { name, disks }: InternalSnapshot): Promise<void> {
   const devices = nodesOf(guest.definition, disks);
   if (devices.length === 0) return;
-  await runQmpJob(
-    guest.monitorClient(),
-    jobId,
-    { execute: 'snapshot-delete', arguments: { tag: name, devices } },
-    `delete snapshot '${name}' of domain '${guest.definition.name}'`,
-  );
+  const wanted = `delete snapshot '${name}' of domain '${guest.definition.name}'`;
+  const command = { execute: 'snapshot-delete', arguments: { tag: name, devices } };
+  await runQmpJob(ownerOf(guest, wanted), jobId, command);
+}
+
+function ownerOf(guest: QemuGuest, wanted: string): JobOwner {
+  return { qmp: guest.monitorClient(), process: guest.processId, wanted };
 }
 
 /**
