@@ -19,6 +19,7 @@ import { domainQueries } from './domain-queries.ts';
 import { domainReportMethods } from './domain-report.ts';
 import { domainSaveMethods } from './domain-saves.ts';
 import { domainStatisticsMethods } from './domain-statistics.ts';
+import { domainThrottleGroupMethods } from './domain-throttle-groups.ts';
 import { domainTuningMethods } from './domain-tuning.ts';
 import { eventDeclarations, eventMethods } from './events.ts';
 import { hostMethods } from './host.ts';
@@ -62,6 +63,7 @@ export const methods = byName([
   ...domainSaveMethods,
   ...domainPowerOrderMethods,
   ...domainTuningMethods,
+  ...domainThrottleGroupMethods,
   ...domainMeasuringMethods,
   ...domainLaunchSecurityMethods,
   ...domainLimitMethods,

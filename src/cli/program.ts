@@ -57,6 +57,7 @@ import {
   addTitle,
 } from './commands/domain-settings.ts';
 import { addStats } from './commands/domain-stats.ts';
+import { addThrottleGroup } from './commands/domain-throttle-groups.ts';
 import { addDisk, addPin, addSetMemory, addSetVcpus, addThreads } from './commands/domain-tuning.ts';
 import { addEvents } from './commands/events.ts';
 import { addFilter } from './commands/filter.ts';
@@ -140,6 +141,7 @@ const longVerbs: readonly AddCommand[] = [
   addLaunchSecurity,
   addSetLaunchSecret,
   addDisk,
+  addThrottleGroup,
   addGuest,
   addCommandLine,
   addQmp,

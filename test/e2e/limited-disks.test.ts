@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
+import { project, TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
 
 const disk = (path: string, target: string, limits: string) =>
@@ -89,5 +89,17 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'disks with limits', () =>
       return (await client.call('domain.monitor-command', command)).return;
     };
     expect(await limits()).toMatchObject({ 'iops-total': 9000, 'bps-total': 0 });
+    const vireo = (...args: string[]) =>
+      execFileSync(join(project, 'bin/vireo'), ['--root', daemon.root, 'domain', 'throttle-group', ...args], {
+        encoding: 'utf8',
+      });
+    expect(vireo('set', 'limited', 'few', '--iops', '8000', '--live')).toBe(
+      "Group 'few' of 'limited': totalIopsSec=8000.\n",
+    );
+    expect(await limits()).toMatchObject({ 'iops-total': 8000 });
+    expect(vireo('list', 'limited')).toMatch(/few +vda +totalIopsSec=8000\n/);
+    vireo('set', 'limited', 'spare', '--read-bytes', '1MiB', '--live');
+    vireo('remove', 'limited', 'spare', '--live');
+    expect(vireo('list', 'limited')).not.toContain('spare');
   });
 });

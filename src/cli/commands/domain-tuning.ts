@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { withDomain } from '../domains.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
+import { addLimitOptions, type LimitOptions, limitsText, readLimits } from './disk-limits.ts';
 import { addDiskJobs } from './domain-disk-jobs.ts';
 
 const DOMAIN_HELP = 'Name, uuid or id.';
@@ -154,50 +155,27 @@ const addResize: AddCommand = (parent, cli) => {
     });
 };
 
-interface LimitOptions extends TargetOptions {
-  readonly bytes?: string;
-  readonly readBytes?: string;
-  readonly writeBytes?: string;
-  readonly iops?: string;
-  readonly readIops?: string;
-  readonly writeIops?: string;
+interface DiskLimitOptions extends TargetOptions, LimitOptions {
   readonly group?: string;
 }
 
 const addLimit: AddCommand = (parent, cli) => {
-  parent
+  const verb = parent
     .command('limit')
     .summary('limit the bytes and operations of a disk')
     .description(`${methodSummary('domain.disk.set-limits')} 0 lifts a limit.`)
     .argument('<domain>', DOMAIN_HELP)
-    .argument('<disk>', DISK_HELP)
-    .option('--bytes <size>', 'Bytes a second, like 50MiB.')
-    .option('--read-bytes <size>', 'Bytes read a second.')
-    .option('--write-bytes <size>', 'Bytes written a second.')
-    .option('--iops <number>', 'Operations a second.')
-    .option('--read-iops <number>', 'Reads a second.')
-    .option('--write-iops <number>', 'Writes a second.')
+    .argument('<disk>', DISK_HELP);
+  addLimitOptions(verb)
     .option('--group <name>', 'Disks of one group share its limits.')
     .option('--live', paramHelp('domain.disk.set-limits', 'live'))
     .option('--stored', paramHelp('domain.disk.set-limits', 'stored'))
-    .action((name: string, disk: string, options: LimitOptions) => limitDisk(cli, name, disk, options));
+    .action((name: string, disk: string, options: DiskLimitOptions) => limitDisk(cli, name, disk, options));
 };
 
-async function limitDisk(cli: Cli, name: string, disk: string, options: LimitOptions): Promise<void> {
+async function limitDisk(cli: Cli, name: string, disk: string, options: DiskLimitOptions): Promise<void> {
   const { live, stored, group } = options;
-  const size = (text: string | undefined) => (text === undefined ? undefined : parseSize(text));
-  const number = (option: string, text: string | undefined) =>
-    text === undefined ? undefined : parseCount(option, text, { min: 0, max: Number.MAX_SAFE_INTEGER });
-  const all = {
-    totalBytesSec: size(options.bytes),
-    readBytesSec: size(options.readBytes),
-    writeBytesSec: size(options.writeBytes),
-    totalIopsSec: number('--iops', options.iops),
-    readIopsSec: number('--read-iops', options.readIops),
-    writeIopsSec: number('--write-iops', options.writeIops),
-    groupName: group,
-  };
-  const limits = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  const limits = { ...readLimits(options), ...(group !== undefined && { groupName: group }) };
   if (Object.keys(limits).length === 0) throw badOption('domain disk limit', disk, 'no limit is given');
   const result = await withDomain(cli, name, (client, domain) =>
     client.call('domain.disk.set-limits', {
@@ -248,12 +226,7 @@ const addInfo: AddCommand = (parent, cli) => {
           ['Capacity', formatBytes(result.capacityBytes)],
           ['On the host', formatBytes(result.allocationBytes)],
           ['Length of the file', formatBytes(result.physicalBytes)],
-          [
-            'Limits',
-            Object.entries(result.limits)
-              .map(([key, value]) => `${key}=${value}`)
-              .join(' ') || 'none',
-          ],
+          ['Limits', limitsText(result.limits)],
         ]),
       );
     });

@@ -8,6 +8,13 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import { applyTargeted, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
+/** A group, and the targets of the disks that are in it. */
+export interface ThrottleGroup {
+  readonly name: string;
+  readonly limits: Omit<IoTune, 'groupName'>;
+  readonly disks: readonly string[];
+}
+
 export class DomainThrottleGroups {
   private readonly world: DomainWorld;
   private readonly definitions: DomainDefinitions;
@@ -15,6 +22,19 @@ export class DomainThrottleGroups {
   constructor(world: DomainWorld, definitions: DomainDefinitions) {
     this.world = world;
     this.definitions = definitions;
+  }
+
+  /** In the order of the definition: of the running guest, unless the stored one is asked for. */
+  list(domain: Domain, options: { readonly inactive?: boolean | undefined } = {}): ThrottleGroup[] {
+    const inactive = options.inactive === true;
+    const { throttleGroups = [], devices } = this.definitions.definition(domain, { inactive });
+    return throttleGroups.map(({ groupName: name = '', ...limits }) => ({
+      name,
+      limits,
+      disks: devices.disks
+        .filter(({ throttleFilters = [] }) => throttleFilters.some(({ group }) => group === name))
+        .map(({ target }) => target.dev),
+    }));
   }
 
   /** Makes a group, or changes its limits: what `change` has replaces what there was, 0 lifts a limit. @throws VirtError request.invalid, qmp.* */

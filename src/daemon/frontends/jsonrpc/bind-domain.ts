@@ -16,6 +16,7 @@ import { bindMeasuring } from './bind-measuring.ts';
 import { bindPowerOrder } from './bind-power-order.ts';
 import { bindReports, type ReportSource } from './bind-report.ts';
 import { bindSaves } from './bind-saves.ts';
+import { bindThrottleGroups } from './bind-throttle-groups.ts';
 import { bindTuning } from './bind-tuning.ts';
 import { summaryOf } from './domain-shapes.ts';
 import { domainFinder } from './find-domain.ts';
@@ -52,6 +53,7 @@ export function bindDomains(parts: DomainParts): DomainHandlers {
     ...bindLimits(domains),
     ...bindSaves(domains),
     ...bindPowerOrder(domains),
+    ...bindThrottleGroups(domains),
     ...bindBlockJobs(domains),
     ...bindAgent(domains),
     ...bindReports(domains, parts.reports),
