@@ -150,7 +150,7 @@ export const backupMethods = [
     since,
     summary: 'Makes a backup of a domain in a directory.',
     description:
-      'An image for each disk, the definition, firmware variables, and a manifest with the hash of each file. Of a running guest all disks are taken at one moment; one that is off is copied. The answer comes when it is whole.',
+      'An image for each disk, the definition, firmware variables, the state of an emulated TPM, and a manifest with the hash of each file. Of a running guest all disks are taken at one moment; one with firmware variables or a TPM is paused for that moment, some milliseconds, in which these are copied. One that is off is copied. The answer comes when it is whole.',
     access: 'modify',
     params: () =>
       z.strictObject({
@@ -216,7 +216,7 @@ export const backupMethods = [
     since,
     summary: 'Makes a domain of a backup.',
     description:
-      'With a name, a new one with identities of its own; without, the old one as it was. Disks are written beside their places and put there when all are whole.',
+      'With a name, a new one with identities of its own; without, the old one as it was. Disks are written beside their places and put there when all are whole. Firmware variables and TPM state come back in both cases.',
     access: 'modify',
     params: () =>
       z.strictObject({

@@ -9,7 +9,7 @@ export const domainCloneMethods = [
     since: '0.1.0',
     summary: 'Makes a domain like another one, with disks of its own.',
     description:
-      'The source must be shut off. The clone has another uuid, generation id, MACs, names of disks and log files, and a copy of the firmware variables; its TPM starts empty. Disks that the source writes to are copied, or with `linked`, for a template, get an image on top; media and read-only or shared disks are used by both. Copies are jobs of their volumes. What is inside the guest (host name, machine id, SSH keys) is the same: prepare it before. When anything fails, nothing is left.',
+      'The source must be shut off. The clone has another uuid, generation id, MACs, names of disks and log files, and a copy of the firmware variables; its TPM starts empty unless it is to be copied. Disks that the source writes to are copied, or with `linked`, for a template, get an image on top; media and read-only or shared disks are used by both. Copies are jobs of their volumes. What is inside the guest (host name, machine id, SSH keys) is the same: prepare it before. When anything fails, nothing is left.',
     access: 'modify',
     params: () =>
       z.strictObject({
@@ -27,6 +27,12 @@ export const domainCloneMethods = [
           .max(255)
           .optional()
           .describe("Pool for its disks; left out: where the source's are."),
+        tpm: z
+          .enum(['new', 'copy'])
+          .default('new')
+          .describe(
+            "What its emulated TPM begins with: nothing (`new`), or a copy of the source's with all its keys (`copy`), for disks that only they open. Two domains with the same keys are one to whoever trusts them.",
+          ),
         start: z.boolean().default(false).describe('Start it.'),
       }),
     result: () =>
@@ -46,6 +52,7 @@ export const domainCloneMethods = [
       'domain.state',
       'domain.busy',
       'definition.unsupported',
+      'request.invalid',
       'pool.not-found',
       'pool.inactive',
       'volume.in-use',

@@ -13,7 +13,10 @@ interface CloneOptions {
   readonly full?: boolean;
   readonly pool?: string;
   readonly start?: boolean;
+  readonly keepTpm?: boolean;
 }
+
+const KEEP_TPM_HELP = "Copy the state of the source's TPM with all its keys; else the TPM starts empty.";
 
 const DOMAIN_HELP = 'Name or uuid.';
 
@@ -27,6 +30,7 @@ export const addClone: AddCommand = (parent, cli) => {
     .option('--linked', paramHelp('domain.clone', 'linked'))
     .option('--full', 'Copy the disks, also of a template.')
     .option('--pool <pool>', paramHelp('domain.clone', 'pool'))
+    .option('--keep-tpm', KEEP_TPM_HELP)
     .option('--start', paramHelp('domain.clone', 'start'))
     .action(async (source: string, name: string, options: CloneOptions) => {
       const result = await withDomain(cli, source, (client, domain) =>
@@ -40,7 +44,7 @@ function clone(
   client: VireoClient,
   { domain, name, options }: { domain: DomainRef; name: string; options: CloneOptions },
 ): Promise<Result<'domain.clone'>> {
-  const { linked = false, full = false, pool, start = false } = options;
+  const { linked = false, full = false, pool, start = false, keepTpm = false } = options;
   return client.call('domain.clone', {
     domain,
     name,
@@ -48,6 +52,7 @@ function clone(
     ...(linked && { linked: true }),
     ...(full && { linked: false }),
     ...(pool !== undefined && { pool }),
+    ...(keepTpm && { tpm: 'copy' }),
   });
 }
 
@@ -104,6 +109,7 @@ export const addTemplate: AddCommand = (parent, cli) => {
     .argument('<name...>', 'Names of the new domains.')
     .option('--full', 'Copy the disks, which takes time and space, and needs the template no more.')
     .option('--pool <pool>', paramHelp('domain.clone', 'pool'))
+    .option('--keep-tpm', KEEP_TPM_HELP)
     .option('--start', paramHelp('domain.clone', 'start'))
     .action((source: string, names: string[], options: CloneOptions) =>
       forEachNamed(cli, names, async (client, name) => {

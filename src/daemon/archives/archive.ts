@@ -1,6 +1,6 @@
 /**
- * Backups in directories: `DIR/DOMAIN/ID/` holds an image for each disk, the definition, and `manifest.json`, which is
- * written last and says what belongs to it. A directory without one is no backup. An incremental one names its parent
+ * Backups in directories: `DIR/DOMAIN/ID/` holds an image for each disk, the definition, firmware variables and TPM state,
+ * and `manifest.json`, which is written last and says what belongs to it. A directory without one is no backup. An incremental one names its parent
  * beside it, and each of its images lies on the parent's.
  */
 import { createHash } from 'node:crypto';
@@ -39,8 +39,10 @@ const manifestSchema = z.looseObject({
     }),
   ),
   definition: file,
-  /** Firmware variables. */
+  /** Firmware variables; of no bytes: there were none yet. */
   nvram: file.optional(),
+  /** The state of its emulated TPM: files in the directory `tpm`; none: there was no state yet. */
+  tpm: z.array(file).optional(),
 });
 export type Manifest = z.output<typeof manifestSchema>;
 
@@ -53,6 +55,8 @@ export interface Archive {
   readonly manifest: Manifest;
 }
 
+/** Where a backup has the state of a TPM. */
+export const tpmDirectory = 'tpm';
 const manifestFile = 'manifest.json';
 const MAX_BYTES = 1024 * 1024;
 
@@ -217,18 +221,28 @@ export async function verifyArchive(
   }
   let done = 0;
   for (const { path, manifest } of chain)
-    for (const wanted of filesOf(manifest)) {
-      const problem = await compare(path, wanted, work.signal);
-      if (problem !== undefined) findings.push({ path: join(path, wanted.name), problem });
+    for (const { directory, ...wanted } of filesOf(manifest)) {
+      const where = join(path, directory);
+      const problem = await compare(where, wanted, work.signal);
+      if (problem !== undefined) findings.push({ path: join(where, wanted.name), problem });
       done += wanted.bytes;
       work.onBytes?.(done);
     }
   return findings;
 }
 
-/** Every file that a manifest names. */
-export function filesOf({ disks, definition, nvram }: Manifest): z.output<typeof file>[] {
-  return [...disks.map((disk) => disk.file), definition, ...(nvram === undefined ? [] : [nvram])];
+/** Every file that a manifest names; `directory`: below the backup's own. */
+export function filesOf({
+  disks,
+  definition,
+  nvram,
+  tpm = [],
+}: Manifest): (z.output<typeof file> & { readonly directory: string })[] {
+  const own = [...disks.map((disk) => disk.file), definition, ...(nvram === undefined ? [] : [nvram])];
+  return [
+    ...own.map((one) => ({ ...one, directory: '' })),
+    ...tpm.map((one) => ({ ...one, directory: tpmDirectory })),
+  ];
 }
 
 async function compare(
@@ -236,7 +250,7 @@ async function compare(
   wanted: z.output<typeof file>,
   signal?: AbortSignal,
 ): Promise<string | undefined> {
-  if (wanted.name.includes('/')) return 'its name leads elsewhere';
+  if (wanted.name.includes('/') || wanted.name === '..') return 'its name leads elsewhere';
   try {
     const { size } = await stat(join(directory, wanted.name));
     if (size !== wanted.bytes) return `it has ${size} bytes, not ${wanted.bytes}`;

@@ -1,6 +1,5 @@
 /** Making a backup in a directory: of a running guest at one moment by its QEMU, of one that is off by copying. */
-import { constants } from 'node:fs';
-import { copyFile, mkdir, open, readdir, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, fileError, isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import { syncDirectory, writeDurable } from '../../base/files.ts';
@@ -15,7 +14,6 @@ import { backingOf } from '../../storage/images/overlay-files.ts';
 import type { BackupEnd } from '../services/backup-watch.ts';
 import type { Domain } from '../services/domain.ts';
 import { ImageGraph, imageAt } from '../services/snapshot-chains.ts';
-import { variablesOf } from '../services/snapshot-firmware.ts';
 import { runJob } from '../services/world.ts';
 import {
   type Archive,
@@ -27,6 +25,7 @@ import {
   type Manifest,
   partialOf,
 } from './archive.ts';
+import { copiesIn, copyingAround, describeCopies } from './firmware.ts';
 import type { ArchiveWorld, PendingArchive } from './world.ts';
 
 export interface CreateWish {
@@ -162,6 +161,7 @@ async function takeLive(
   const noted = disks.filter(({ driver }) => driver?.type === 'qcow2');
   const checkpoint = noted.length === 0 ? undefined : `${checkpointPrefix}${draft.path.split('/').at(-1)}`;
   const isIncremental = (disk: Disk) => base !== undefined && noted.includes(disk);
+  const firmware = copyingAround(world, domain, partial);
   const full = { ...draft, ...(checkpoint !== undefined && { checkpoint }) };
   await world.pending.save({
     ...full,
@@ -195,17 +195,30 @@ async function takeLive(
             )
             .filter(([dev]) => disks.some((disk) => disk.target.dev === dev && isIncremental(disk))),
         ),
+        ...(firmware.around && { around: firmware.around }),
         quiesce: wish.quiesce === true,
         compressed: wish.compressed === true,
         ...(wish.bytesPerSecond !== undefined && { bytesPerSecond: wish.bytesPerSecond }),
         note: draft.path,
       },
     );
-    return await finishLive(world, domain, await begun.ended);
+    const archive = await finishLive(world, domain, await begun.ended);
+    if (firmware.late() !== undefined) throw madeBut(firmware.late(), archive, domain);
+    return archive;
   } catch (error) {
     await dropPending(world, domain);
     throw error;
   }
+}
+
+/** The backup is whole, but the guest did not go on as it should when it began. */
+function madeBut(error: unknown, { path }: Archive, domain: Domain): VirtError {
+  return new VirtError('operation.failed', {
+    wanted: `back up domain '${domain.name}'`,
+    reason: `${path} is made, but the guest, which was paused for its moment, did not go on: ${reasonOf(error)}`,
+    hint: `'vireo resume ${domain.name}'; the backup can be used`,
+    cause: error,
+  });
 }
 
 export const imageName = (target: string): string => `${target}.qcow2`;
@@ -278,6 +291,7 @@ function takeOff(
         wanted: `back up domain '${domain.name}'`,
         reason: 'it was started just now',
       });
+    await world.firmware.save(definition, copiesIn(partialOf(draft.path)));
     for (const disk of disks) {
       const source = await sourceOf(disk);
       await convertToFile(
@@ -320,7 +334,6 @@ async function complete(
   const partial = partialOf(draft.path);
   job.progress({ step: 'reading what was written' });
   await writeDurable(join(partial, 'domain.xml'), formatDomain(definition, { inactive: true, secure: true }));
-  const nvram = await copyVariables(definition, partial);
   const disks: Manifest['disks'] = [];
   for (const target of draft.disks) {
     const name = imageName(target);
@@ -345,20 +358,8 @@ async function complete(
     ...(draft.plan !== undefined && { plan: draft.plan }),
     disks,
     definition: await describeFile(partial, 'domain.xml'),
-    ...(nvram && { nvram: await describeFile(partial, 'nvram') }),
+    ...(await describeCopies(partial)),
   });
-}
-
-async function copyVariables(definition: DomainDef, partial: string): Promise<boolean> {
-  const path = variablesOf(definition);
-  if (path === undefined) return false;
-  try {
-    await copyFile(path, join(partial, 'nvram'), constants.COPYFILE_EXCL);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false; // Nothing was ever written to them.
-    throw fileError(error, 'copy firmware variables', path);
-  }
 }
 
 /** What QEMU wrote is in the page cache. */

@@ -1,5 +1,5 @@
 /** Making a domain of a backup: a new one beside what is there, or the old one as it was. */
-import { copyFile, mkdir, rename, stat, unlink } from 'node:fs/promises';
+import { mkdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, fileError, VirtError } from '../../base/errors.ts';
 import { readText, syncDirectory } from '../../base/files.ts';
@@ -13,6 +13,7 @@ import { usersOfPaths } from '../services/disk-paths-in-use.ts';
 import type { Domain } from '../services/domain.ts';
 import { runJob } from '../services/world.ts';
 import { type Archive, chainOf, type Manifest, verifyArchive } from './archive.ts';
+import { putCopiesBack } from './firmware.ts';
 import type { ArchiveWorld } from './world.ts';
 
 export interface RestoreWish {
@@ -94,7 +95,10 @@ async function restoreAs(
   }
   await syncDirectory(directory);
   const { domain } = await world.definitions.store(asNew(definition, name, places), { mode: 'lenient' });
-  await putVariables(world, archive, domain);
+  undo.add('forget the restored domain', () =>
+    world.definitions.undefine(domain, { nvram: 'remove', tpm: 'remove' }),
+  );
+  await putFirmware(world, archive, domain);
   undo.keep();
   return domain;
 }
@@ -209,7 +213,7 @@ async function putBack(
     known === undefined
       ? (await world.definitions.store(definition, { mode: 'lenient' })).domain
       : await replaced(world, known, definition);
-  await putVariables(world, archive, domain);
+  await putFirmware(world, archive, domain);
   return domain;
 }
 
@@ -219,16 +223,9 @@ async function replaced(world: ArchiveWorld, domain: Domain, definition: DomainD
   return domain;
 }
 
-async function putVariables(world: ArchiveWorld, archive: Archive, domain: Domain): Promise<void> {
-  const { nvram } = archive.manifest;
-  const path = world.definitions.definition(domain, { inactive: true }).os.nvram?.path;
-  if (nvram === undefined || path === undefined) return;
-  try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await copyFile(join(archive.path, nvram.name), path);
-  } catch (error) {
-    throw fileError(error, 'restore firmware variables', path);
-  }
+/** Firmware variables and TPM state. @throws VirtError file.* */
+async function putFirmware(world: ArchiveWorld, archive: Archive, domain: Domain): Promise<void> {
+  await putCopiesBack(world, archive, world.definitions.definition(domain, { inactive: true }));
 }
 
 async function writeDisks(

@@ -8,7 +8,9 @@ import type { Logger } from '../../base/log.ts';
 import type { DomainBackups } from '../services/domain-backups.ts';
 import type { DomainCheckpoints } from '../services/domain-checkpoints.ts';
 import type { DomainDefinitions } from '../services/domain-definitions.ts';
+import type { DomainLifecycle } from '../services/domain-lifecycle.ts';
 import type { DomainSnapshots } from '../services/domain-snapshots.ts';
+import type { FirmwareCopies } from '../services/snapshot-firmware.ts';
 import type { DomainWorld } from '../services/world.ts';
 
 const pendingSchema = z.looseObject({
@@ -80,6 +82,9 @@ export interface ArchiveWorld {
   readonly checkpoints: DomainCheckpoints;
   readonly backups: DomainBackups;
   readonly snapshots: Pick<DomainSnapshots, 'treeOf'>;
+  readonly lifecycle: Pick<DomainLifecycle, 'goOn'>;
+  /** Who copies firmware variables and TPM states. */
+  readonly firmware: FirmwareCopies;
   readonly jobs: DomainWorld['jobs'];
   readonly log: Logger;
   readonly pending: PendingArchives;

@@ -10,7 +10,7 @@ import type { Domain, LiveDomain } from './domain.ts';
 import { type DomainCheckpoints, notedDisks } from './domain-checkpoints.ts';
 import { saveStatus } from './domain-status.ts';
 import type { Transfer, TransferNotes } from './domain-transfers.ts';
-import { whileFrozen } from './frozen.ts';
+import { whileFrozenIf } from './frozen.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** How a backup is wanted, besides its document. */
@@ -21,6 +21,8 @@ export interface BeginOptions {
   readonly reuse?: boolean;
   /** The guest agent freezes the file systems for that moment. */
   readonly quiesce?: boolean;
+  /** What is done around the very moment, file systems frozen. It must call `begin` once, or throw before it. */
+  readonly around?: (begin: () => Promise<void>) => Promise<void>;
   readonly bytesPerSecond?: number;
   /** Pack the clusters of qcow2 images (push). */
   readonly compressed?: boolean;
@@ -160,15 +162,19 @@ export class DomainBackups {
 
   private async start(
     domain: Domain,
-    { guest }: LiveDomain,
+    live: LiveDomain,
     what: Omit<BegunBackup, 'ended'> & { readonly request: BackupRequest; readonly options: BeginOptions },
   ): Promise<BegunBackup> {
     const { definition, checkpoint, request, options } = what;
+    const { guest } = live;
+    const { quiesce = false, around } = options;
     const save = () => saveStatus(this.world, domain);
     let failure: unknown;
     const work = async () => {
       try {
-        await whileFrozen(guest, options.quiesce === true, () => guest.backup.begin(request, { save }));
+        await whileFrozenIf(this.world, domain, { isWanted: quiesce, live }, () =>
+          guest.backup.begin(request, { save, around }),
+        );
       } catch (error) {
         // What QEMU has begun ends by itself, and its checkpoint is in the images.
         if (guest.backup.record?.hasBegun !== true) throw error;

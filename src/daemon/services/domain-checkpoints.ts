@@ -13,7 +13,7 @@ import { type CheckpointImages, removeFromImages } from './checkpoint-images.ts'
 import { CheckpointRecords, type CheckpointTree } from './checkpoint-records.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions, UndefineOptions } from './domain-definitions.ts';
-import { whileFrozen } from './frozen.ts';
+import { whileFrozenIf } from './frozen.ts';
 import { keptForm } from './snapshot-world.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
@@ -128,10 +128,12 @@ export class DomainCheckpoints {
     { quiesce = false }: { readonly quiesce?: boolean } = {},
   ): Promise<Checkpoint> {
     const made = await runJob(this.world, domain, 'checkpoint', async () => {
-      const { guest } = domain.requireLive('make a checkpoint of');
+      const live = domain.requireLive('make a checkpoint of');
       const checkpoint = this.plan(domain, wish);
       await this.withDocument(domain, checkpoint, () =>
-        whileFrozen(guest, quiesce, () => guest.checkpoints.add(checkpoint.name, notedDisks(checkpoint))),
+        whileFrozenIf(this.world, domain, { isWanted: quiesce, live }, () =>
+          live.guest.checkpoints.add(checkpoint.name, notedDisks(checkpoint)),
+        ),
       );
       return checkpoint;
     });

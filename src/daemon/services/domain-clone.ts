@@ -10,6 +10,7 @@ import type { DomainDef } from '../../model/domain/domain.ts';
 import { isTemplate, markedAsTemplate, templateNamespace } from '../../model/domain/template.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
+import { type FirmwareCopies, hasEmulatedTpm } from './snapshot-firmware.ts';
 import type { StorageService } from './storage-service.ts';
 import { userText } from './volume-users.ts';
 import type { FoundVolume } from './volumes.ts';
@@ -19,6 +20,8 @@ export interface CloneRequest {
   readonly name: string;
   /** Only what differs from the template is stored. */
   readonly linked: boolean;
+  /** What its emulated TPM begins with: nothing, or a copy of the source's, with its keys. */
+  readonly tpm?: 'new' | 'copy' | undefined;
   /** Where the disks go; left out: to the pools of the source's. */
   readonly pool?: string | undefined;
 }
@@ -51,14 +54,20 @@ export class DomainClones {
   private readonly world: DomainWorld;
   private readonly definitions: DomainDefinitions;
   private readonly storage: () => StorageService;
+  private readonly firmware: Pick<FirmwareCopies, 'copyTpm'>;
 
   constructor(
     world: DomainWorld,
-    parts: { readonly definitions: DomainDefinitions; readonly storage: () => StorageService },
+    parts: {
+      readonly definitions: DomainDefinitions;
+      readonly storage: () => StorageService;
+      readonly firmware: Pick<FirmwareCopies, 'copyTpm'>;
+    },
   ) {
     this.world = world;
     this.definitions = parts.definitions;
     this.storage = parts.storage;
+    this.firmware = parts.firmware;
   }
 
   /**
@@ -79,6 +88,11 @@ export class DomainClones {
           wanted,
           reason: 'only templates have linked clones: a guest that runs on would change what lies below them',
           hint: `make it one with 'vireo template create ${source.name}', or clone it in full`,
+        });
+      if (request.tpm === 'copy' && !hasEmulatedTpm(definition))
+        throw new VirtError('request.invalid', {
+          wanted,
+          reason: 'it has no emulated TPM whose state could be copied',
         });
       if (this.world.registry.withName(request.name))
         throw new VirtError('domain.exists', { wanted, reason: `domain '${request.name}' exists already` });
@@ -142,11 +156,13 @@ export class DomainClones {
 
   private async store(source: DomainDef, request: CloneRequest, making: Making): Promise<Domain> {
     const { name } = request;
-    const wish = { name, uuid: randomUUID(), genid: randomUUID(), disks: making.disks };
+    const tpm = request.tpm ?? 'new';
+    const wish = { name, uuid: randomUUID(), genid: randomUUID(), disks: making.disks, tpm };
     const { definition, warnings } = clonedDefinition(source, wish);
     making.warnings.push(...warnings);
     const complete = await this.definitions.prepare(definition, { mode: 'strict' });
     await this.copyVariables(source, complete, making);
+    if (request.tpm === 'copy') await this.copyTpm(source, complete, making);
     return (await this.definitions.store(complete, { mode: 'strict' })).domain;
   }
 
@@ -163,6 +179,12 @@ export class DomainClones {
       throw fileError(error, `copy the firmware variables of '${source.name}'`, to);
     }
     making.undo.push(() => rm(to, { force: true }));
+  }
+
+  /** Its keys: both are the same to whoever trusts the TPM. */
+  private async copyTpm(source: DomainDef, clone: DomainDef, making: Making): Promise<void> {
+    making.undo.push(() => this.world.tpmStates.forget(clone, 'remove'));
+    await this.firmware.copyTpm(source, clone);
   }
 
   private async makeDisk(

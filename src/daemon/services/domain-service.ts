@@ -45,6 +45,7 @@ import { DomainThrottleGroups } from './domain-throttle-groups.ts';
 import { TransferNotes } from './domain-transfers.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
+import { lettingGoOn } from './frozen.ts';
 import { type AddressKnowledge, GuestAddresses } from './guest-addresses.ts';
 import type { JobObject, Jobs } from './jobs.ts';
 import { ManagedSaves } from './managed-saves.ts';
@@ -183,7 +184,7 @@ export class DomainService {
     this.blocks = new DomainBlocks(world, definitions);
     this.throttleGroups = new DomainThrottleGroups(world, definitions);
     const blockJobWatch = new BlockJobWatch(world, definitions);
-    world.followers.push(this.perf.follow, blockJobWatch.follow);
+    world.followers.push(this.perf.follow, blockJobWatch.follow, lettingGoOn(world, lifecycle));
     this.blockJobs = new DomainBlockJobs(world, blockJobWatch);
     this.agent = new DomainAgent(world);
     this.plans = new DomainPlans(world, definitions);
@@ -203,9 +204,12 @@ export class DomainService {
     this.snapshots.beforeMerge.push((domain) => checkpoints.refuseOffline(domain));
     const certificates = options.backupCertificates;
     this.backups = new DomainBackups(world, { checkpoints, notes, certificates });
-    this.clones = new DomainClones(world, { definitions, storage: options.storage });
+    const { storage } = options;
+    const { firmware } = options.snapshots;
+    this.clones = new DomainClones(world, { definitions, storage, firmware });
     const { backups, snapshots } = this;
-    this.archives = archivesOf(options, { domains: world, definitions, checkpoints, backups, snapshots });
+    const engine = { domains: world, definitions, checkpoints, backups, snapshots, lifecycle };
+    this.archives = archivesOf(options, engine);
     this.files = new DefinitionFiles(world);
     this.addresses = new GuestAddresses({ ...options.addresses, log: options.log });
     this.waiting = new DomainWait(world, {
@@ -337,12 +341,12 @@ function worldOf(options: DomainServiceOptions, monitorEvents: MonitorEvents): D
 }
 
 function archivesOf(
-  { archives, jobs, log }: DomainServiceOptions,
-  parts: Pick<ArchiveWorld, 'domains' | 'definitions' | 'checkpoints' | 'backups' | 'snapshots'>,
+  { archives, jobs, log, snapshots: { firmware } }: DomainServiceOptions,
+  parts: Omit<ArchiveWorld, 'jobs' | 'log' | 'pending' | 'images' | 'firmware'>,
 ): BackupArchives {
   const pending = new PendingArchives({ directory: archives.pending, log });
   return new BackupArchives(
-    { ...parts, jobs, log, pending, images: archives.images },
+    { ...parts, jobs, log, pending, firmware, images: archives.images },
     { planDirectory: archives.plans },
   );
 }

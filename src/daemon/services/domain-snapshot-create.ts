@@ -2,7 +2,6 @@
 import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
-import type { LiveGuest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { type AlignedDisk, alignDisks, checkTogether, isWritten } from '../../model/snapshot/disks.ts';
@@ -18,6 +17,7 @@ import { refuseBlockJobs } from './block-job-guard.ts';
 import type { Domain } from './domain.ts';
 import { chooseOverlays, makeFiles, noteOverlays, putOnTop } from './domain-snapshot-external.ts';
 import { chooseMemoryFile, keepMemory, type MemoryFile, thenGoOn } from './domain-snapshot-memory.ts';
+import { whileFrozen } from './frozen.ts';
 import { hasFirmwareState, refuseUncopied } from './snapshot-firmware.ts';
 import { keptForm, type SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
@@ -241,7 +241,9 @@ async function takeMoment(
     ? () => withFirmware(snapshots, domain, { snapshot, undo, switchOver })
     : () => switchOver();
   if (options.quiesce !== true || domain.live === undefined) return work();
-  return whileFrozen(domain.live.guest.agent, work);
+  const { result, late } = await whileFrozen(snapshots.world, domain, domain.live, work);
+  // A guest that stands still cannot thaw: that is told first.
+  return result ?? late;
 }
 
 /** Whether firmware variables and the TPM's state have to be kept beside it: with the memory they are in that. */
@@ -345,24 +347,4 @@ async function keepInside(
     await snapshots.images.createTag(path, name);
     undo.add(`take the tag out of ${path}`, () => snapshots.images.deleteTag(path, name));
   }
-}
-
-/** File systems stand still meanwhile. Of a failure to let them go on afterwards it tells; one before that is thrown. */
-async function whileFrozen(agent: LiveGuest['agent'], work: () => Promise<unknown>): Promise<unknown> {
-  const thaw = () =>
-    agent.thaw().then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-  let late: unknown;
-  try {
-    await agent.freeze();
-    late = await work();
-  } catch (error) {
-    // A freeze that was not answered in time may come true later: it is taken back all the same.
-    if (!isVirtError(error, 'agent.missing')) await thaw();
-    throw error;
-  }
-  // A guest that stands still cannot thaw: that is told first.
-  return late ?? thaw();
 }

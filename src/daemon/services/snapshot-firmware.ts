@@ -33,6 +33,8 @@ export interface FirmwareCopies {
    * @throws VirtError file.*
    */
   restore(definition: DomainDef, from: CopyPaths): Promise<void>;
+  /** Gives a domain, which has none yet, a copy of another's TPM state: its keys, and so its identity. @throws VirtError file.* */
+  copyTpm(from: DomainDef, to: DomainDef): Promise<void>;
   /** Removes UEFI's variables: the next start makes them from their template. @throws VirtError file.* */
   reset(definition: DomainDef): Promise<void>;
 }
@@ -70,6 +72,10 @@ export class FirmwareFiles implements FirmwareCopies {
     await putStateBack(tpm, this.stateOf(definition));
   }
 
+  async copyTpm(from: DomainDef, to: DomainDef): Promise<void> {
+    if (hasEmulatedTpm(from) && hasEmulatedTpm(to)) await putStateBack(this.stateOf(from), this.stateOf(to));
+  }
+
   async reset(definition: DomainDef): Promise<void> {
     const variables = variablesOf(definition);
     if (variables !== undefined) await removeDurable(variables);
@@ -101,7 +107,7 @@ export function refuseUncopied({ os: { nvram } }: DomainDef, wanted: string): vo
   });
 }
 
-const hasEmulatedTpm = ({ devices, uuid }: DomainDef): boolean =>
+export const hasEmulatedTpm = ({ devices, uuid }: DomainDef): boolean =>
   uuid !== undefined && devices.tpms.some(({ backend }) => backend.type === 'emulator');
 
 /** The file with UEFI's variables. */

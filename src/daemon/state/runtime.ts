@@ -72,6 +72,7 @@ const recordSchema = z.looseObject({
     })
     .optional(),
   loaded: z.object({ runs: z.boolean(), isKept: z.boolean() }).optional(),
+  still: z.object({ isFrozen: z.boolean().optional(), isPaused: z.boolean().optional() }).optional(),
   vsockCid: z.int().optional(),
   rtcAdjustmentSeconds: z.int().optional(),
   /** drivers/driver/block-jobs.ts, BlockJobRecord. */

@@ -84,6 +84,13 @@ export interface BackupRequest {
   readonly isCompressed?: boolean;
 }
 
+/** What a caller does while a backup begins. */
+export interface BackupBeginning {
+  readonly save: () => Promise<void>;
+  /** Must call `begin` once, or throw before it. */
+  readonly around?: ((begin: () => Promise<void>) => Promise<void>) | undefined;
+}
+
 /** How far a backup is, in bytes; of a pull, how much of the scratch images is used. */
 export interface BackupProgress {
   readonly doneBytes: number;
@@ -101,11 +108,11 @@ export interface LiveBackup {
   /** The one that has begun and has not been cleared. */
   readonly record: BackupRecord | undefined;
   /**
-   * Begins a backup, all disks at one moment. `save` writes the guest's status. On failure nothing is left of it but the
-   * files that the caller made.
+   * Begins a backup, all disks at one moment. `save` writes the guest's status; `around` is called when all is ready, and
+   * calls what begins it. On failure nothing is left of it but the files that the caller made.
    * @throws VirtError domain.state when there is one, checkpoint.inconsistent, file.*, qmp.*
    */
-  begin(request: BackupRequest, options: { readonly save: () => Promise<void> }): Promise<void>;
+  begin(request: BackupRequest, options: BackupBeginning): Promise<void>;
   progress(): Promise<BackupProgress>;
   /** Asks for its end; the event tells it. Of a pull that is how it is finished. */
   cancel(): Promise<void>;

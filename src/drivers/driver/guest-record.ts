@@ -43,6 +43,8 @@ export interface GuestRecord {
   readonly saving?: SavingRecord;
   /** It has just been loaded from a saved state, and nobody has been told yet. */
   readonly loaded?: LoadedRecord;
+  /** It was made to stand still for a moment of its disks, and has not gone on. */
+  readonly still?: StillRecord;
   /** Seconds the guest's clock was ahead at its start, where the definition lets the guest keep its own time. */
   readonly rtcAdjustmentSeconds?: number;
   /** Jobs on its images that have not been cleared away. */
@@ -73,6 +75,14 @@ export interface LoadedRecord {
   readonly runs: boolean;
   /** The state is the one that the daemon keeps for the domain: it is given up. */
   readonly isKept: boolean;
+}
+
+/** What of a guest stands still while a moment of its disks is taken: a daemon that finds it so lets it go on. */
+export interface StillRecord {
+  /** Its agent was asked to freeze its file systems. */
+  readonly isFrozen?: boolean;
+  /** It ran, and QEMU was asked to pause it. */
+  readonly isPaused?: boolean;
 }
 
 /** A helper process of a guest; pid and start time name it for good. */

@@ -8,7 +8,7 @@ import type { LiveTuning } from '../live-tuning.ts';
 import type { LiveBackup, LiveCheckpoints } from './backups.ts';
 import type { LiveBlockJobs } from './block-jobs.ts';
 import type { GuestEvent, GuestExit } from './guest-events.ts';
-import type { GuestRecord, SavingRecord } from './guest-record.ts';
+import type { GuestRecord, SavingRecord, StillRecord } from './guest-record.ts';
 import type { LiveLaunchSecurity } from './launch-security.ts';
 
 export interface Screenshot {
@@ -171,6 +171,8 @@ export interface LiveGuest extends GuestControls, GuestAgentCalls, GuestScreens,
   setResetAction(action: 'reset' | 'power-off'): Promise<void>;
   /** Notes that its state is being written, or with undefined that this came to nothing; the caller writes the status. */
   setSaving(saving: SavingRecord | undefined): void;
+  /** Notes what stands still for a moment of its disks, or with undefined that nothing does; the caller writes the status. */
+  setStill(still: StillRecord | undefined): void;
   /**
    * For a save or dump that QEMU has not told the end of (`qmp.timeout`): as soon as QEMU answers, what is noted by
    * `setSaving` is settled as a daemon does that finds it, in the background. Its failure is logged.

@@ -17,6 +17,7 @@ import type {
   ReceiveFilter,
   SavingRecord,
   Screenshot,
+  StillRecord,
 } from '../driver.ts';
 import { GuestAgent } from '../guest-agent.ts';
 import type { ShutdownMode } from './agent.ts';
@@ -133,6 +134,11 @@ export class QemuGuest implements LiveGuest {
   setSaving(saving: SavingRecord | undefined): void {
     const { saving: _, ...record } = this.remembered;
     this.remembered = saving === undefined ? record : { ...record, saving };
+  }
+
+  setStill(still: StillRecord | undefined): void {
+    const { still: _, ...record } = this.remembered;
+    this.remembered = still === undefined ? record : { ...record, still };
   }
 
   settleSaving(): void {

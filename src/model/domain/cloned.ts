@@ -17,6 +17,8 @@ export interface CloneWish {
   /** A new generation id, by which guests notice that they were copied. */
   readonly genid: string;
   readonly disks: readonly ClonedDisk[];
+  /** What its emulated TPM begins with; left out: nothing. */
+  readonly tpm?: 'new' | 'copy';
 }
 
 /** Disks that a clone must have for itself: those that the source writes to alone. */
@@ -53,7 +55,7 @@ export function clonedDefinition(
       channels: devices.channels.map((device) => withOwnFiles(device, path)),
     },
   };
-  return { definition, warnings: warningsOf(definition) };
+  return { definition, warnings: warningsOf(definition, wish) };
 }
 
 /** The uuid stands in more places than one: SMBIOS repeats it, and paths have it in them. */
@@ -101,15 +103,20 @@ function renamedFile(old: string, from: string, to: string): string {
 }
 
 /** What both have and only one can use at a time. */
-function warningsOf({ devices }: DomainDef): string[] {
+function warningsOf({ devices }: DomainDef, { tpm }: CloneWish): string[] {
   const warnings: string[] = [];
   if (devices.hostdevs.length > 0)
     warnings.push("it has its source's devices of the host: only one of the two can run");
   for (const graphics of devices.graphics)
     if ('port' in graphics && 'autoport' in graphics && !(graphics.autoport ?? true))
       warnings.push(`its ${graphics.type} server has a fixed port: only one of the two can run`);
-  if (devices.tpms.length > 0)
-    warnings.push('its TPM starts empty: keys in that of the source are not copied');
+  const hasTpm = devices.tpms.some(({ backend }) => backend.type === 'emulator');
+  if (hasTpm && tpm === 'copy')
+    warnings.push("its TPM is a copy of its source's: whoever trusts one of the two trusts both");
+  if (hasTpm && tpm !== 'copy')
+    warnings.push(
+      "its TPM starts empty: what is sealed to that of its source, such as a disk's key, stays closed to it",
+    );
   if (devices.vsock?.cid?.auto === false)
     warnings.push('its vsock address is fixed: only one of the two can run');
   return warnings;

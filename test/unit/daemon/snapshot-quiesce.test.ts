@@ -1,5 +1,5 @@
 /** Snapshots with frozen file systems: they are thawed whatever happens, and a thaw that fails is told. */
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { VirtError } from '../../../src/base/errors.ts';
 import { startDaemon, xml } from '../jsonrpc/service-rig.ts';
 
@@ -43,6 +43,7 @@ it('freezes before the disks switch, and thaws behind it', async () => {
   const { guest, create, names } = await running();
   await create();
   expect(guest.done).toEqual([freeze, 'switch', thaw]);
+  expect(guest.record.still).toBeUndefined();
   expect(await names()).toEqual(['one']);
 });
 
@@ -66,6 +67,29 @@ it('takes a freeze back that was not answered: it may come true later', async ()
   await expect(create()).rejects.toMatchObject({ code: 'agent.unresponsive' });
   expect(guest.done).toEqual([freeze, thaw]);
   expect(await names()).toEqual([]);
+});
+
+it('notes in the status that file systems stand still, before they do; and thaws until it is answered', async () => {
+  const { guest, create } = await running();
+  const noted: unknown[] = [];
+  Object.defineProperty(guest.answers, 'guest-fsfreeze-freeze', {
+    get: () => {
+      noted.push(guest.record.still);
+      return 2;
+    },
+    enumerable: true,
+  });
+  let isMute = true;
+  Object.defineProperty(guest.answers, 'guest-fsfreeze-thaw', {
+    get: () => (isMute ? Promise.reject(new VirtError('agent.unresponsive', { reason: 'mute' })) : 2),
+    enumerable: true,
+  });
+  await expect(create()).rejects.toMatchObject({ code: 'operation.failed' });
+  expect(noted).toEqual([{ isFrozen: true, isPaused: false }]);
+  expect(guest.record.still).toEqual({ isFrozen: true, isPaused: false });
+  isMute = false;
+  await vi.waitFor(() => expect(guest.record.still).toBeUndefined(), { timeout: 4000, interval: 50 });
+  expect(guest.done).toEqual([freeze, 'switch', thaw, thaw]);
 });
 
 it('asks an agent that is not there for nothing more', async () => {

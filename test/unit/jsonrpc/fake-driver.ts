@@ -181,6 +181,7 @@ export class FakeGuest implements LiveGuest {
   expectStop = (reason: string) => void this.done.push(`expect stop: ${reason}`);
   takeDisksBack = async () => void this.done.push('take disks back');
   settleSaving = () => void this.done.push('settle saving');
+  setStill = (still: GuestRecord['still']) => void Object.assign(this.record, { still });
   setSaving = (saving: unknown) => void this.done.push(saving === undefined ? 'not saving' : 'saving');
   /** What it writes as its state. */
   readonly memory: LiveMemory = {

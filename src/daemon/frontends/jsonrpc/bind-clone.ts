@@ -10,10 +10,10 @@ type CloneHandlers = Pick<Handlers, 'domain.clone' | 'template.set' | 'template.
 export function bindClones(domains: DomainService): CloneHandlers {
   const find = domainFinder(domains);
   return {
-    'domain.clone': async ({ domain, name, pool, start, linked: wish }) => {
+    'domain.clone': async ({ domain, name, pool, start, tpm, linked: wish }) => {
       const source = find(domain);
       const linked = wish ?? isTemplate(domains.definitions.definition(source));
-      const made = await domains.clones.clone(source, { name, linked, pool });
+      const made = await domains.clones.clone(source, { name, linked, pool, tpm });
       if (start) await domains.lifecycle.start(made.domain, { paused: false });
       const { disks, warnings } = made;
       return { domain: summaryOf(domains, made.domain), linked, disks: [...disks], warnings: [...warnings] };

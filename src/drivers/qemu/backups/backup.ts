@@ -6,6 +6,7 @@ import { Undo } from '../../../base/undo.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type {
+  BackupBeginning,
   BackupDiskRecord,
   BackupDiskRequest,
   BackupNews,
@@ -79,7 +80,7 @@ export class QemuBackup implements LiveBackup {
     this.guest.setRecord({ ...rest, ...(backup && { backup }) });
   }
 
-  async begin(request: BackupRequest, { save }: { readonly save: () => Promise<void> }): Promise<void> {
+  async begin(request: BackupRequest, { save, around = (begin) => begin() }: BackupBeginning): Promise<void> {
     const wanted = `back up domain '${this.guest.definition.name}'`;
     if (this.record !== undefined)
       throw new VirtError('domain.state', { wanted, reason: 'another backup job is already running' });
@@ -101,9 +102,11 @@ export class QemuBackup implements LiveBackup {
     const actions = await this.prepare({ qmp, request, wanted, bitmaps: await readBitmaps(qmp) }, undo);
     if (server !== undefined)
       await startServer(qmp, server, { tlsDirectory, uid: this.guest.record.uid, undo });
-    // Before QEMU begins: what ends at once is found by its record.
-    this.change({ hasBegun: true });
-    await transaction(qmp, actions);
+    await around(async () => {
+      // Before QEMU begins: what ends at once is found by its record.
+      this.change({ hasBegun: true });
+      await transaction(qmp, actions);
+    });
     undo.keep();
     if (request.record.mode === 'pull') await this.serve(qmp, request);
     await save();
