@@ -20,6 +20,7 @@ import { HistoryFiles } from './history/history-files.ts';
 import { buildDriver, emulatorSource, guestGroups, kvmProblem } from './hypervisor.ts';
 import { buildImages } from './images.ts';
 import { buildNetworking, type Networking } from './networks.ts';
+import { cleanEntries } from './recorder/clean-entries.ts';
 import { FlightRecorder } from './recorder/flight-recorder.ts';
 import { RecordFiles } from './recorder/record-files.ts';
 import { listenTo } from './recorder/sources.ts';
@@ -87,7 +88,10 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const passedFiles = new PassedFiles((uuid) => domains.withUuid(uuid));
   const emulators = emulatorSource(paths, config, log);
   const records = new RecordFiles(paths.flightRecords);
-  const recorder = new FlightRecorder({ files: records, log });
+  const recorder = new FlightRecorder({
+    ...{ files: records, log },
+    clean: (uuid, entries) => cleanEntries(entries, domains.withUuid(uuid)),
+  });
   const driver = await buildDriver({
     paths,
     config,

@@ -35,10 +35,17 @@ export class FlightRecorder {
   private readonly waiting = new Map<string, Waiting[]>();
   private timer: NodeJS.Timeout | undefined;
   private writing: Promise<void> = Promise.resolve();
+  private readonly clean: (uuid: string, entries: readonly FlightEntry[]) => readonly FlightEntry[];
   private isTold = false;
 
-  constructor(options: { readonly files: RecordFiles; readonly log: Logger }) {
+  /** `clean`: takes out what must not be kept, just before entries are written. */
+  constructor(options: {
+    readonly files: RecordFiles;
+    readonly log: Logger;
+    readonly clean?: (uuid: string, entries: readonly FlightEntry[]) => readonly FlightEntry[];
+  }) {
     this.files = options.files;
+    this.clean = options.clean ?? ((_uuid, entries) => entries);
     this.log = options.log;
   }
 
@@ -69,7 +76,7 @@ export class FlightRecorder {
   /** What is known of a guest, the oldest first, and at most `limit` entries. @throws VirtError file.* */
   async read(uuid: string, limit: number): Promise<FlightEntry[]> {
     await this.flush();
-    const entries = [...(await this.files.read(uuid)), ...(this.waiting.get(uuid) ?? [])];
+    const entries = [...(await this.files.read(uuid)), ...this.clean(uuid, this.waiting.get(uuid) ?? [])];
     return entries.slice(-limit);
   }
 
@@ -78,7 +85,7 @@ export class FlightRecorder {
     this.waiting.clear();
     for (const [uuid, entries] of batches) {
       try {
-        await this.files.append(uuid, entries);
+        await this.files.append(uuid, this.clean(uuid, entries));
       } catch (error) {
         this.keep(uuid, entries);
         // Once: a full disk would fill the log as well.

@@ -3,13 +3,13 @@ import { release } from 'node:os';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
 import type { HypervisorDriver } from '../../drivers/driver.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { Redactor } from '../../model/domain/redaction.ts';
 import type { HostCheck } from '../host-check/check.ts';
 import type { Domain } from '../services/domain.ts';
 import type { DomainService } from '../services/domain-service.ts';
 import { networksOf } from '../services/network-demand.ts';
 import type { NetworkService } from '../services/network-service.ts';
 import type { FlightEntry, FlightRecorder } from './flight-recorder.ts';
-import { Redactor } from './redaction.ts';
 
 /** The end of QEMU's log, in bytes. */
 const LOG_BYTES = 64 * 1024;
@@ -52,7 +52,7 @@ export async function reportOn(
   signal: AbortSignal,
 ): Promise<GuestReport> {
   const { domains, driver, recorder } = parts;
-  const redactor = new Redactor();
+  const redactor = new Redactor('report');
   const missing: string[] = [];
   const have = <T>(what: string, otherwise: T, get: () => T | Promise<T>): Promise<T> =>
     attempt(what, { otherwise, missing }, get);

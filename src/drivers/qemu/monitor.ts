@@ -2,6 +2,7 @@
 import { type ErrorCode, isVirtError, oneLine, VirtError } from '../../base/errors.ts';
 import type { DetachedProcess } from '../../base/spawn.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { withoutSecrets } from '../../model/domain/redaction.ts';
 import type { QemuCommand } from './argv/types.ts';
 import { isPtyPath } from './console.ts';
 import { imagePaths } from './image-paths.ts';
@@ -68,7 +69,8 @@ export async function startFailed(
   cause: VirtError,
   hasEnded: boolean,
 ): Promise<VirtError> {
-  const said = sinceStart(await readTail(starting.logPath, 8192));
+  // QEMU repeats the words that it does not like, with what is secret in them.
+  const said = withoutSecrets(definition, sinceStart(await readTail(starting.logPath, 8192)));
   const wanted = `start '${definition.name}'`;
   const held = isLockFailure(said)
     ? await heldBy(starting.deps.options, definition, {

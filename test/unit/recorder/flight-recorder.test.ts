@@ -3,6 +3,7 @@ import {
   appendFileSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   utimesSync,
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../../../src/base/log.ts';
+import { cleanEntries } from '../../../src/daemon/recorder/clean-entries.ts';
 import { FlightRecorder } from '../../../src/daemon/recorder/flight-recorder.ts';
 import { RecordFiles } from '../../../src/daemon/recorder/record-files.ts';
 import { noteReply } from '../../../src/daemon/recorder/sources.ts';
@@ -109,5 +111,34 @@ describe('the flight recorder', () => {
       { text: 'device_del', facts: { ms: 2, id: 'net0', error: 'not found' } },
     ]);
     expect(JSON.stringify(await recorder.read(uuid, 10))).not.toContain('hunter2');
+  });
+});
+
+describe('entries that quote a definition', () => {
+  const xml = `<domain type='qemu'><name>web</name><devices><disk type='network'><source protocol='http' name='a?tok=geheim-1'>
+    <cookies><cookie name='c'>geheim-2</cookie></cookies></source><target dev='vda'/></disk></devices></domain>`;
+  const said = '-blockdev {"url":"http://a?tok=geheim-1","cookie":"c=geheim-2"}: Unknown driver';
+
+  it('are written without what is secret in it, however deep', async () => {
+    const { directory, files } = rig();
+    const recorder = new FlightRecorder({
+      ...{ files, log: silentLogger },
+      clean: (_uuid, entries) => cleanEntries(entries, { xml, live: undefined }),
+    });
+    recorder.note(uuid, 'call', 'domain.start', { uid: 0, error: said });
+    recorder.note(uuid, 'event', 'job.ended', { error: { code: 'x', reason: said } });
+    recorder.note(uuid, 'qmp', 'blockdev-add', { id: 'geheim-2', ms: 1 });
+    await recorder.flush();
+    const text = readFileSync(join(directory, `${uuid}.new`), 'utf8');
+    expect(text.match(/geheim-\d/g)).toEqual(['geheim-2']); // a name alone
+    expect(text.match(/Unknown driver/g)).toHaveLength(2);
+  });
+
+  it('of a domain that is gone are cleaned of what is called like a secret', () => {
+    const [entry] = cleanEntries(
+      [{ atMs: 1, kind: 'call', text: 'domain.start', facts: { error: said } }],
+      undefined,
+    );
+    expect(JSON.stringify(entry)).not.toContain('geheim-2');
   });
 });

@@ -1,6 +1,6 @@
 /** What leaves a host in a bug report: a definition with a password in every place that one can be in, and no password. */
 import { describe, expect, it } from 'vitest';
-import { Redactor, redacted } from '../../../src/daemon/recorder/redaction.ts';
+import { Redactor, redacted } from '../../../src/model/domain/redaction.ts';
 
 /** One secret for each place, so that a failure names the place. */
 const secrets = {
@@ -52,7 +52,7 @@ const xml = `<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qe
 const marks = Object.entries(secrets).map(([place, secret]) => [place, secret] as const);
 
 describe('redaction', () => {
-  const redactor = new Redactor();
+  const redactor = new Redactor('report');
   const clean = redactor.domain(xml);
 
   it.each(marks)('leaves nothing of a secret in: %s', (_place, secret) => {
@@ -89,7 +89,7 @@ describe('redaction', () => {
   });
 
   it('knows options that are called like secrets without having seen them', () => {
-    const other = new Redactor();
+    const other = new Redactor('report');
     const texts = [
       '{"qom-type":"secret","data":"SECRET-1"}',
       '-object secret,id=a,data=SECRET-2,format=raw',
@@ -102,5 +102,21 @@ describe('redaction', () => {
       error: [`password=${redacted}`],
       ms: 4,
     });
+  });
+});
+
+describe('what is told those who look after the guest', () => {
+  const redactor = new Redactor('secrets');
+  redactor.domain(xml);
+
+  it.each(['cookie', 'query', 'sas', 'session', 'env'] as const)('is without the %s', (place) => {
+    const quoted = `-blockdev {"driver":"http","x":"c=${secrets[place]}"}: Unknown driver 'http'`;
+    expect(redactor.text(quoted)).not.toContain('SECRET');
+    expect(redactor.text(quoted)).toContain("Unknown driver 'http'");
+  });
+
+  it('says what the guest is called and configured with', () => {
+    const said = `kernel: inst.rootpw is wrong, machine ${secrets.serial}, ${secrets.title}`;
+    expect(redactor.text(said)).toBe(said);
   });
 });

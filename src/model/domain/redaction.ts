@@ -1,10 +1,11 @@
 /**
- * Takes what is secret out of what goes into a bug report. A definition is cleaned element by element: what may hold a password
+ * Takes what is secret out of errors, the flight record and bug reports. A definition is cleaned element by element: what may hold a password
  * is left out unless it is known to hold none. What was left out there is then looked for in all other texts (logs, command
  * lines, records), however it is quoted there.
  */
 import { parseXml } from '../../base/xml/parse.ts';
 import { escapeAttribute, formatXml, isElement, type XmlElement, xmlElement } from '../../base/xml/tree.ts';
+import { type DomainDef, formatDomain } from './domain.ts';
 
 /** Stands where something was. */
 export const redacted = '(redacted)';
@@ -44,9 +45,20 @@ const plainKernelWords: ReadonlySet<string> = new Set([
 /** Metadata that says what is installed, or is our own. */
 const plainMetadata = /^(urn:vireo:|http:\/\/libosinfo\.org\/)/;
 
+/**
+ * What is left out: `secrets`: passwords, cookies, query strings, of texts for those who look after the guest; `report`: also what
+ * may be private, of what is sent to strangers.
+ */
+export type RedactionScope = 'secrets' | 'report';
+
 /** Collects what is secret, and cleans texts of it. */
 export class Redactor {
   private readonly secrets = new Set<string>();
+  private readonly isReport: boolean;
+
+  constructor(scope: RedactionScope) {
+    this.isReport = scope === 'report';
+  }
 
   /** A domain's document (in its form with passwords) without what may be secret. @throws VirtError xml.malformed */
   domain(xml: string): string {
@@ -107,7 +119,7 @@ export class Redactor {
 
   private element(element: XmlElement, above: readonly string[]): XmlElement {
     const { name } = element;
-    if (name === 'metadata') return this.metadata(element);
+    if (name === 'metadata') return this.isReport ? this.metadata(element) : element;
     // The guest's uuid once more, which is no secret and stands everywhere.
     if (name === 'entry' && element.attrs.get('name') === 'uuid') return element;
     const path = [...above, name];
@@ -123,6 +135,7 @@ export class Redactor {
 
   private words(path: readonly string[], text: string): string {
     const name = path.at(-1) ?? '';
+    if (!this.isReport) return secretTexts.has(name) ? this.hide(text) : text;
     if (name === 'title') return text.trim() === '' ? text : redacted; // short words, which stand elsewhere too
     if (name === 'cmdline') return this.kernelCommandLine(text);
     // SMBIOS and fw_cfg bring credentials and whole cloud-init documents into guests.
@@ -135,8 +148,13 @@ export class Redactor {
     if (secretAttributes.has(key)) return this.hide(value);
     const { name } = element;
     if (name === 'qemu:env' && key === 'value') return this.hide(value);
-    if (name === 'qemu:arg' && key === 'value') return this.option(value);
-    if (name === 'qemu:property' && key === 'value' && element.attrs.get('type') === 'string')
+    if (this.isReport && name === 'qemu:arg' && key === 'value') return this.option(value);
+    if (
+      this.isReport &&
+      name === 'qemu:property' &&
+      key === 'value' &&
+      element.attrs.get('type') === 'string'
+    )
       return this.hide(value);
     if (name === 'source' && key === 'name' && value.includes('?')) {
       const at = value.indexOf('?') + 1;
@@ -189,4 +207,12 @@ export class Redactor {
       children.map((node) => (isElement(node) ? this.hidden(node) : this.hide(node))),
     );
   }
+}
+
+/** A text about a domain, such as what QEMU said when it ended, without the passwords and cookies in its definition. */
+export function withoutSecrets(definition: DomainDef, text: string): string {
+  if (text === '') return text;
+  const redactor = new Redactor('secrets');
+  redactor.domain(formatDomain(definition, { secure: true }));
+  return redactor.text(text);
 }
