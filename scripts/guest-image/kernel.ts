@@ -27,11 +27,16 @@ const wantedModules = [
   ],
 ];
 
+/** Modules that only some guests load: a file system that can be frozen. */
+const ext4Modules = ['ext4'];
+
 export interface GuestKernel {
   /** The bootable kernel image. */
   readonly kernelPath: string;
   /** Modules in loading order, as names of files in `moduleDirectory`. */
   readonly modules: readonly string[];
+  /** Those of ext4, in loading order, for guests that ask for it: no other loads them. */
+  readonly ext4: readonly string[];
   readonly moduleDirectory: string;
   /** Name of the package it came from. */
   readonly packageName: string;
@@ -119,8 +124,8 @@ async function moduleBytes(path: string): Promise<Buffer> {
   return Buffer.from(result.stdout);
 }
 
-/** Copies the wanted modules with their dependencies (their own "depends=" notes) and gives the loading order. */
-async function collectModules(source: string, target: string): Promise<string[]> {
+/** Copies these modules with their dependencies (their own "depends=" notes) and gives the loading order. */
+async function collectModules(source: string, target: string, wanted: readonly string[]): Promise<string[]> {
   const paths = new Map<string, string>();
   for await (const path of filesBelow(source))
     if (/\.ko(\.(xz|zst|gz))?$/.test(path)) paths.set(moduleName(path), path);
@@ -136,7 +141,7 @@ async function collectModules(source: string, target: string): Promise<string[]>
     await writeFile(join(target, `${name}.ko`), bytes);
     order.push(`${name}.ko`);
   };
-  for (const name of wantedModules) await visit(name);
+  for (const name of wanted) await visit(name);
   return order;
 }
 
@@ -153,10 +158,9 @@ async function kernelImage(root: string): Promise<string> {
  */
 export async function guestKernel(cache: string, say: (line: string) => void): Promise<GuestKernel> {
   // A new number with each change of the modules: what is there was made for the old list.
-  const ready = join(cache, 'kernel-3');
+  const ready = join(cache, 'kernel-4');
   const described = await readFile(join(ready, 'kernel.json'), 'utf8').catch(() => undefined);
-  if (described !== undefined)
-    return locate(ready, JSON.parse(described) as { modules: string[]; packageName: string });
+  if (described !== undefined) return locate(ready, JSON.parse(described) as KernelFacts);
   const packageName = await newestPackage();
   say(`fetching the guest kernel ${packageName} (about 30 MB, once) ...`);
   await mkdir(cache, { recursive: true });
@@ -165,17 +169,21 @@ export async function guestKernel(cache: string, say: (line: string) => void): P
     await unpackInto(fresh, packageName);
     const root = join(fresh, 'root');
     await rename(await kernelImage(root), join(fresh, 'vmlinuz'));
-    const modules = await collectModules(root, join(fresh, 'modules'));
+    const modules = await collectModules(root, join(fresh, 'modules'), wantedModules);
+    const ext4 = await collectModules(root, join(fresh, 'modules'), ext4Modules);
+    const facts: KernelFacts = { modules, ext4, packageName };
     await rm(root, { recursive: true });
-    await writeFile(join(fresh, 'kernel.json'), JSON.stringify({ modules, packageName }));
+    await writeFile(join(fresh, 'kernel.json'), JSON.stringify(facts));
     await rm(ready, { recursive: true, force: true });
     await rename(fresh, ready);
-    return locate(ready, { modules, packageName });
+    return locate(ready, facts);
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
 }
 
-function locate(directory: string, facts: { modules: string[]; packageName: string }): GuestKernel {
+type KernelFacts = Pick<GuestKernel, 'modules' | 'ext4' | 'packageName'>;
+
+function locate(directory: string, facts: KernelFacts): GuestKernel {
   return { ...facts, kernelPath: join(directory, 'vmlinuz'), moduleDirectory: join(directory, 'modules') };
 }

@@ -46,16 +46,18 @@ export function writeImage(path: string, code: string): void {
   writeFileSync(path, image);
 }
 
-/** Kernel and initramfs of the little Linux, fetched and made once a machine; with `extra` files in it. */
+/** Kernel and initramfs of the little Linux, fetched and made once a machine; with `extra` files in it, and ext4 if wished. */
 export async function littleLinux(
   directory: string,
   extra: readonly CpioEntry[] = [],
+  { hasExt4 = false }: { readonly hasExt4?: boolean } = {},
 ): Promise<{ kernel: string; initrd: string }> {
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vireo-guest');
   const kernel = await guestKernel(cache, (line) => process.stderr.write(`${line}\n`));
   mkdirSync(directory, { recursive: true });
   const initrd = join(directory, 'initramfs.gz');
-  writeFileSync(initrd, await buildInitramfs(kernel, extra));
+  const modules = hasExt4 ? [...new Set([...kernel.modules, ...kernel.ext4])] : kernel.modules;
+  writeFileSync(initrd, await buildInitramfs({ ...kernel, modules }, extra));
   return { kernel: kernel.kernelPath, initrd };
 }
 

@@ -52,10 +52,14 @@ export async function whileFrozen<T>(
     return { result, late: await thaw() };
   } catch (error) {
     // A freeze that was not answered in time may come true later: it is taken back all the same. The first error is told.
-    await (isVirtError(error, 'agent.missing') ? note(world, domain, live, { isFrozen: false }) : thaw());
+    await (isSent(error) ? thaw() : note(world, domain, live, { isFrozen: false }));
     throw error;
   }
 }
+
+/** False when the agent was never told: it is not there, or was silent already when it was greeted. */
+const isSent = (error: unknown): boolean =>
+  !isVirtError(error, 'agent.missing') && !(isVirtError(error) && error.details?.['isAsked'] === false);
 
 /** As `whileFrozen` where that is wanted; a guest that did not go on is an error. */
 export async function whileFrozenIf<T>(

@@ -2,6 +2,7 @@
 import { VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { Agent, agentChannelName } from './agent.ts';
+import { notAsked } from './agent-line.ts';
 import { findAgent } from './find-device.ts';
 
 interface Channel {
@@ -48,6 +49,7 @@ export class AgentChannel {
       wanted: `ask the guest agent of '${this.channel.domain()}'`,
       reason: 'the guest has not opened its channel',
       hint: 'see whether qemu-guest-agent runs inside the guest',
+      details: notAsked,
     });
   }
 }

@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import { errnoOf, reasonOf, VirtError } from '../../base/errors.ts';
+import { errnoOf, reasonOf, VirtError, type VirtErrorInit } from '../../base/errors.ts';
 
 /** More than one answer to what we ask; an agent that sends more is cut off. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
@@ -12,6 +12,9 @@ const MAX_ANSWER_BYTES = 1024 * 1024;
 const MAX_CONVERSATION_ANSWERS = 4;
 /** Answers of earlier conversations that nobody waited for are few; more lines than this are a flood. */
 const MAX_LINES = 1000;
+
+/** Details of an error: what was wanted was never sent, so it cannot come true later. */
+export const notAsked = { isAsked: false } as const;
 
 /** A connection on which JSON objects go, one a line. */
 export class AgentLine {
@@ -59,7 +62,8 @@ export class AgentLine {
     this.send({ execute: 'guest-sync-delimited', arguments: { id } });
     for (;;) {
       const answer = await this.receive(deadline - performance.now());
-      if (answer === undefined) throw this.unresponsive(`it did not answer within ${limitMs} ms`);
+      if (answer === undefined)
+        throw this.unresponsive(`it did not answer within ${limitMs} ms`, { details: notAsked });
       if (answer['return'] === id) return;
     }
   }
@@ -143,8 +147,9 @@ export class AgentLine {
   }
 
   /** The error of an agent that is silent or out of its mind. */
-  unresponsive(reason: string): VirtError {
+  unresponsive(reason: string, more: Pick<VirtErrorInit, 'details'> = {}): VirtError {
     return new VirtError('agent.unresponsive', {
+      ...more,
       wanted: this.wanted,
       reason,
       hint: 'see whether qemu-guest-agent runs inside the guest',
