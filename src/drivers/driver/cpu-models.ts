@@ -13,6 +13,8 @@ export interface CpuQuery {
 export interface CpuWorld {
   /** All that guests can have here. */
   readonly hypervisor: readonly string[];
+  /** Of that processor, in libvirt's words; undefined where QEMU tells none. */
+  readonly vendor?: string | undefined;
   readonly models: readonly string[];
   /** Models that can be used as they are. */
   readonly usableModels: readonly string[];

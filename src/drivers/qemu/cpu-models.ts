@@ -1,8 +1,9 @@
 /** CPU models as an emulator knows them: which there are, and which features each has, asked of QEMU itself. */
-import { featureName } from '../../model/capabilities/cpu-names.ts';
+import { featureName, vendorName } from '../../model/capabilities/cpu-names.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { CpuModelSource, CpuQuery, CpuWorld, MemoryEncryption } from '../driver.ts';
 import { type CapabilitySources, chooseEmulator } from './capabilities.ts';
+import { namedHostModel } from './host-model.ts';
 import { readMemoryEncryption } from './memory-encryption.ts';
 import { type ExpandedModel, expandModel } from './probe/cpu.ts';
 import { type ProbeOptions, withSession } from './probe/session.ts';
@@ -39,6 +40,7 @@ export class QemuCpuModels implements CpuModelSource {
     const usable = featuresOf(accelerator.staticHostModel);
     return {
       hypervisor: usable,
+      vendor: vendorOf(accelerator.staticHostModel),
       models: accelerator.cpuModels.map(({ name }) => name).filter((name) => !follower.test(name)),
       usableModels: accelerator.cpuModels
         .filter(({ unavailableFeatures }) => unavailableFeatures?.length === 0)
@@ -60,21 +62,7 @@ export class QemuCpuModels implements CpuModelSource {
       ...(os.type.arch !== undefined && { arch: os.type.arch }),
       virtType: type,
     });
-    const closest = accelerator.closestModel;
-    if (closest === undefined) return definition;
-    const given = new Set(cpu.features.map(({ name }) => name));
-    const added = closest.addedFeatures.map(featureName).filter((name) => !given.has(name));
-    return {
-      ...definition,
-      cpu: {
-        ...cpu,
-        mode: 'custom',
-        match: 'exact',
-        check: 'partial',
-        model: { fallback: 'forbid', vendorId: cpu.model?.vendorId, name: closest.name },
-        features: [...added.map((name) => ({ policy: 'require' as const, name })), ...cpu.features],
-      },
-    };
+    return { ...definition, cpu: namedHostModel(cpu, accelerator) };
   }
 
   private async choose(query: CpuQuery) {
@@ -123,6 +111,11 @@ export class QemuCpuModels implements CpuModelSource {
     });
     return features;
   }
+}
+
+function vendorOf(model: Pick<ExpandedModel, 'props'> | undefined): string | undefined {
+  const vendor = model?.props['vendor'];
+  return typeof vendor === 'string' ? vendorName(vendor) : undefined;
 }
 
 /** Features that are on, in libvirt's names; what belongs to the hypervisor is no part of a processor. */

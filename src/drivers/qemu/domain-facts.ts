@@ -98,6 +98,7 @@ export function hostModel(accelerator: AcceleratorCapabilities | undefined): Hos
     model: closest.name,
     ...(vendor !== undefined && { vendor }),
     features: closest.addedFeatures.map(featureName).sort(),
+    disabled: (closest.removedFeatures ?? []).map(featureName).sort(),
   };
 }
 

@@ -11,6 +11,7 @@ import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { QemuGuest } from './guest.ts';
 import { rtcAdjustmentOf } from './guest-clock.ts';
+import { withNamedHostModel } from './host-model.ts';
 import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
@@ -56,8 +57,8 @@ export async function startGuest(
   using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
   const chained = numberImages(await followChains(present, options.images, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
-  const encrypted = withSevPlatform(chained, capabilities);
-  const complete = await withMtus(withVsockCid(assignAliases(encrypted)), options.links);
+  const chosen = withNamedHostModel(withSevPlatform(chained, capabilities), capabilities);
+  const complete = await withMtus(withVsockCid(assignAliases(chosen)), options.links);
   start.onStep?.('opening disks and links');
   const starting = { ...(await prepareHost(deps, undo, complete, domainId)), passed };
   const named = await takeHostDevices(starting, complete);

@@ -37,6 +37,13 @@ const featureNames: Readonly<Record<string, string>> = {
   'tsc-adjust': 'tsc_adjust',
 };
 
+const qemuNames = Object.fromEntries(Object.entries(featureNames).map(([qemu, libvirt]) => [libvirt, qemu]));
+
+/** QEMU's name of a feature that libvirt calls `feature`. */
+export function qemuFeatureName(feature: string): string {
+  return qemuNames[feature] ?? feature;
+}
+
 /** libvirt's name of a feature that QEMU calls `feature`. */
 export function featureName(feature: string): string {
   return featureNames[feature] ?? feature;

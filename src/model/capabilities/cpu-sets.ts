@@ -13,9 +13,14 @@ export interface CpuDescription {
   readonly isGuest: boolean;
   readonly arch: string | undefined;
   readonly model: string | undefined;
+  readonly vendor: string | undefined;
+  /** A host with more than it asks for will not do (match='strict'). */
+  readonly isStrict: boolean;
   readonly required: readonly string[];
   /** Features that it must not have. */
   readonly excluded: readonly string[];
+  /** Those of them that the host must not have, either. */
+  readonly forbidden: readonly string[];
 }
 
 /** Features by model. */
@@ -34,8 +39,11 @@ export function parseCpu(xml: string): CpuDescription {
     isGuest: root.attrs.has('mode') || root.attrs.has('match'),
     arch: text(root, 'arch'),
     model: text(root, 'model'),
+    vendor: text(root, 'vendor'),
+    isStrict: root.attrs.get('match') === 'strict',
     required: features.filter(({ policy }) => !isExcluded(policy) && policy !== 'optional').map(nameOf),
     excluded: features.filter(({ policy }) => isExcluded(policy)).map(nameOf),
+    forbidden: features.filter(({ policy }) => policy === 'forbid').map(nameOf),
   };
 }
 
@@ -69,15 +77,63 @@ export function featuresOfCpu(cpu: CpuDescription, models: ModelFeatures): Set<s
   return features;
 }
 
-/** How a processor stands to another: what that one lacks of it, and whether both are the same. */
+/** A processor that another is to run on. */
+export interface HostSide {
+  readonly features: ReadonlySet<string>;
+  /** In libvirt's words, as far as it is known. */
+  readonly vendor: string | undefined;
+}
+
+/** How a processor stands to its host: what speaks against it, if anything does, and whether both are the same. */
 export interface CpuComparison {
-  readonly missing: readonly string[];
+  readonly problem: string | undefined;
   readonly isIdentical: boolean;
 }
 
-export function compareFeatures(wanted: ReadonlySet<string>, host: ReadonlySet<string>): CpuComparison {
-  const missing = [...wanted].filter((name) => !host.has(name)).sort();
-  return { missing, isIdentical: missing.length === 0 && wanted.size === host.size };
+/** `wanted`: all features of `cpu`. */
+export function compareCpu(cpu: CpuDescription, wanted: ReadonlySet<string>, host: HostSide): CpuComparison {
+  const missing = [...wanted].filter((name) => !host.features.has(name)).sort();
+  const extra = [...host.features].filter((name) => !wanted.has(name)).sort();
+  return {
+    problem: problemOf(cpu, host, { missing, extra }),
+    isIdentical: missing.length + extra.length === 0,
+  };
+}
+
+function problemOf(
+  cpu: CpuDescription,
+  host: HostSide,
+  { missing, extra }: { readonly missing: readonly string[]; readonly extra: readonly string[] },
+): string | undefined {
+  if (cpu.vendor !== undefined && host.vendor !== undefined && cpu.vendor !== host.vendor)
+    return `it is of ${cpu.vendor}, the host's CPU of ${host.vendor}`;
+  const forbidden = cpu.forbidden.filter((name) => host.features.has(name));
+  if (forbidden.length > 0) return `Host CPU has forbidden features: ${forbidden.join(', ')}`;
+  if (missing.length > 0) return `Host CPU does not provide required features: ${missing.join(', ')}`;
+  const unnamed = extra.filter((name) => !cpu.excluded.includes(name));
+  if (cpu.isStrict && unnamed.length > 0) return `Host CPU has more features: ${unnamed.join(', ')}`;
+  return undefined;
+}
+
+/**
+ * The vendor that processors have in common: where each says one, it is told. A model without a vendor of its own fits all.
+ * @param vendorOf the vendor whose processors a model is named after, in libvirt's words
+ * @throws VirtError request.invalid when they are of several
+ */
+export function commonVendor(
+  cpus: readonly CpuDescription[],
+  vendorOf: (model: string) => string | undefined,
+): string | undefined {
+  const all = new Set(
+    cpus.flatMap(({ vendor, model }) => vendor ?? (model === undefined ? undefined : vendorOf(model)) ?? []),
+  );
+  if (all.size > 1)
+    throw new VirtError('request.invalid', {
+      wanted: 'find what CPUs have in common',
+      reason: 'CPU vendors do not match',
+      details: { vendors: [...all] },
+    });
+  return cpus.every(({ vendor }) => vendor !== undefined) ? [...all][0] : undefined;
 }
 
 /** A processor by the model that is nearest, and what it has beside it. */
@@ -115,12 +171,17 @@ export function baselineOf(
 /** The `<cpu>` of a guest that is to have it; `expanded` lists every feature. */
 export function formatBaseline(
   { model, added, all }: NearestCpu,
-  options: { readonly expanded: boolean; readonly fallback: 'allow' | 'forbid' },
+  options: {
+    readonly expanded: boolean;
+    readonly fallback: 'allow' | 'forbid';
+    readonly vendor?: string | undefined;
+  },
 ): string {
   const features = options.expanded ? all : added;
   return formatXml(
     element('cpu', { mode: 'custom', match: 'exact' }, [
       { ...textElement('model', model), attrs: new Map([['fallback', options.fallback]]) },
+      ...(options.vendor === undefined ? [] : [textElement('vendor', options.vendor)]),
       ...features.map((name) => element('feature', { policy: 'require', name })),
     ]),
   );

@@ -17,6 +17,8 @@ export interface HostModelFacts {
   readonly vendor?: string;
   /** Features beyond the model, in libvirt's names. */
   readonly features: readonly string[];
+  /** Features of the model that the host lacks, in libvirt's names. */
+  readonly disabled: readonly string[];
 }
 
 /** The devices of the document, in its order. Undefined: not supported. */
@@ -151,6 +153,7 @@ function hostModel(facts: HostModelFacts): XmlElement[] {
     element('model', { fallback: 'forbid' }, [facts.model]),
     ...(facts.vendor === undefined ? [] : [textElement('vendor', facts.vendor)]),
     ...facts.features.map((name) => element('feature', { policy: 'require', name })),
+    ...facts.disabled.map((name) => element('feature', { policy: 'disable', name })),
   ];
 }
 

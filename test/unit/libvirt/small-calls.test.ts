@@ -30,6 +30,31 @@ describe('processors', () => {
       );
   });
 
+  it('do not fit a host that has what they forbid, or more than they allow', async () => {
+    const client = await (await startRig()).open();
+    const compare = (match: string, feature = '') =>
+      client.call('connectCompareHypervisorCpu', {
+        ...anyEmulator,
+        xmlCPU: `<cpu mode='custom' match='${match}'><model>Small</model>${feature}</cpu>`,
+        flags: 0,
+      });
+    expect(await compare('exact')).toEqual({ result: 2 });
+    expect(await compare('strict')).toEqual({ result: 0 });
+    expect(await compare('exact', `<feature policy='forbid' name='aes'/>`)).toEqual({ result: 0 });
+  });
+
+  it('have the vendor that all say in their baseline, and none of two vendors', async () => {
+    const client = await (await startRig()).open();
+    const baseline = (...vendors: string[]) =>
+      client.call('connectBaselineHypervisorCpu', {
+        ...anyEmulator,
+        xmlCPUs: vendors.map((vendor) => `<cpu><model>Middle</model><vendor>${vendor}</vendor></cpu>`),
+        flags: 0,
+      });
+    expect((await baseline('Intel', 'Intel')).cpu).toContain('<vendor>Intel</vendor>');
+    await expect(baseline('Intel', 'AMD')).rejects.toThrow(/^9: .*CPU vendors do not match/);
+  });
+
   it('have a baseline, of models that can be used here', async () => {
     const client = await (await startRig()).open();
     const xmlCPUs = [

@@ -256,6 +256,39 @@ describe('memory and CPUs', () => {
   });
 });
 
+describe('a CPU', () => {
+  const cpu = (attributes: string, inner = '') =>
+    found({ rest: `<cpu mode='custom' ${attributes}><model>qemu64</model>${inner}</cpu>` });
+
+  test('is refused what goes with other modes', () => {
+    expect(cpu(`migratable='on'`)).toEqual([
+      'cpu.migratable: goes with the modes host-passthrough and maximum',
+    ]);
+    expect(cpu('', `<cache mode='passthrough'/>`)).toEqual([
+      `cpu.cache.mode: 'passthrough' goes with the modes host-passthrough and maximum`,
+    ]);
+    expect(cpu('', `<cache level='3' mode='disable'/>`)).toEqual([
+      `cpu.cache.level: goes with mode 'emulate'`,
+    ]);
+    expect(cpu('', `<cache level='3' mode='emulate'/>`)).toEqual([]);
+  });
+
+  test('has a feature once', () => {
+    const twice = `<feature policy='require' name='aes'/><feature policy='disable' name='aes'/>`;
+    expect(cpu('', twice)).toEqual([`cpu.feature[1]: 'aes' is given twice`]);
+  });
+
+  test('has a size of addresses, or the host’s', () => {
+    expect(cpu('', `<maxphysaddr mode='emulate' bits='42'/>`)).toEqual([]);
+    expect(cpu('', `<maxphysaddr mode='passthrough' limit='39'/>`)).toEqual([]);
+    expect(cpu('', `<maxphysaddr mode='emulate' limit='39'/>`)).toEqual([
+      `cpu.maxphysaddr.bits: is needed with mode 'emulate'`,
+      `cpu.maxphysaddr.limit: goes with mode 'passthrough'`,
+    ]);
+    expect(cpu('', `<maxphysaddr mode='passthrough' bits='42'/>`)).toHaveLength(1);
+  });
+});
+
 describe('other devices', () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     [

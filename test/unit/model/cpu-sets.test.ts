@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import {
   baselineOf,
-  compareFeatures,
+  commonVendor,
+  compareCpu,
   featuresOfCpu,
   formatBaseline,
   parseCpu,
@@ -25,11 +26,20 @@ describe('a CPU', () => {
       isGuest: true,
       arch: undefined,
       model: 'Middle',
+      vendor: undefined,
+      isStrict: false,
       required: ['x'],
       excluded: ['aes'],
+      forbidden: [],
     });
     const host = parseCpu(`<cpu><arch>x86_64</arch><model>Small</model><feature name='avx'/></cpu>`);
-    expect(host).toEqual({ isGuest: false, arch: 'x86_64', model: 'Small', required: ['avx'], excluded: [] });
+    expect(host).toMatchObject({
+      isGuest: false,
+      arch: 'x86_64',
+      model: 'Small',
+      required: ['avx'],
+      excluded: [],
+    });
   });
 
   it.each([
@@ -47,13 +57,53 @@ describe('a CPU', () => {
   });
 });
 
-it('is compared by what the other lacks', () => {
-  const host = new Set(['aes', 'sse2']);
-  expect(compareFeatures(new Set(['aes', 'sse2']), host)).toEqual({ missing: [], isIdentical: true });
-  expect(compareFeatures(new Set(['sse2']), host)).toEqual({ missing: [], isIdentical: false });
-  expect(compareFeatures(new Set(['vmx', 'avx']), host)).toEqual({
-    missing: ['avx', 'vmx'],
-    isIdentical: false,
+describe('a CPU and its host', () => {
+  const host = { features: new Set(['aes', 'sse2']), vendor: 'AMD' };
+  const compared = (xml: string) => compareCpu(parseCpu(xml), setOf(xml), host);
+  const guest = (model: string, rest = '', match = 'exact') =>
+    `<cpu mode='custom' match='${match}'><model>${model}</model>${rest}</cpu>`;
+
+  it('fit where it lacks nothing', () => {
+    expect(compared(guest('Middle'))).toEqual({ problem: undefined, isIdentical: true });
+    expect(compared(guest('Small'))).toEqual({ problem: undefined, isIdentical: false });
+    expect(compared(guest('Large'))).toEqual({
+      problem: 'Host CPU does not provide required features: avx',
+      isIdentical: false,
+    });
+  });
+
+  it('do not fit where the host has what is forbidden, or is of another vendor', () => {
+    expect(compared(guest('Small', `<feature policy='forbid' name='aes'/>`)).problem).toMatch(
+      /forbidden.*aes/,
+    );
+    expect(compared(guest('Small', `<feature policy='disable' name='aes'/>`)).problem).toBeUndefined();
+    expect(compared(guest('Small', '<vendor>Intel</vendor>')).problem).toMatch(/Intel/);
+    expect(compared(guest('Small', '<vendor>AMD</vendor>')).problem).toBeUndefined();
+  });
+
+  it('fit strictly where the host has nothing that is not named', () => {
+    expect(compared(guest('Small', '', 'strict')).problem).toMatch(/more features: aes/);
+    expect(compared(guest('Small', '', 'minimum')).problem).toBeUndefined();
+    expect(compared(guest('Middle', '', 'strict')).problem).toBeUndefined();
+    const disabled = guest('Small', `<feature policy='disable' name='aes'/>`, 'strict');
+    expect(compared(disabled).problem).toBeUndefined();
+  });
+});
+
+describe('the vendor of several', () => {
+  const vendorOf = (model: string) => ({ Small: 'Intel', Large: 'AMD' })[model];
+  const cpu = (model: string, vendor?: string) =>
+    parseCpu(`<cpu><model>${model}</model>${vendor === undefined ? '' : `<vendor>${vendor}</vendor>`}</cpu>`);
+
+  it('is told where each of them says it', () => {
+    expect(commonVendor([cpu('Small', 'Intel'), cpu('Middle', 'Intel')], vendorOf)).toBe('Intel');
+    expect(commonVendor([cpu('Small', 'Intel'), cpu('Middle')], vendorOf)).toBeUndefined();
+    expect(commonVendor([], vendorOf)).toBeUndefined();
+  });
+
+  it('must be one, also where only the models tell it', () => {
+    for (const other of [cpu('Large'), cpu('Middle', 'AMD')])
+      expect(() => commonVendor([cpu('Small'), other], vendorOf)).toThrow('CPU vendors do not match');
   });
 });
 
@@ -84,5 +134,8 @@ describe('what several have in common', () => {
       `<cpu mode='custom' match='exact'>\n  <model fallback='forbid'>Small</model>\n  <feature policy='require' name='x'/>\n</cpu>`,
     );
     expect(formatBaseline(found, { expanded: true, fallback: 'allow' })).toContain(`name='sse2'`);
+    expect(formatBaseline(found, { expanded: false, fallback: 'allow', vendor: 'AMD' })).toContain(
+      '</model>\n  <vendor>AMD</vendor>\n',
+    );
   });
 });

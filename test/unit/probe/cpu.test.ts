@@ -12,25 +12,31 @@ const expanded = (
 const host = expanded('AuthenticAMD', 'sse', 'sse2', 'svm', 'kvmclock', 'hypervisor', 'lahf-lm');
 
 describe('closestModel', () => {
-  it('takes the model of the same vendor with most features, and tells what the host has beyond it', () => {
+  it('takes the model of the same vendor that differs least, and tells in what', () => {
     const models = new Map([
-      ['Small', expanded('AuthenticAMD', 'sse')],
-      ['Other', expanded('GenuineIntel', 'sse', 'sse2', 'lahf-lm')],
-      ['Good', expanded('AuthenticAMD', 'sse', 'sse2')],
+      ['Opteron_G1', expanded('AuthenticAMD', 'sse')],
+      ['Nehalem', expanded('AuthenticAMD', 'sse', 'sse2', 'lahf-lm', 'svm')],
+      ['EPYC', expanded('AuthenticAMD', 'sse', 'sse2', 'lahf-lm', 'avx')],
     ]);
     expect(closestModel(host, models)).toEqual({
-      name: 'Good',
+      name: 'EPYC',
       vendor: 'AuthenticAMD',
-      addedFeatures: ['svm', 'lahf-lm'],
+      addedFeatures: ['svm'],
+      removedFeatures: ['avx'],
     });
   });
 
-  it('never takes a model that has a feature the host lacks', () => {
-    expect(closestModel(host, new Map([['Big', expanded('AuthenticAMD', 'sse', 'avx')]]))).toBeUndefined();
+  it('takes of two that differ as much the one that has less beyond the host', () => {
+    const models = new Map([
+      ['EPYC', expanded('AuthenticAMD', 'sse', 'sse2', 'lahf-lm', 'avx')],
+      ['Opteron_G1', expanded('AuthenticAMD', 'sse', 'lahf-lm')],
+    ]);
+    expect(closestModel(host, models)?.name).toBe('Opteron_G1');
   });
 
-  it('takes another vendor when there is none of its own', () => {
-    expect(closestModel(host, new Map([['Intel', expanded('GenuineIntel', 'sse')]]))?.name).toBe('Intel');
+  it('takes another vendor when there is none of its own, and nothing of nothing', () => {
+    expect(closestModel(host, new Map([['Nehalem', expanded('GenuineIntel', 'sse')]]))?.name).toBe('Nehalem');
+    expect(closestModel(host, new Map())).toBeUndefined();
   });
 });
 
@@ -46,14 +52,14 @@ describe('candidateModels', () => {
     ...(unavailable && { unavailableFeatures: unavailable }),
   });
 
-  it('leaves out generic, versioned, deprecated and unusable models, and those QEMU says nothing about', () => {
+  it('leaves out generic, versioned and deprecated models', () => {
     const models = [
       ...['max', 'host', 'base', 'qemu64', 'kvm32-v1', 'EPYC-v2', 'EPYC'].map((name) => model(name, [])),
       model('Haswell', ['avx2']),
       model('Old', [], true),
       model('Unknown'),
     ];
-    expect(candidateModels(models).map(({ name }) => name)).toEqual(['EPYC']);
+    expect(candidateModels(models).map(({ name }) => name)).toEqual(['EPYC', 'Haswell', 'Unknown']);
   });
 });
 

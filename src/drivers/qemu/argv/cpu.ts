@@ -1,5 +1,7 @@
 /** The guest's CPUs: -cpu with model and features, and -smp. */
+import { featureName, qemuFeatureName } from '../../../model/capabilities/cpu-names.ts';
 import type { Cpu } from '../../../model/domain/cpu.ts';
+import { namedHostModel } from '../host-model.ts';
 import type { Build } from './context.ts';
 import { hypervOptions } from './hyperv.ts';
 
@@ -17,8 +19,10 @@ export function buildCpu(b: Build): void {
     if (extra.length > 0) b.pairs('-cpu', [['', defaultModel(b)], ...extra]);
     return;
   }
-  refuseMatching(b, cpu);
-  b.pairs('-cpu', [...model(b, cpu), ...cpuDetails(b, cpu), ...switches]);
+  const named = namedHostModel(cpu, b.accelerator);
+  refuseMatching(b, named);
+  refuseMissing(b, named);
+  b.pairs('-cpu', [...model(b, named), ...cpuDetails(b, named), ...switches]);
 }
 
 /** The name that -cpu takes for the machine's default type: `qemu64-x86_64-cpu` -> `qemu64`. */
@@ -39,9 +43,10 @@ function model(b: Build, cpu: Cpu): CpuOption[] {
         ['migratable', cpu.migratable],
       ];
     case 'maximum':
+      if (!b.isX86) b.refuse('cpu', { migratable: cpu.migratable }, `is only there on x86, not on ${b.arch}`);
       return [
         ['', 'max'],
-        ['migratable', b.isKvm ? cpu.migratable : undefined],
+        ['migratable', cpu.migratable],
       ];
     case 'host-model':
       return hostModel(b);
@@ -50,7 +55,7 @@ function model(b: Build, cpu: Cpu): CpuOption[] {
   }
 }
 
-/** The host's CPU as QEMU describes it by a model that can be told to another host: name and each feature. */
+/** The host's CPU where no named model is near to it: as QEMU describes it, by name and each feature. */
 function hostModel(b: Build): CpuOption[] {
   const expansion = b.accelerator?.staticHostModel;
   if (expansion === undefined) return [['', b.isKvm ? 'host' : 'max']];
@@ -79,6 +84,36 @@ function refuseMatching(b: Build, cpu: Cpu): void {
     b.problem('cpu.vendor', `wants a CPU of ${cpu.vendor}, the host's is ${String(host)}`);
 }
 
+/** Features that are kept from a CPU which is to be migrated, and that a definition may ask for all the same. */
+const notShown: ReadonlySet<string> = new Set(['invtsc']);
+
+/**
+ * check='partial': no start with a CPU that this host cannot give. What QEMU knows of and libvirt's own list of features has
+ * not (those of nested VMX) does not count: guests have always run without.
+ */
+function refuseMissing(b: Build, cpu: Cpu): void {
+  if (cpu.mode !== 'custom' || cpu.check !== 'partial') return;
+  const waived = new Set(cpu.features.filter(({ policy }) => policy !== 'require').map(({ name }) => name));
+  const ofModel = b.accelerator?.cpuModels.find(({ name }) => name === cpu.model?.name)?.unavailableFeatures;
+  const wanted = cpu.features.filter(({ name, policy }) => policy === 'require' && !notShown.has(name));
+  const lacking = wanted.filter(({ name }) => hostProperty(b, name) === false).map(({ name }) => name);
+  const missing = new Set(
+    [...(ofModel ?? []).filter((name) => !name.startsWith('vmx-')).map(featureName), ...lacking].filter(
+      (name) => !waived.has(name),
+    ),
+  );
+  if (missing.size > 0)
+    b.problem(
+      'cpu',
+      `this host's CPU does not provide ${[...missing].join(', ')}; disable that, or do not check it (check='none')`,
+    );
+}
+
+/** What the host's CPU has of a feature; undefined where QEMU knows none of that name, or tells nothing of CPUs. */
+function hostProperty(b: Build, name: string): boolean | string | number | undefined {
+  return b.accelerator?.hostModel?.props[qemuFeatureName(name)];
+}
+
 function cpuDetails(b: Build, cpu: Cpu): CpuOption[] {
   const options: CpuOption[] = [
     ['vendor', cpu.model?.vendorId],
@@ -91,19 +126,29 @@ function cpuDetails(b: Build, cpu: Cpu): CpuOption[] {
 
 function featureOption(b: Build, feature: Cpu['features'][number], index: number): CpuOption[] {
   if (notConfigurable.has(feature.name)) return [];
-  const host = b.accelerator?.hostModel?.props[feature.name];
+  const host = hostProperty(b, feature.name);
+  const name = qemuFeatureName(feature.name);
+  // QEMU ends at the name of a feature that it has no switch for.
+  if (b.accelerator?.hostModel !== undefined && host === undefined) return unknownFeature(b, feature, index);
   switch (feature.policy) {
     case 'disable':
-      return [[feature.name, false]];
+      return [[name, false]];
     case 'forbid':
       if (host === true)
         b.problem(`cpu.feature[${index}]`, `'${feature.name}' is forbidden, and the host has it`);
-      return [[feature.name, false]];
+      return [[name, false]];
     case 'optional':
-      return host === true ? [[feature.name, true]] : [];
+      return host === undefined ? [] : [[name, host === true]];
     default:
-      return [[feature.name, true]];
+      return [[name, true]];
   }
+}
+
+/** A guest is without it anyway; only who insists on it is told. */
+function unknownFeature(b: Build, { name, policy }: Cpu['features'][number], index: number): CpuOption[] {
+  if (policy === undefined || policy === 'require' || policy === 'force')
+    b.problem(`cpu.feature[${index}]`, `this QEMU knows no feature '${name}'`);
+  return [];
 }
 
 /** CPUID leaf 4: the host's caches, an emulated L3, or none (QEMU target/i386/cpu.c, l3-cache and host-cache-info). */
@@ -115,11 +160,13 @@ function cacheOptions(b: Build, cpu: Cpu): CpuOption[] {
       ['host-cache-info', true],
       ['l3-cache', false],
     ];
+  // A property of the models host and max only (QEMU target/i386/cpu.c, max_x86_cpu_class_init).
+  const isHosts = cpu.mode === 'host-passthrough' || cpu.mode === 'maximum';
   if (cpu.cache.mode === 'emulate' && cpu.cache.level !== undefined && cpu.cache.level !== 3)
     b.problem('cpu.cache.level', 'only level 3 can be emulated');
   return [
     ['l3-cache', cpu.cache.mode === 'emulate'],
-    ['host-cache-info', false],
+    ['host-cache-info', isHosts ? false : undefined],
   ];
 }
 

@@ -1,5 +1,6 @@
 /** CPU models under one accelerator: which are usable, what the host is made of, which named model is nearest. */
 import { isVirtError } from '../../../base/errors.ts';
+import { vendorName, vendorOfModel } from '../../../model/capabilities/cpu-names.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { QemuCpuDefinition } from '../qmp/replies.ts';
 import type { ClosestCpuModel, QemuCpuModel } from './types.ts';
@@ -51,14 +52,10 @@ function sorted(props: ModelProps): ModelProps {
 /** Models that stand for no real processor, or that follow the host. */
 const generic = /^(max|host|base|qemu(32|64)|kvm(32|64))(-v\d+)?$/;
 
-/** Models that could be the nearest: usable as they are, named, and not a versioned spelling of another. */
+/** Models that could be the nearest: named, not going away, and not a versioned spelling of another. */
 export function candidateModels(models: readonly QemuCpuModel[]): QemuCpuModel[] {
   return models.filter(
-    (model) =>
-      model.unavailableFeatures?.length === 0 &&
-      !model.deprecated &&
-      !generic.test(model.name) &&
-      !/-v\d+$/.test(model.name),
+    (model) => !model.deprecated && !generic.test(model.name) && !/-v\d+$/.test(model.name),
   );
 }
 
@@ -67,30 +64,48 @@ function enabled(props: ModelProps): string[] {
 }
 
 /**
- * Picks the model of the host's vendor with most features; of another vendor only when there is none. Both host and
- * models are static expansions, so that the same properties are compared.
+ * Picks the model that differs in fewest features, of the host's vendor where there is one. Both host and models are
+ * static expansions, so that the same properties are compared. Under KVM QEMU gives all of them the host's vendor, so
+ * whose processor a model is named after follows from its name.
  */
 export function closestModel(
   host: ExpandedModel,
   candidates: ReadonlyMap<string, ExpandedModel>,
 ): ClosestCpuModel | undefined {
-  const hostFeatures = enabled(host.props);
-  const vendor = host.props['vendor'];
-  let best: { name: string; features: Set<string>; score: number } | undefined;
-  for (const [name, model] of candidates) {
-    const features = new Set(enabled(model.props));
-    if ([...features].some((feature) => !hostFeatures.includes(feature))) continue;
-    const score = features.size + (model.props['vendor'] === vendor ? 10_000 : 0);
-    if (best === undefined || score > best.score || (score === best.score && name < best.name))
-      best = { name, features, score };
-  }
+  const hostFeatures = cpuidFeatures(host.props);
+  const { vendor } = host.props;
+  const isOurs = (name: string) => typeof vendor === 'string' && vendorOfModel(name) === vendorName(vendor);
+  const [best] = [...candidates]
+    .map(([name, { props }]) => ({ name, ...differences(hostFeatures, cpuidFeatures(props)) }))
+    .sort(
+      (a, b) =>
+        Number(isOurs(b.name)) - Number(isOurs(a.name)) ||
+        a.added.length + a.removed.length - b.added.length - b.removed.length ||
+        a.removed.length - b.removed.length ||
+        (a.name < b.name ? -1 : 1),
+    );
   if (best === undefined) return undefined;
-  const { name, features } = best;
+  const { name, added, removed } = best;
   return {
     name,
     ...(typeof vendor === 'string' && { vendor }),
-    addedFeatures: hostFeatures.filter((feature) => !features.has(feature) && isCpuidFeature(feature)),
+    addedFeatures: added,
+    removedFeatures: removed,
   };
+}
+
+function differences(
+  host: ReadonlySet<string>,
+  model: ReadonlySet<string>,
+): { readonly added: string[]; readonly removed: string[] } {
+  return {
+    added: [...host].filter((feature) => !model.has(feature)),
+    removed: [...model].filter((feature) => !host.has(feature)),
+  };
+}
+
+function cpuidFeatures(props: ModelProps): Set<string> {
+  return new Set(enabled(props).filter(isCpuidFeature));
 }
 
 /** KVM's and Hyper-V's paravirtual switches and the like are no part of a CPU model. */

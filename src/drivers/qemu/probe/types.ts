@@ -35,12 +35,15 @@ export interface QemuCpuModel {
 
 export type AcceleratorName = 'tcg' | 'kvm';
 
-/** A named CPU model and what must be added to it to come as near to this host (or TCG) as that model can. */
+/** A named CPU model, and what must be added to it and taken from it to be this host's CPU (or TCG's). */
 export interface ClosestCpuModel {
   readonly name: string;
+  /** The host's vendor, as CPUID has it. */
   readonly vendor?: string;
-  /** QEMU's names of CPUID features that the host has beyond the model; the model has none that the host lacks. */
+  /** QEMU's names of CPUID features that the host has beyond the model. */
   readonly addedFeatures: readonly string[];
+  /** Those of the model that the host lacks. */
+  readonly removedFeatures?: readonly string[];
 }
 
 /** AMD's memory encryption as QEMU found it (query-sev-capabilities). */

@@ -168,7 +168,8 @@ export function defaultFeatures(draft: Draft): void {
 /** Modes by what the definition says of the CPU, and the model that QEMU would take when it says nothing. */
 export function defaultCpu(draft: Draft, facts: DefaultsFacts): void {
   const { arch, machine } = draft.os.type;
-  if (draft.cpu?.mode === undefined && draft.cpu?.model?.name === undefined) nameDefaultCpu(draft, facts);
+  const isOpen = draft.cpu?.mode === undefined || draft.cpu.mode === 'custom';
+  if (isOpen && draft.cpu?.model?.name === undefined) nameDefaultCpu(draft, facts);
   const { cpu } = draft;
   if (cpu === undefined) return;
   if (cpu.topology !== undefined) cpu.topology.dies ??= 1;

@@ -1,11 +1,13 @@
 /** vCPUs, topology, NUMA's share of them, and IO threads. */
 import type { Problem } from '../../../base/errors.ts';
+import type { Cpu } from '../cpu.ts';
 import { cpusetMembers } from '../cpuset.ts';
 import type { DomainDef } from '../domain.ts';
 
 export function cpuProblems(definition: DomainDef): Problem[] {
   return [
     ...countProblems(definition),
+    ...modelProblems(definition),
     ...topologyProblems(definition),
     ...numaProblems(definition),
     ...pinProblems(definition),
@@ -24,6 +26,42 @@ function countProblems({ vcpu, vcpus }: DomainDef): Problem[] {
         message: `${one.id} is not one of the ${vcpu.count} vCPUs`,
       });
   return problems;
+}
+
+/** What libvirt takes of no `<cpu>`: each of it would be dropped, or would be one thing and its opposite. */
+function modelProblems({ cpu }: DomainDef): Problem[] {
+  if (cpu === undefined) return [];
+  const problems: Problem[] = [];
+  const isHosts = cpu.mode === 'host-passthrough' || cpu.mode === 'maximum';
+  if (cpu.migratable !== undefined && !isHosts)
+    problems.push({ path: 'cpu.migratable', message: 'goes with the modes host-passthrough and maximum' });
+  const seen = new Set<string>();
+  for (const [index, { name }] of cpu.features.entries()) {
+    if (seen.has(name)) problems.push({ path: `cpu.feature[${index}]`, message: `'${name}' is given twice` });
+    seen.add(name);
+  }
+  return [...problems, ...cacheProblems(cpu.cache, isHosts), ...addressProblems(cpu.maxphysaddr)];
+}
+
+function cacheProblems(cache: Cpu['cache'], isHosts: boolean): Problem[] {
+  if (cache?.mode === 'passthrough' && !isHosts)
+    return [
+      { path: 'cpu.cache.mode', message: `'passthrough' goes with the modes host-passthrough and maximum` },
+    ];
+  if (cache !== undefined && cache.mode !== 'emulate' && cache.level !== undefined)
+    return [{ path: 'cpu.cache.level', message: `goes with mode 'emulate'` }];
+  return [];
+}
+
+function addressProblems(size: Cpu['maxphysaddr']): Problem[] {
+  const path = 'cpu.maxphysaddr';
+  if (size?.mode === 'passthrough' && size.bits !== undefined)
+    return [{ path: `${path}.bits`, message: `goes with mode 'emulate'; 'passthrough' has a limit` }];
+  if (size?.mode !== 'emulate') return [];
+  return [
+    ...(size.bits === undefined ? [{ path: `${path}.bits`, message: `is needed with mode 'emulate'` }] : []),
+    ...(size.limit === undefined ? [] : [{ path: `${path}.limit`, message: `goes with mode 'passthrough'` }]),
+  ];
 }
 
 function topologyProblems({ vcpu, cpu }: DomainDef): Problem[] {

@@ -2,13 +2,15 @@
 import { isVirtError } from '../../../../base/errors.ts';
 import type { CpuQuery, CpuWorld } from '../../../../drivers/driver.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import { featureName } from '../../../../model/capabilities/cpu-names.ts';
+import { featureName, vendorName, vendorOfModel } from '../../../../model/capabilities/cpu-names.ts';
 import {
   baselineOf,
   type CpuDescription,
-  compareFeatures,
+  commonVendor,
+  compareCpu,
   featuresOfCpu,
   formatBaseline,
+  type HostSide,
   parseCpu,
 } from '../../../../model/capabilities/cpu-sets.ts';
 import { archNames } from '../../../../model/domain/os.ts';
@@ -33,13 +35,14 @@ export function cpuHandlers(engine: Engine) {
     connectCompareCpu: async ({ xml, flags }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
       const world = await engine.cpus.world({ arch: (await engine.host.facts()).arch });
-      return { result: await compare(parseCpu(xml), world, await hostFeatures(engine, world), flags) };
+      return { result: await compare(parseCpu(xml), world, await hostSide(engine, world), flags) };
     },
     connectCompareHypervisorCpu: async ({ xmlCPU, flags, ...query }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
       const cpu = parseCpu(xmlCPU);
       const world = await engine.cpus.world(cpuQueryOf(query));
-      return { result: await compare(cpu, world, new Set(world.hypervisor), flags) };
+      const host = { features: new Set(world.hypervisor), vendor: world.vendor };
+      return { result: await compare(cpu, world, host, flags) };
     },
     connectBaselineCpu: async ({ xmlCPUs, flags }, call) => {
       checkFlags(flags, baselineFlag.expandFeatures | baselineFlag.migratable, call);
@@ -100,29 +103,20 @@ export function cpuQueryOf(told: {
  * Features of the host's own processor: as QEMU tells them where it sees it (KVM), else as the kernel does, which writes
  * some names in its own way.
  */
-async function hostFeatures({ host }: Engine, world: CpuWorld): Promise<ReadonlySet<string>> {
+async function hostSide({ host }: Engine, world: CpuWorld): Promise<HostSide> {
   const { usable } = await host.kvmReport();
-  if (usable) return new Set(world.hypervisor);
-  const { flags } = (await host.facts()).cpu;
+  if (usable) return { features: new Set(world.hypervisor), vendor: world.vendor };
+  const { flags, vendor } = (await host.facts()).cpu;
   const spelled = flags.flatMap((flag) => [flag, flag.replaceAll('_', '-'), flag.replaceAll('_', '.')]);
-  return new Set(spelled.map(featureName));
+  return { features: new Set(spelled.map(featureName)), vendor: vendorName(vendor) };
 }
 
-async function compare(
-  cpu: CpuDescription,
-  world: CpuWorld,
-  host: ReadonlySet<string>,
-  flags: number,
-): Promise<number> {
+async function compare(cpu: CpuDescription, world: CpuWorld, host: HostSide, flags: number): Promise<number> {
   const models = await world.features(cpu.model === undefined ? [] : [cpu.model]);
-  const { missing, isIdentical } = compareFeatures(knownFeatures(cpu, models), host);
-  if (missing.length === 0) return isIdentical ? result.identical : result.superset;
+  const { problem, isIdentical } = compareCpu(cpu, knownFeatures(cpu, models), host);
+  if (problem === undefined) return isIdentical ? result.identical : result.superset;
   if ((flags & compareFlag.failIncompatible) === 0) return result.incompatible;
-  throw new LibvirtError(
-    errorNumber.cpuIncompatible,
-    `Host CPU does not provide required features: ${missing.join(', ')}`,
-    errorDomain.cpu,
-  );
+  throw new LibvirtError(errorNumber.cpuIncompatible, problem, errorDomain.cpu);
 }
 
 /** @throws LibvirtError for a model that QEMU does not know */
@@ -152,10 +146,24 @@ async function baseline(
   const candidates = within === undefined ? world.models : world.usableModels;
   const models = await world.features([...new Set([...candidates, ...named])]);
   const sets = cpus.map((cpu) => knownFeatures(cpu, models));
+  const vendor = vendorOf(cpus);
   const all = within === undefined ? sets : [...sets, new Set(within)];
   const offered = new Map(candidates.flatMap((name) => [[name, models.get(name) ?? []] as const]));
   const found = baselineOf(all, offered, named);
   if (found === undefined)
     throw new LibvirtError(errorNumber.operationFailed, 'CPUs are incompatible', errorDomain.cpu);
-  return formatBaseline(found, { expanded: (flags & baselineFlag.expandFeatures) !== 0, fallback });
+  return formatBaseline(found, { expanded: (flags & baselineFlag.expandFeatures) !== 0, fallback, vendor });
+}
+
+/** @throws LibvirtError when they are of several vendors */
+function vendorOf(cpus: readonly CpuDescription[]): string | undefined {
+  try {
+    return commonVendor(cpus, (model) => {
+      const vendor = vendorOfModel(model);
+      return vendor === 'unknown' ? undefined : vendor;
+    });
+  } catch (error) {
+    if (!isVirtError(error, 'request.invalid')) throw error;
+    throw new LibvirtError(errorNumber.operationFailed, error.reason, errorDomain.cpu);
+  }
 }
