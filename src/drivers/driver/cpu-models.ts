@@ -49,6 +49,6 @@ export interface CpuModelSource {
   world(query: CpuQuery): Promise<CpuWorld>;
   /** Whether guests can have encrypted memory here. @throws VirtError qemu.missing, qemu.probe-failed */
   memoryEncryption(): Promise<MemoryEncryption>;
-  /** The definition with `host-model` written out as a named model and its features. @throws VirtError qemu.* */
+  /** The definition with its CPU as a guest would get it now: a named model and features. @throws VirtError qemu.* */
   expandHostModel(definition: DomainDef): Promise<DomainDef>;
 }

@@ -1,13 +1,14 @@
 /** CPU models as an emulator knows them: which there are, and which features each has, asked of QEMU itself. */
 import { featureName, vendorName } from '../../model/capabilities/cpu-names.ts';
+import { leavesToHost } from '../../model/domain/cpu.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { CpuModelSource, CpuQuery, CpuWorld, MemoryEncryption } from '../driver.ts';
 import { type CapabilitySources, chooseEmulator } from './capabilities.ts';
-import { namedHostModel } from './host-model.ts';
 import { readMemoryEncryption } from './memory-encryption.ts';
 import { type ExpandedModel, expandModel } from './probe/cpu.ts';
 import { type ProbeOptions, withSession } from './probe/session.ts';
 import type { AcceleratorCapabilities, AcceleratorName } from './probe/types.ts';
+import { settledCpu } from './settled-cpu.ts';
 
 /** A processor that a definition may have, and that is not one by name. */
 const follower = /^(max|host|base)$/;
@@ -56,13 +57,13 @@ export class QemuCpuModels implements CpuModelSource {
 
   async expandHostModel(definition: DomainDef): Promise<DomainDef> {
     const { cpu, emulator, os, type } = { ...definition, emulator: definition.devices.emulator };
-    if (cpu?.mode !== 'host-model') return definition;
+    if (cpu === undefined || !leavesToHost(cpu)) return definition;
     const { accelerator } = await this.choose({
       ...(emulator !== undefined && { emulator }),
       ...(os.type.arch !== undefined && { arch: os.type.arch }),
       virtType: type,
     });
-    return { ...definition, cpu: namedHostModel(cpu, accelerator) };
+    return { ...definition, cpu: settledCpu(cpu, accelerator) };
   }
 
   private async choose(query: CpuQuery) {

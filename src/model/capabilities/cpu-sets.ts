@@ -17,6 +17,8 @@ export interface CpuDescription {
   /** A host with more than it asks for will not do (match='strict'). */
   readonly isStrict: boolean;
   readonly required: readonly string[];
+  /** Features that the host may lack although the model has them: optional ones, and such as are shown regardless. */
+  readonly waived: readonly string[];
   /** Features that it must not have. */
   readonly excluded: readonly string[];
   /** Those of them that the host must not have, either. */
@@ -35,6 +37,7 @@ export function parseCpu(xml: string): CpuDescription {
     policy: feature.attrs.get('policy') ?? 'require',
   }));
   const isExcluded = (policy: string) => policy === 'disable' || policy === 'forbid';
+  const isWaived = (policy: string) => policy === 'optional' || policy === 'force';
   return {
     isGuest: root.attrs.has('mode') || root.attrs.has('match'),
     arch: text(root, 'arch'),
@@ -42,6 +45,7 @@ export function parseCpu(xml: string): CpuDescription {
     vendor: text(root, 'vendor'),
     isStrict: root.attrs.get('match') === 'strict',
     required: features.filter(({ policy }) => !isExcluded(policy) && policy !== 'optional').map(nameOf),
+    waived: features.filter(({ policy }) => isWaived(policy)).map(nameOf),
     excluded: features.filter(({ policy }) => isExcluded(policy)).map(nameOf),
     forbidden: features.filter(({ policy }) => policy === 'forbid').map(nameOf),
   };
@@ -92,8 +96,9 @@ export interface CpuComparison {
 
 /** `wanted`: all features of `cpu`. */
 export function compareCpu(cpu: CpuDescription, wanted: ReadonlySet<string>, host: HostSide): CpuComparison {
-  const missing = [...wanted].filter((name) => !host.features.has(name)).sort();
-  const extra = [...host.features].filter((name) => !wanted.has(name)).sort();
+  const waived = new Set(cpu.waived);
+  const missing = [...wanted].filter((name) => !host.features.has(name) && !waived.has(name)).sort();
+  const extra = [...host.features].filter((name) => !wanted.has(name) && !waived.has(name)).sort();
   return {
     problem: problemOf(cpu, host, { missing, extra }),
     isIdentical: missing.length + extra.length === 0,

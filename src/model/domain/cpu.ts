@@ -81,3 +81,9 @@ const cpuCodec = object({
 export type Cpu = Infer<typeof cpuCodec>;
 
 export const cpu: Field<Cpu | undefined> = child('cpu', cpuCodec);
+
+/** Whether what a guest gets depends on the host: its own CPU, no less than a model, or features where they are there. */
+export function leavesToHost({ mode, match, features }: Cpu): boolean {
+  if (mode === 'host-model' || features.some(({ policy }) => policy === 'optional')) return true;
+  return mode === 'custom' && match === 'minimum';
+}

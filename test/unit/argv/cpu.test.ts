@@ -1,8 +1,8 @@
 /** -cpu: what a definition's <cpu> comes to, and what is refused before QEMU would end at it. */
 import { describe, expect, it } from 'vitest';
 import { buildCommand } from '../../../src/drivers/qemu/argv/build.ts';
-import { withNamedHostModel } from '../../../src/drivers/qemu/host-model.ts';
 import type { AcceleratorCapabilities, QemuCapabilities } from '../../../src/drivers/qemu/probe/types.ts';
+import { withSettledCpu } from '../../../src/drivers/qemu/settled-cpu.ts';
 import { complete, context, recorded } from '../../golden/argv/cases.ts';
 
 const qemu = recorded('7.2');
@@ -92,6 +92,12 @@ describe(`check='partial'`, () => {
   });
 });
 
+it('takes a strict match unchecked only', () => {
+  const strict = (check: string) => `<cpu mode='custom' match='strict' ${check}><model>qemu64</model></cpu>`;
+  expect(cpuOf(strict(''))).toBe('qemu64');
+  expect(() => cpuOf(strict(`check='full'`))).toThrow(/cpu\.match: 'strict'/);
+});
+
 describe('host-model', () => {
   const near = withHost((tcg) => ({
     ...tcg,
@@ -113,9 +119,31 @@ describe('host-model', () => {
     );
   });
 
+  it('is what a CPU of no less than a model comes to, where the host has that', () => {
+    const minimum = (model: string, rest = '') =>
+      `<cpu mode='custom' match='minimum'><model>${model}</model>${rest}</cpu>`;
+    expect(cpuOf(minimum('qemu64'), near)).toBe('EPYC,la57=true,pclmulqdq=true,rdseed=false');
+    expect(() => cpuOf(minimum('EPYC'), near)).toThrow(/does not provide rdseed/);
+    expect(() => cpuOf(minimum('qemu64', feature('require', 'avx512f')), near)).toThrow(/avx512f/);
+    const running = withSettledCpu(complete(xmlOf(minimum('qemu64')), near), near);
+    expect(running.cpu).toMatchObject({ match: 'exact', model: { name: 'EPYC' } });
+  });
+
+  it('has optional features there or not, in what runs', () => {
+    const listed = feature('optional', 'aes') + feature('optional', 'avx512f');
+    const running = withSettledCpu(complete(xmlOf(custom(listed)), near), near);
+    expect(running.cpu).toMatchObject({
+      model: { name: 'qemu64' },
+      features: [
+        { policy: 'require', name: 'aes' },
+        { policy: 'disable', name: 'avx512f' },
+      ],
+    });
+  });
+
   it('stands as that in the definition that runs, which comes to the same', () => {
     const definition = complete(xmlOf(`<cpu mode='host-model'/>`), near);
-    const running = withNamedHostModel(definition, near);
+    const running = withSettledCpu(definition, near);
     expect(running.cpu).toMatchObject({
       mode: 'custom',
       match: 'exact',
@@ -131,6 +159,6 @@ describe('host-model', () => {
     const argv = (one: typeof definition) =>
       buildCommand(one, near, context).args.find(({ flag }) => flag === '-cpu');
     expect(argv(running)).toEqual(argv(definition));
-    expect(withNamedHostModel(running, near)).toBe(running);
+    expect(withSettledCpu(running, near)).toBe(running);
   });
 });

@@ -29,6 +29,7 @@ describe('a CPU', () => {
       vendor: undefined,
       isStrict: false,
       required: ['x'],
+      waived: ['avx', 'x'],
       excluded: ['aes'],
       forbidden: [],
     });
@@ -70,6 +71,14 @@ describe('a CPU and its host', () => {
       problem: 'Host CPU does not provide required features: avx',
       isIdentical: false,
     });
+  });
+
+  it('fit where what the host lacks of the model is optional, or forced', () => {
+    for (const policy of ['optional', 'force'])
+      expect(compared(guest('Large', `<feature policy='${policy}' name='avx'/>`)).problem).toBeUndefined();
+    expect(
+      compared(guest('Small', `<feature policy='optional' name='aes'/>`, 'strict')).problem,
+    ).toBeUndefined();
   });
 
   it('do not fit where the host has what is forbidden, or is of another vendor', () => {

@@ -1,7 +1,7 @@
 /** The guest's CPUs: -cpu with model and features, and -smp. */
 import { featureName, qemuFeatureName } from '../../../model/capabilities/cpu-names.ts';
 import type { Cpu } from '../../../model/domain/cpu.ts';
-import { namedHostModel } from '../host-model.ts';
+import { settledCpu } from '../settled-cpu.ts';
 import type { Build } from './context.ts';
 import { hypervOptions } from './hyperv.ts';
 
@@ -19,8 +19,9 @@ export function buildCpu(b: Build): void {
     if (extra.length > 0) b.pairs('-cpu', [['', defaultModel(b)], ...extra]);
     return;
   }
-  const named = namedHostModel(cpu, b.accelerator);
+  const named = settledCpu(cpu, b.accelerator);
   refuseMatching(b, named);
+  if (cpu.match === 'minimum') refuseMissing(b, { ...cpu, check: 'partial' });
   refuseMissing(b, named);
   b.pairs('-cpu', [...model(b, named), ...cpuDetails(b, named), ...switches]);
 }
@@ -74,8 +75,10 @@ function namedModel(b: Build, cpu: Cpu): CpuOption[] {
 
 /** What follows from comparing with the host is not done here, as guests are compared by QEMU itself. */
 function refuseMatching(b: Build, cpu: Cpu): void {
-  if (cpu.match === 'minimum' || cpu.match === 'strict')
-    b.problem('cpu.match', `'${cpu.match}' is not supported; use 'exact', and check='full' to insist`);
+  if (cpu.match === 'minimum')
+    b.problem('cpu.match', `'minimum' needs a QEMU that tells of its CPU models; use 'exact'`);
+  if (cpu.match === 'strict' && cpu.check !== 'none')
+    b.problem('cpu.match', `'strict' is only taken unchecked (check='none'); use 'exact', and check='full'`);
   if (cpu.vendor === undefined) return;
   const host = b.accelerator?.hostModel?.props.vendor;
   const wanted = { Intel: 'GenuineIntel', AMD: 'AuthenticAMD', Hygon: 'HygonGenuine' }[cpu.vendor];

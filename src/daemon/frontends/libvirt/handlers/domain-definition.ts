@@ -1,6 +1,7 @@
 /** Definitions of domains: XML out, define, undefine, rename, autostart. */
 
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
+import { leavesToHost } from '../../../../model/domain/cpu.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { XmlOptions } from '../../../services/domain-definitions.ts';
 import type { Call, Engine, RemoteHandlers } from '../context.ts';
@@ -75,11 +76,12 @@ export function domainDefinitionHandlers(engine: Engine) {
   } satisfies RemoteHandlers;
 }
 
-/** The definition with the CPU that a guest gets here, for a `host-model`; all other CPUs say it already. */
+/** The definition with the CPU that a guest gets here, where it leaves something to the host. */
 async function xmlWithCpu(engine: Engine, domain: Domain, options: XmlOptions): Promise<{ xml: string }> {
   const { definitions } = engine.domains;
   const definition = definitions.definition(domain, options);
-  if (definition.cpu?.mode !== 'host-model') return { xml: definitions.xml(domain, options) };
+  if (definition.cpu === undefined || !leavesToHost(definition.cpu))
+    return { xml: definitions.xml(domain, options) };
   const expanded = await engine.cpus.expandHostModel(definition);
   return { xml: definitions.xml(domain, options, expanded) };
 }
