@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors.ts';
 import type { GuestRecord, StrayGuest, StrayProcess } from '../../drivers/driver.ts';
+import { isSaveWhole } from '../../drivers/saved-file.ts';
 import { powerOrderNamespace, powerOrderOf } from '../../model/domain/power-order.ts';
 import type { DomainState } from '../../model/domain/state.ts';
 import { stateReasons } from '../../model/domain/state.ts';
@@ -112,7 +113,7 @@ export class DomainRecovery {
       if (guest === undefined) {
         const log = await this.world.driver.logTail(definition, 4096);
         await this.world.driver.cleanUp(record, definition);
-        return await this.markGone(domain, log);
+        return await ((await hasBeenSaved(record)) ? this.markSaved(domain) : this.markGone(domain, log));
       }
       if (record.loaded?.isKept === true) await this.world.managedSaves.remove(domain);
       this.lifecycle.launch.adopt(domain, guest, { id: status.id });
@@ -159,6 +160,16 @@ export class DomainRecovery {
     domain.lastExit = { reason: 'crashed', atMs: Date.now(), log };
     await this.world.runtime.remove(domain.uuid);
     this.world.events.emit('domain.crashed', domain.identity, { reason: 'crashed', detail: log });
+    if (!domain.isPersistent) this.world.registry.remove(domain);
+  }
+
+  /** Its state was whole in a file when the daemon died, which had ended it or was about to. */
+  private async markSaved(domain: Domain): Promise<void> {
+    this.world.log.info({ domain: domain.name }, 'a guest was saved and has ended while no daemon ran');
+    domain.state = { state: 'shutoff', reason: 'saved' };
+    domain.lastExit = { reason: 'saved', atMs: Date.now() };
+    await this.world.runtime.remove(domain.uuid);
+    this.world.events.emit('domain.stopped', domain.identity, { reason: 'saved' });
     if (!domain.isPersistent) this.world.registry.remove(domain);
   }
 
@@ -226,6 +237,11 @@ export class DomainRecovery {
 /** True for the status of a start that never came to its end. */
 function isIntent(status: RuntimeStatus): boolean {
   return status.phase === 'starting';
+}
+
+/** A file of a snapshot or a dump is no save: its guest was to go on. */
+async function hasBeenSaved({ saving }: GuestRecord): Promise<boolean> {
+  return saving !== undefined && saving.goesOn !== true && (await isSaveWhole(saving));
 }
 
 function qemuOf(stray: StrayGuest): StrayProcess | undefined {

@@ -11,8 +11,10 @@ import type { Domain } from './domain.ts';
 import { discardImages, makeFiles } from './domain-snapshot-external.ts';
 import { openMemory } from './domain-snapshot-memory.ts';
 import { saveStatus } from './domain-status.ts';
+import type { StartAs } from './guest-launch.ts';
 import type { OpenState } from './saved-state-files.ts';
 import { type Branch, planBranch, type Revertible, withBranch } from './snapshot-branch.ts';
+import { variablesOf } from './snapshot-firmware.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
@@ -218,9 +220,10 @@ async function toMemory(
   job.progress({ step: 'starting' });
   await snapshots.lifecycle.stopWithin(domain, 'from snapshot');
   await domain.finishing;
-  const prepare = (guest: LiveGuest): Promise<void> => {
+  const prepare = async (guest: LiveGuest): Promise<void> => {
     onTouched();
-    return driver.loadSnapshot(guest, internalOf(snapshot));
+    await driver.loadSnapshot(guest, internalOf(snapshot));
+    if (paused) await putVariables(guest);
   };
   const as = { reason: 'from snapshot', prepare } as const;
   await snapshots.lifecycle.startWithin(domain, definition, { paused, as }, job);
@@ -250,7 +253,10 @@ async function toMemoryFile(
   await using undo = new Undo(snapshots.world.log);
   await makeFiles(snapshots, branch.external, undo);
   const { fd, sparse } = memory;
-  const as = { reason: 'from snapshot', memory: { fd, sparse } } as const;
+  const as: StartAs = {
+    ...{ reason: 'from snapshot', memory: { fd, sparse } },
+    ...(paused && { prepare: putVariables }),
+  };
   await snapshots.lifecycle.startWithin(domain, renamed(domain, snapshot.domain), { paused, as }, job);
   undo.keep();
   onTouched();
@@ -282,8 +288,16 @@ async function inPlace(
   await defineAsOf(snapshots, domain, snapshot);
   const { title, description, metadata, currentMemoryKiB } = snapshot.domain;
   Object.assign(guest.definition, { title, description, metadata, currentMemoryKiB });
-  if (!paused) await guest.resume();
+  await (paused ? putVariables(guest) : guest.resume());
   await saveStatus(snapshots.world, domain);
+}
+
+/**
+ * A guest that stands still has its firmware's variables in memory, and QEMU writes them into their file when it goes on
+ * (hw/block/pflash_cfi01.c, post_load). One that is ended before would leave those of a later time: it goes on for a moment.
+ */
+async function putVariables(guest: LiveGuest): Promise<void> {
+  if (variablesOf(guest.definition) !== undefined) await guest.takeDisksBack();
 }
 
 /** One that does not answer has nothing done to it, and goes on when it comes to itself. @throws VirtError qmp.* */

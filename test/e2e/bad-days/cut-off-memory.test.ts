@@ -3,7 +3,7 @@
  * full disk, a program that hangs. What is left is the running guest or a whole file, and the truth.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../../src/api/client.ts';
@@ -238,10 +238,7 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
     await client.close();
     await daemon.end('SIGKILL');
     linkSync(path('kept'), kept);
-    const file = path(`run/vireo/status/${uuid}.json`);
-    const status = JSON.parse(readFileSync(file, 'utf8')) as { record: object };
-    const record = { ...status.record, loaded: { runs: true, isKept: true } };
-    writeFileSync(file, JSON.stringify({ ...status, record }));
+    changeRecord(uuid, { loaded: { runs: true, isKept: true } });
     daemon = await daemon.crashAndRestart();
     client = await daemon.connect();
     await countsOn();
@@ -257,4 +254,29 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
     expect(await get()).toMatchObject({ state: 'shutoff', reason: 'crashed', saved: false, job: null });
     expect([existsSync(path('state')), litter()]).toEqual([false, []]);
   });
+
+  it('a guest that was saved, and whose daemon died before it could say so, is saved', async () => {
+    const { uuid } = await get();
+    await client.call('domain.start', { domain, paused: true });
+    await client.close();
+    await daemon.end('SIGKILL');
+    writeFileSync(path('whole'), 'a state');
+    const saving = {
+      ...{ temporary: path('whole.vireo-tmp'), path: path('whole'), wasRunning: true },
+      inode: statSync(path('whole')).ino,
+    };
+    changeRecord(uuid, { saving });
+    for (const qemu of qemuProcesses(daemon.root)) process.kill(qemu, 'SIGKILL');
+    await eventually('no QEMU', () => qemuProcesses(daemon.root).length === 0);
+    daemon = await daemon.crashAndRestart();
+    client = await daemon.connect();
+    expect(await get()).toMatchObject({ state: 'shutoff', reason: 'saved' });
+  });
+
+  /** Something else stands in the notes of the daemon, which does not run. */
+  function changeRecord(uuid: string, change: object): void {
+    const file = path(`run/vireo/status/${uuid}.json`);
+    const status = JSON.parse(readFileSync(file, 'utf8')) as { record: object };
+    writeFileSync(file, JSON.stringify({ ...status, record: { ...status.record, ...change } }));
+  }
 });

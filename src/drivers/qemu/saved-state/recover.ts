@@ -1,9 +1,9 @@
 /** A save or dump that nobody waits for any more, most often after a restart of the daemon: it is settled. */
 import { unlink } from 'node:fs/promises';
 import { errnoOf, reasonOf } from '../../../base/errors.ts';
-import { statIfPresent } from '../../../base/files.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { SavingRecord } from '../../driver.ts';
+import { isSaveWhole } from '../../saved-file.ts';
 import type { QemuGuest } from '../guest.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import { forgetSparse } from './sparse.ts';
@@ -21,7 +21,7 @@ export async function recoverSave(guest: QemuGuest, qmp: QmpClient, log: Logger)
   const { saving } = guest.record;
   if (saving === undefined) return;
   const facts = { domain: guest.definition.name, path: saving.path };
-  if (saving.goesOn !== true && (await isWhole(saving))) {
+  if (saving.goesOn !== true && (await isSaveWhole(saving))) {
     log.warn(facts, 'a save was complete when it was cut off; the guest is ended now');
     guest.replay({ kind: 'saved', seconds: Date.now() / 1000 });
     return;
@@ -39,12 +39,6 @@ export async function recoverSave(guest: QemuGuest, qmp: QmpClient, log: Logger)
   await cancel(qmp);
   await forgetSparse(qmp);
   await takeBack(guest, saving, log);
-}
-
-async function isWhole({ temporary, path, inode }: SavingRecord): Promise<boolean> {
-  if ((await statIfPresent(temporary)) !== undefined) return false;
-  // The file may have been given up as well; one that was there before has another number.
-  return inode === undefined || (await statIfPresent(path))?.ino === inode;
 }
 
 /** Removes the file, and has the guest go on as it was. */
