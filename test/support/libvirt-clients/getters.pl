@@ -57,5 +57,10 @@ for my $name (qw(get_id get_uuid get_uuid_string get_name get_hostname get_time 
 }
 look('domain.get_interface_addresses', sub { $dom->get_interface_addresses(0) });
 look('domain.get_metadata', sub { $dom->get_metadata(Sys::Virt::Domain::METADATA_TITLE, undef, 0) });
+# 16 bytes of the firmware's end: where an x86 processor begins, a far jump.
+look('domain.memory_peek', sub {
+    my $bytes = $dom->memory_peek(0xfffffff0, 16, Sys::Virt::Domain::MEMORY_PHYSICAL);
+    die 'got ' . unpack('H*', $bytes) unless length $bytes == 16 && ord $bytes == 0xea;
+});
 $dom->destroy;
 $stored->undefine;

@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { fileError, VirtError } from '../../../base/errors.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { AddressKind, BalloonStatistics } from '../../live-tuning.ts';
+import { ownDirectory } from '../argv/types.ts';
 import type { QmpClient } from '../qmp/client.ts';
 
 /** libvirt's limit of a peek (remote_protocol.x, REMOTE_DOMAIN_MEMORY_PEEK_BUFFER_MAX is 4 MiB; ours is smaller). */
@@ -54,7 +55,7 @@ export function readBalloonStatistics(value: unknown): BalloonStatistics | undef
   return { lastUpdateSeconds: data['last-update'], ...Object.fromEntries(told) } as BalloonStatistics;
 }
 
-/** Reads memory by way of a file in the guest's own directory, QEMU's working directory. */
+/** Reads memory by way of a file in the only place that QEMU may write to, below its working directory. */
 export async function peekMemory(
   qmp: QmpClient,
   directory: string,
@@ -65,7 +66,7 @@ export async function peekMemory(
       wanted: "read a guest's memory",
       reason: `at most ${MAX_PEEK_BYTES} bytes can be read at once`,
     });
-  const filename = `peek-${randomUUID()}`;
+  const filename = `${ownDirectory}/peek-${randomUUID()}`;
   const args = { val: wish.address, size: wish.length, filename };
   const path = join(directory, filename);
   try {
@@ -76,12 +77,19 @@ export async function peekMemory(
   }
 }
 
-/** The directory is the guest's to write: a link there is not followed, and more than was asked for is not read. */
+/**
+ * The directory is the guest's to write: a link there is not followed, a pipe not waited for, and more than was asked for
+ * is not read.
+ */
 async function readWhole(path: string, length: number): Promise<Buffer> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((error: unknown) => {
-    throw fileError(error, "read a guest's memory", path);
-  });
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (error: unknown) => {
+      throw fileError(error, "read a guest's memory", path);
+    },
+  );
   try {
+    if (!(await handle.stat()).isFile())
+      throw new VirtError('file.failed', { wanted: "read a guest's memory", reason: `${path} is no file` });
     const bytes = Buffer.alloc(length);
     const { bytesRead } = await handle.read(bytes, 0, length, 0);
     return bytes.subarray(0, bytesRead);
