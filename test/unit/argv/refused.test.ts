@@ -11,6 +11,7 @@ describe('what cannot be honoured is named by its path', () => {
     ['a Xen-only feature', { features: '<viridian/>' }, 'features.viridian'],
     ['a hidden KVM option under TCG', { features: "<kvm><poll-control state='on'/></kvm>" }, 'features'],
     ['host-passthrough under TCG', { top: "<cpu mode='host-passthrough'/>" }, 'cpu.mode'],
+    ['more CPUs than the machine type takes', { top: '<vcpu>9999</vcpu>' }, 'vcpu'],
     [
       'a topology that does not add up',
       { top: "<vcpu>3</vcpu><cpu><topology sockets='1' cores='2' threads='1'/></cpu>" },

@@ -1,6 +1,7 @@
 /** The guest's CPUs: -cpu with model and features, and -smp. */
 import { featureName, qemuFeatureName } from '../../../model/capabilities/cpu-names.ts';
 import type { Cpu } from '../../../model/domain/cpu.ts';
+import type { QemuMachine } from '../probe/types.ts';
 import { settledCpu } from '../settled-cpu.ts';
 import type { Build } from './context.ts';
 import { hypervOptions } from './hyperv.ts';
@@ -26,11 +27,14 @@ export function buildCpu(b: Build): void {
   b.pairs('-cpu', [...model(b, named), ...cpuDetails(b, named), ...switches]);
 }
 
+/** The guest's machine type, as the emulator tells of it. */
+function machineOf(b: Build): QemuMachine | undefined {
+  return b.accelerator?.machines.find(({ name, alias }) => name === b.machine || alias === b.machine);
+}
+
 /** The name that -cpu takes for the machine's default type: `qemu64-x86_64-cpu` -> `qemu64`. */
 function defaultModel(b: Build): string {
-  const machines = b.accelerator?.machines ?? [];
-  const found = machines.find((machine) => machine.name === b.machine || machine.alias === b.machine);
-  const name = found?.defaultCpuType?.replace(/-[a-z0-9_]+-cpu$/, '');
+  const name = machineOf(b)?.defaultCpuType?.replace(/-[a-z0-9_]+-cpu$/, '');
   if (name === undefined) b.problem('cpu.model', 'is needed: the machine type has no default CPU model');
   return name ?? '';
 }
@@ -213,6 +217,9 @@ function featureSwitches(b: Build): CpuOption[] {
 export function buildSmp(b: Build): void {
   const { vcpu, vcpus, cpu } = b.definition;
   const present = vcpus.length === 0 ? (vcpu.current ?? vcpu.count) : presentCpus(b);
+  const most = machineOf(b)?.maxCpus ?? vcpu.count;
+  if (vcpu.count > most)
+    b.problem('vcpu', `is ${vcpu.count}, and machine type '${b.machine}' has at most ${most}`);
   const topology = cpu?.topology;
   const product = topologyProduct(topology) ?? vcpu.count;
   if (product !== vcpu.count)
