@@ -37,7 +37,12 @@ export interface BlockJobEnd {
   readonly error: string | undefined;
 }
 
-/** A job that goes on. */
+/** A job that goes on, or whose outcome is being stored. `before`: its disk, as it was before the job's end. */
+export interface UnfinishedJob {
+  readonly job: BlockJobRecord;
+  readonly before: Disk;
+}
+
 interface Watched {
   readonly id: string;
   readonly disk: string;
@@ -46,7 +51,12 @@ interface Watched {
   readonly ready: PromiseWithResolvers<void>;
   readonly end: PromiseWithResolvers<BlockJobEnd>;
   readonly timer: NodeJS.Timeout;
+  /** Its end, while that is being stored. */
+  ended?: UnfinishedJob;
 }
+
+/** What a job has changed, which waits for its turn to be stored. Called again, it is the same storing. */
+type Outcome = () => Promise<void>;
 
 export class BlockJobWatch {
   private readonly world: DomainWorld;
@@ -56,6 +66,8 @@ export class BlockJobWatch {
   private readonly last = new WeakMap<LiveGuest, Map<string, BlockJobEnd>>();
   /** How many callers hold a domain and wait for a block job. */
   private readonly held = new WeakMap<Domain, number>();
+  /** Outcomes that wait until the domain is free. */
+  private readonly waiting = new WeakMap<Domain, Set<Outcome>>();
 
   constructor(world: DomainWorld, definitions: DomainDefinitions) {
     this.world = world;
@@ -102,6 +114,17 @@ export class BlockJobWatch {
     return [...this.watched.values()].find((one) => one.guest === guest && one.disk === disk)?.id;
   }
 
+  /** Those of a domain's running guest. */
+  unfinished(domain: Domain): UnfinishedJob[] {
+    const { live } = domain;
+    return [...this.watched.values()].flatMap(({ guest, id, disk, ended }) => {
+      if (guest !== live?.guest) return [];
+      const job = guest.blockJobs.records.find((record) => record.id === id);
+      const before = guest.definition.devices.disks.find(({ target }) => target.dev === disk);
+      return ended ?? (job === undefined || before === undefined ? [] : { job, before });
+    });
+  }
+
   /** How the last job of a disk ended that this daemon has seen, in this run of the guest. */
   lastEnd(domain: Domain, disk: string): BlockJobEnd | undefined {
     return domain.live && this.last.get(domain.live.guest)?.get(disk);
@@ -118,11 +141,12 @@ export class BlockJobWatch {
   }
 
   /**
-   * Says that the caller has the domain's job and waits for a block job in it: what such jobs change is stored without
-   * waiting for that, until the function is called that this returns.
+   * Says that the caller has the domain's job and waits for a block job in it: what such jobs change, or have changed
+   * already, is stored without waiting for that, until the function is called that this returns.
    */
   hold(domain: Domain): () => void {
     this.held.set(domain, (this.held.get(domain) ?? 0) + 1);
+    for (const outcome of this.waiting.get(domain) ?? []) outcome().catch(() => undefined); // Whoever let it wait says so.
     return () => void this.held.set(domain, (this.held.get(domain) ?? 1) - 1);
   }
 
@@ -157,7 +181,7 @@ export class BlockJobWatch {
   }
 
   private async onNews(domain: Domain, guest: LiveGuest, news: BlockJobNews): Promise<void> {
-    this.watch(domain, guest, news.job);
+    const watched = this.watch(domain, guest, news.job);
     switch (news.status) {
       case 'ready':
         await saveStatus(this.world, domain);
@@ -166,16 +190,25 @@ export class BlockJobWatch {
       case 'switching':
         return this.storing(domain, () => this.switch(domain, guest, news));
       default: {
-        const { status } = news;
+        const { status, job, before } = news;
+        watched.ended = { job, before };
         return this.storing(domain, () => this.finish(domain, guest, { ...news, status }));
       }
     }
   }
 
-  /** In the domain's turn, unless whoever has it waits for this. */
+  /** In the domain's turn, or as soon as whoever has it waits for this. */
   private async storing(domain: Domain, work: () => Promise<void>): Promise<void> {
     if ((this.held.get(domain) ?? 0) > 0) return work();
-    return domain.jobs.run('store the outcome of a block job', work, { waitMs: STORE_WAIT_MS });
+    let stored: Promise<void> | undefined;
+    const outcome = () => (stored ??= work());
+    const waiting = this.waiting.get(domain) ?? new Set();
+    this.waiting.set(domain, waiting.add(outcome));
+    try {
+      await domain.jobs.run('store the outcome of a block job', outcome, { waitMs: STORE_WAIT_MS });
+    } finally {
+      waiting.delete(outcome);
+    }
   }
 
   /** The guest's writes are held: the definition that is stored now names where they go next. */

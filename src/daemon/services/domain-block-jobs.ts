@@ -10,7 +10,7 @@ import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import { type Layer, layersOf, pathOfSource } from '../../model/domain/disk-chain.ts';
 import { refuseBlockJobs } from './block-job-guard.ts';
-import type { BlockJobEnd, BlockJobWatch } from './block-job-watch.ts';
+import type { BlockJobEnd, BlockJobWatch, UnfinishedJob } from './block-job-watch.ts';
 import { makeCopyTarget } from './copy-target.ts';
 import type { Domain } from './domain.ts';
 import { findDisk } from './domain-blocks.ts';
@@ -158,6 +158,11 @@ export class DomainBlockJobs {
     return this.watch.hold(domain);
   }
 
+  /** Jobs that go on, or whose outcome is being stored, with the disk as it was before their end. */
+  unfinished(domain: Domain): UnfinishedJob[] {
+    return this.watch.unfinished(domain);
+  }
+
   /** The jobs of a domain, with how far they are; none of one that does not run. */
   async list(domain: Domain): Promise<BlockJobInfo[]> {
     return domain.live === undefined ? [] : domain.live.guest.blockJobs.list();
@@ -211,7 +216,7 @@ export class DomainBlockJobs {
     const work = async () => {
       const release = this.watch.hold(domain);
       try {
-        await guest.blockJobs.pivot(job.id);
+        await guest.blockJobs.pivot(job.id, { save: () => saveStatus(this.world, domain) });
         asked.resolve();
         const ended = await this.watch.whenEnded(domain, job.id);
         if (ended?.outcome === 'failed') throw pivotFailed(domain, job, ended.error);

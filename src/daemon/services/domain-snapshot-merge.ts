@@ -103,21 +103,19 @@ async function mergeLive(
 }
 
 /**
- * After a crash: merges of an earlier daemon that come to their end by themselves do so first, since what they change decides
- * what is left to do. The caller holds the domain, and its block jobs (`DomainBlockJobs.hold`).
+ * After a crash: merges of an earlier daemon that come to their end by themselves, or have, are waited for and stored first,
+ * since what they change decides what is left to do. The caller holds the domain, and its block jobs (`DomainBlockJobs.hold`).
  */
 export async function awaitMerges(snapshots: SnapshotWorld, domain: Domain): Promise<void> {
-  const { live } = domain;
-  for (const job of live?.guest.blockJobs.records ?? []) {
+  for (const { job, before } of snapshots.blockJobs.unfinished(domain)) {
     if (job.kind !== 'commit' && job.ending !== 'pivot') continue;
-    const disk = live?.guest.definition.devices.disks.find(({ target }) => target.dev === job.disk);
-    const ends = disk && endsOf(job, disk);
+    const ends = endsOf(job, before);
     const graph = await graphOf(snapshots, domain);
     await snapshots.blockJobs.wait(domain, job.disk, 'end', { isHeld: true });
-    if (disk === undefined || ends === undefined || !graph.has(ends.into)) continue;
+    if (ends === undefined || !graph.has(ends.into)) continue;
     const top = { path: ends.top, format: graph.formatOf(ends.top) };
     const into = { path: ends.into, format: graph.formatOf(ends.into) };
-    await renameAbove(snapshots, graph, { top, into, known: pathsOf(disk) });
+    await renameAbove(snapshots, graph, { top, into, known: pathsOf(before) });
     await replaceImage(snapshots, domain, ends.top, into);
   }
 }

@@ -14,24 +14,31 @@ import { imageAt } from './snapshot-chains.ts';
 import type { SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
-/** Goes through all domains with something under way. Failures are logged; those are returned that are to be tried again. */
-export async function recoverSnapshots(snapshots: SnapshotWorld): Promise<Domain[]> {
-  const left: Domain[] = [];
-  for (const uuid of snapshots.uuids) {
-    const domain = snapshots.world.registry.withUuid(uuid);
-    if (domain === undefined) continue; // Its definition may be in quarantine, and come back.
-    try {
-      await settle(snapshots, domain);
-    } catch (error) {
-      const { name: snapshot, kind: work } = snapshots.pendingOf(domain) ?? {};
-      snapshots.world.log.error(
-        { err: error, domain: domain.name, snapshot, work },
-        'a snapshot that was under way could not be brought to an end',
-      );
-      left.push(domain);
-    }
+/** Goes through all domains with something under way. Failures are logged; `failed` is told what is to be tried again. */
+export async function recoverSnapshots(
+  snapshots: SnapshotWorld,
+  failed: (domain: Domain) => void,
+): Promise<void> {
+  // A definition that is missing may be in quarantine, and come back.
+  const domains = snapshots.uuids.flatMap((uuid) => snapshots.world.registry.withUuid(uuid) ?? []);
+  await Promise.all(domains.map((domain) => recoverOne(snapshots, domain, failed)));
+}
+
+async function recoverOne(
+  snapshots: SnapshotWorld,
+  domain: Domain,
+  failed: (domain: Domain) => void,
+): Promise<void> {
+  try {
+    await settle(snapshots, domain);
+  } catch (error) {
+    const { name: snapshot, kind: work } = snapshots.pendingOf(domain) ?? {};
+    snapshots.world.log.error(
+      { err: error, domain: domain.name, snapshot, work },
+      'a snapshot that was under way could not be brought to an end',
+    );
+    failed(domain);
   }
-  return left;
 }
 
 /** Brings to an end, or takes back, what is noted as begun with a domain's snapshots and nobody is at. */

@@ -1,4 +1,5 @@
 /** Snapshots of domains as the front ends use them: looking, making, returning, deleting, and defining again. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { VirtError } from '../../base/errors.ts';
 import type { ParseMode } from '../../base/xml/codec.ts';
 import {
@@ -20,6 +21,9 @@ import type { SnapshotTree } from './snapshot-tree.ts';
 import { type SnapshotEngine, type SnapshotOptions, SnapshotWorld } from './snapshot-world.ts';
 import { runJob } from './world.ts';
 
+/** How long the daemon's start waits for what an earlier one was at with snapshots. */
+const RECOVERY_WAIT_MS = 10_000;
+
 export class DomainSnapshots {
   private readonly snapshots: SnapshotWorld;
   /** Asked before images of external snapshots are merged: whoever throws keeps them. */
@@ -39,9 +43,13 @@ export class DomainSnapshots {
     });
   }
 
-  /** Brings to an end, or takes back, what an earlier daemon was at. After the guests were found again. */
+  /**
+   * Brings to an end, or takes back, what an earlier daemon was at. After the guests were found again. What takes long, as a
+   * merge of large images does, goes on afterwards: its domain is busy until then, and others are not.
+   */
   async recover(): Promise<void> {
-    for (const domain of await recoverSnapshots(this.snapshots)) this.settleLater(domain);
+    const settled = recoverSnapshots(this.snapshots, (domain) => this.settleLater(domain));
+    await Promise.race([settled, sleep(RECOVERY_WAIT_MS, undefined, { ref: false })]);
   }
 
   treeOf(domain: Domain): SnapshotTree {

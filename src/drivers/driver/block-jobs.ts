@@ -111,8 +111,11 @@ export interface LiveBlockJobs {
   setSpeed(id: string, bytesPerSecond: number): Promise<void>;
   /** Asks for its end: a copy that is ready stays as it is then, and the disk stays where it was. */
   cancel(id: string): Promise<void>;
-  /** Asks a job that is ready to switch the disk. @throws VirtError domain.state before it is ready */
-  pivot(id: string): Promise<void>;
+  /**
+   * Asks a job that is ready to switch the disk, after `save` has stored that it was asked to: a daemon that finds it at
+   * its end knows then that the disk switches. @throws VirtError domain.state before it is ready
+   */
+  pivot(id: string, options: { readonly save: () => Promise<void> }): Promise<void>;
   /** After `switching`: the disk switches. */
   goOn(id: string): Promise<void>;
   /** After `switching`, instead of `goOn`: the disk stays where it was, and the job fails. */

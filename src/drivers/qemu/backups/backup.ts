@@ -18,6 +18,7 @@ import type {
 } from '../../driver/backups.ts';
 import type { GuestEvent, GuestRecord } from '../../driver.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { ignoringRefusal } from '../qmp/refusal.ts';
 import type { MonitorEvent } from '../run-state.ts';
 import { topNode } from '../snapshots/internal.ts';
 import {
@@ -32,7 +33,7 @@ import {
   wholeChain,
 } from './bitmaps.ts';
 import { transaction } from './checkpoints.ts';
-import { addImage, backupJob, backupNode, ignoringRefusal, jobPrefix, removeImage } from './images.ts';
+import { addImage, backupJob, backupNode, jobPrefix, removeImage } from './images.ts';
 import { exportDisk, startServer, stopServer, tlsDirectoryOf } from './server.ts';
 
 /** What the backup needs of its guest. */

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { fileError, isVirtError, VirtError } from '../../../base/errors.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { ignoringRefusal } from '../qmp/refusal.ts';
 
 /** The node of the image as data. Names of the guest's own images begin with `libvirt-`: these are none of those. */
 export const backupNode = (disk: string): string => `vireo-backup-${disk}-format`;
@@ -71,11 +72,4 @@ export async function removeImage(qmp: QmpClient, disk: string): Promise<void> {
   for (const { 'fdset-id': set, fds } of await qmp.execute('query-fdsets'))
     if (fds.some(({ opaque }) => opaque === opaqueOf(disk)))
       await ignoringRefusal(qmp.execute('remove-fd', { 'fdset-id': set }));
-}
-
-/** QEMU has none of that name: it never had, or has no more. */
-export async function ignoringRefusal(work: Promise<unknown>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!isVirtError(error, 'qmp.failed')) throw error;
-  });
 }

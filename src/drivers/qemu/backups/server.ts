@@ -8,7 +8,8 @@ import type { Undo } from '../../../base/undo.ts';
 import type { BackupRequest } from '../../driver/backups.ts';
 import { listenAt } from '../descriptors.ts';
 import type { QmpClient } from '../qmp/client.ts';
-import { backupJob, backupNode, ignoringRefusal } from './images.ts';
+import { ignoringRefusal } from '../qmp/refusal.ts';
+import { backupJob, backupNode } from './images.ts';
 
 type Server = NonNullable<BackupRequest['server']>;
 

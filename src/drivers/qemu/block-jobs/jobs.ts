@@ -18,6 +18,7 @@ import type { GuestEvent, GuestRecord } from '../../driver.ts';
 import { nodesOfDisk } from '../backups/bitmaps.ts';
 import { carryCheckpoints } from '../backups/carry.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { ignoringRefusal } from '../qmp/refusal.ts';
 import type { MonitorEvent } from '../run-state.ts';
 import { formatNode, isInUse, presentImages, removeImages, revokeWriting } from './nodes.ts';
 
@@ -119,7 +120,7 @@ export class QemuBlockJobs implements LiveBlockJobs {
     }
   }
 
-  async pivot(id: string): Promise<void> {
+  async pivot(id: string, { save }: { readonly save: () => Promise<void> }): Promise<void> {
     const record = this.find(id);
     this.refuseEnding(record);
     if (!isSwitching(record) || record.isReady !== true)
@@ -133,6 +134,7 @@ export class QemuBlockJobs implements LiveBlockJobs {
     this.change(id, { ending: 'pivot' });
     this.setReady(record, 'pivot');
     try {
+      await save();
       await this.guest.monitorClient().execute('job-complete', { id });
     } catch (error) {
       this.takeBack(id, error);
@@ -295,8 +297,10 @@ export class QemuBlockJobs implements LiveBlockJobs {
     const known = new Map((await qmp.execute('query-jobs')).map((job) => [job.id, job]));
     for (const record of this.records) {
       const job = known.get(record.id);
-      if (job !== undefined) this.step(record.id, job.status);
-      else if (record.isFinishing === true) this.conclude(record, undefined);
+      if (job !== undefined) {
+        await this.askAgain(qmp, record, job.status);
+        this.step(record.id, job.status);
+      } else if (record.isFinishing === true) this.conclude(record, undefined);
       else {
         this.forget(record.id);
         this.guest.setDefinition(withDisk(this.guest.definition, record.disk, withoutMirror));
@@ -304,6 +308,13 @@ export class QemuBlockJobs implements LiveBlockJobs {
     }
     await this.turn;
     await this.removeStrays(qmp, known);
+  }
+
+  /** A daemon may have died after it noted what it was about to ask of a job. Asked twice, it is the same. */
+  private async askAgain(qmp: QmpClient, { id, ending }: BlockJobRecord, status: string): Promise<void> {
+    if (ending === 'pivot' && status === 'ready') await ignoringRefusal(qmp.execute('job-complete', { id }));
+    if (ending === 'cancel' && status !== 'concluded' && status !== 'pending')
+      await ignoringRefusal(qmp.execute('block-job-cancel', { device: id }));
   }
 
   /** Jobs that ended, and images that no disk has any more, of a daemon that died before it cleared them away. */

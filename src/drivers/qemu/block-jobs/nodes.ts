@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { fileError, isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { QmpClient } from '../qmp/client.ts';
+import { ignoringRefusal } from '../qmp/refusal.ts';
 
 /** The node of an image as the guest's data, and the lowest one, where its bytes are (argv/blockdev.ts). */
 export const formatNode = (number: number): string => `libvirt-${number}-format`;
@@ -97,12 +98,6 @@ export async function removeImages(qmp: QmpClient, numbers: readonly number[], l
     const set = /^\/dev\/fdset\/(\d+)$/.exec(file)?.[1];
     if (set !== undefined) await ignoringRefusal(qmp.execute('remove-fd', { 'fdset-id': Number(set) }));
   }
-}
-
-async function ignoringRefusal(work: Promise<unknown>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!isVirtError(error, 'qmp.failed')) throw error; // QEMU has none of that name: it never had, or has no more.
-  });
 }
 
 /** Numbers of images that QEMU has nodes of. */
