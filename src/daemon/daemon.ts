@@ -59,7 +59,7 @@ export async function startDaemon(
       engine.domains.archives.planner.stop();
       await doors.close();
       detach(engine);
-      await engine.recorder.flush();
+      await engine.recorder.close();
       await engine.history.stop();
       await tellHook(ground, { operation: 'shutdown', subOperation: '-', extra: 'shutdown' });
       log.info('stopped; guests were left as they are');

@@ -37,6 +37,7 @@ export class FlightRecorder {
   private writing: Promise<void> = Promise.resolve();
   private readonly clean: (uuid: string, entries: readonly FlightEntry[]) => readonly FlightEntry[];
   private isTold = false;
+  private isClosed = false;
 
   /** `clean`: takes out what must not be kept, just before entries are written. */
   constructor(options: {
@@ -62,7 +63,13 @@ export class FlightRecorder {
     }
     if (entries.length >= MAX_WAITING) entries.shift();
     entries.push(facts === undefined ? { atMs, kind, text } : { atMs, kind, text, facts });
-    this.timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+    if (!this.isClosed) this.timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+  }
+
+  /** Writes what waits; what is noted later is not written any more. */
+  close(): Promise<void> {
+    this.isClosed = true;
+    return this.flush();
   }
 
   /** Writes what waits. Never rejects: what cannot be written waits for the next time. */

@@ -1,7 +1,7 @@
 /** Documents of domains: shown, defined, edited. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { VirtError } from '../../../src/base/errors.ts';
 import { cliRig } from './cli-rig.ts';
 import { summary } from './fake-daemon.ts';
@@ -60,6 +60,9 @@ describe('documents', () => {
 
 describe('edit', () => {
   const xml = '<domain><name>web</name><uuid>u</uuid></domain>';
+  // A text that was not taken stays where its writer finds it again.
+  beforeEach(() => void vi.stubEnv('TMPDIR', daemon.directory));
+  afterEach(() => void vi.unstubAllEnvs());
   const editor = (script: string): Record<string, string> => {
     const path = join(daemon.directory, 'editor');
     writeFileSync(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 });

@@ -118,7 +118,6 @@ const hostSource: HostSource = {
 /** A daemon's services, its server, and all that they know of the world. */
 export async function startDaemon(options: { readonly readOnly?: boolean } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'vireo-bind-'));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const driver = new FakeDriver();
   const log = silentLogger;
   const events = new EventBus(log);
@@ -142,7 +141,12 @@ export async function startDaemon(options: { readonly readOnly?: boolean } = {})
   });
   await domains.open();
   const recorder = new FlightRecorder({ files: new RecordFiles(join(directory, 'flight')), log });
-  listenTo(recorder, { events, domains, memory: () => hostSource.memory() });
+  const stopListening = listenTo(recorder, { events, domains, memory: () => hostSource.memory() });
+  onTestFinished(async () => {
+    stopListening();
+    await recorder.close(); // What it wrote later would make the directory anew.
+    rmSync(directory, { recursive: true, force: true });
+  });
   const record = {
     note: recorder.note.bind(recorder),
     find: (ref: string | { readonly id: number }) =>
