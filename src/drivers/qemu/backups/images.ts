@@ -1,7 +1,7 @@
 /** The nodes of images that a backup writes: opened by us, given to QEMU by descriptor, named by their disk. */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { fileError, isVirtError, VirtError } from '../../../base/errors.ts';
+import { fileError, VirtError } from '../../../base/errors.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import { ignoringRefusal } from '../qmp/refusal.ts';
 
