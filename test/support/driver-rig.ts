@@ -36,6 +36,7 @@ interface Wish {
   readonly image?: string;
   readonly type?: string;
   readonly os?: string;
+  readonly cpu?: string;
   readonly devices?: string;
   readonly name?: string;
 }
@@ -118,9 +119,16 @@ export class DriverRig {
   }
 
   xmlOf(wish: Wish): string {
-    const { image = join(this.root, 'idle.img'), type = 'qemu', os = '', devices = '', name = 'tiny' } = wish;
+    const {
+      image = join(this.root, 'idle.img'),
+      type = 'qemu',
+      os = '',
+      cpu = '',
+      devices = '',
+      name = 'tiny',
+    } = wish;
     return `<domain type='${type}'><name>${name}</name><uuid>${uuids[name === 'tiny' ? 0 : 1]}</uuid>
-      <memory unit='MiB'>32</memory><os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><features><acpi/></features>
+      <memory unit='MiB'>32</memory><os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><features><acpi/></features>${cpu}
       <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${image}'/>
       <target dev='hda' bus='ide'/></disk><serial type='pty'/>${devices}</devices></domain>`;
   }

@@ -37,6 +37,23 @@ const featureNames: Readonly<Record<string, string>> = {
   'tsc-adjust': 'tsc_adjust',
 };
 
+/** Flags of /proc/cpuinfo (arch/x86/include/asm/cpufeatures.h) whose name is nowhere near QEMU's. */
+const kernelNames: Readonly<Record<string, string>> = {
+  tsc_deadline_timer: 'tsc-deadline',
+  nonstop_tsc: 'invtsc',
+};
+
+/**
+ * libvirt's names that a flag of /proc/cpuinfo may stand for: the kernel writes underscores where QEMU has a hyphen
+ * (`sha_ni`), a dot (`sse4_1`), an underscore or nothing (`avx512_vnni`).
+ */
+export function namesOfKernelFlag(flag: string): string[] {
+  const known = kernelNames[flag];
+  const spelled =
+    known === undefined ? ['_', '-', '.', ''].map((sign) => flag.replaceAll('_', sign)) : [known];
+  return spelled.map(featureName);
+}
+
 const qemuNames = Object.fromEntries(Object.entries(featureNames).map(([qemu, libvirt]) => [libvirt, qemu]));
 
 /** QEMU's name of a feature that libvirt calls `feature`. */

@@ -2,7 +2,7 @@
 import { isVirtError } from '../../../../base/errors.ts';
 import type { CpuQuery, CpuWorld } from '../../../../drivers/driver.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import { featureName, vendorName, vendorOfModel } from '../../../../model/capabilities/cpu-names.ts';
+import { namesOfKernelFlag, vendorName, vendorOfModel } from '../../../../model/capabilities/cpu-names.ts';
 import {
   baselineOf,
   type CpuDescription,
@@ -107,8 +107,7 @@ async function hostSide({ host }: Engine, world: CpuWorld): Promise<HostSide> {
   const { usable } = await host.kvmReport();
   if (usable) return { features: new Set(world.hypervisor), vendor: world.vendor };
   const { flags, vendor } = (await host.facts()).cpu;
-  const spelled = flags.flatMap((flag) => [flag, flag.replaceAll('_', '-'), flag.replaceAll('_', '.')]);
-  return { features: new Set(spelled.map(featureName)), vendor: vendorName(vendor) };
+  return { features: new Set(flags.flatMap(namesOfKernelFlag)), vendor: vendorName(vendor) };
 }
 
 async function compare(cpu: CpuDescription, world: CpuWorld, host: HostSide, flags: number): Promise<number> {
