@@ -6,7 +6,7 @@ import { assignAliases } from '../../model/domain/aliases.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { GuestRecord, IncomingState, LinkProvider, StartOptions } from '../driver.ts';
 import { buildCommand } from './argv/build.ts';
-import type { BuildContext, QemuCommand } from './argv/types.ts';
+import type { QemuCommand } from './argv/types.ts';
 import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
 import { QemuGuest } from './guest.ts';
@@ -44,16 +44,7 @@ export async function startGuest(
   await using undo = new Undo(options.logger);
   const capabilities = await capabilitiesOf(options, definition);
   if (options.sandbox && !capabilities.sandbox && options.mode === 'system') throw noSandbox(definition);
-  const onDrop = (path: string) =>
-    options.logger.warn(
-      { domain: definition.name, path },
-      'an optional image is missing; starting without it',
-    );
-  const placed = await withVolumePaths(definition, options.volumes, {
-    wanted: `start '${definition.name}'`,
-    onDrop,
-  });
-  const present = await dropMissingMedia(placed, onDrop);
+  const present = await withPresentImages(deps, definition);
   using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
   const chained = numberImages(await followChains(present, options.images, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
@@ -79,16 +70,36 @@ export async function startGuest(
   });
   undo.add('close the monitor', () => opened.monitor.close());
   try {
-    const record = await recordOf(starting, named, command, context, launched, opened);
+    const spawned = { starting, definition: named, command, launched, opened };
+    const record = await recordOf(spawned, context.qmpSocket);
     await placing;
     const live = withVolumeNames(liveDefinition(named, { ...record, actual: starting.actual }), definition);
-    const guest = await bringUp(starting, named, live, command, record, launched, opened.monitor, start);
+    const guest = await bringUp(spawned, { record, live, start });
     undo.keep();
     return guest;
   } catch (error) {
     if (!isVirtError(error) || !error.code.startsWith('qmp.')) throw error;
     throw await startFailed(starting, named, error, await endsSoon(launched.child));
   }
+}
+
+/** The definition on images that are there: volumes by their paths, without optional media that are missing. */
+async function withPresentImages({ options }: StartDeps, definition: DomainDef): Promise<DomainDef> {
+  const { name } = definition;
+  const onDrop = (path: string) =>
+    options.logger.warn({ domain: name, path }, 'an optional image is missing; starting without it');
+  const placed = await withVolumePaths(definition, options.volumes, { wanted: `start '${name}'`, onDrop });
+  return dropMissingMedia(placed, onDrop);
+}
+
+/** A QEMU that has said its greeting, and what it was started for. */
+interface Spawned {
+  readonly starting: Starting;
+  /** Complete, with its aliases. */
+  readonly definition: DomainDef;
+  readonly command: QemuCommand;
+  readonly launched: Launched;
+  readonly opened: OpenMonitor;
 }
 
 /** The same guest, whose QEMU waits for a saved state instead of booting. */
@@ -98,14 +109,12 @@ function awaitingState(command: QemuCommand): QemuCommand {
 
 /** From the greeting to running vCPUs. */
 async function bringUp(
-  starting: Starting,
-  definition: DomainDef,
-  live: DomainDef,
-  command: QemuCommand,
-  record: GuestRecord,
-  launched: Launched,
-  monitor: QmpClient,
-  start: StartOptions,
+  { starting, definition, command, launched, opened: { monitor } }: Spawned,
+  {
+    record,
+    live,
+    start,
+  }: { readonly record: GuestRecord; readonly live: DomainDef; readonly start: StartOptions },
 ): Promise<QemuGuest> {
   const { options } = starting.deps;
   for (const step of command.setup) await monitor.executeRaw(step.execute, step.arguments);
@@ -198,12 +207,8 @@ export async function withMtus(definition: DomainDef, links: LinkProvider | unde
 }
 
 async function recordOf(
-  starting: Starting,
-  definition: DomainDef,
-  command: QemuCommand,
-  context: BuildContext,
-  launched: Launched,
-  { ptys }: OpenMonitor,
+  { starting, definition, command, launched, opened }: Spawned,
+  qmpSocket: string,
 ): Promise<GuestRecord> {
   const cid = definition.devices.vsock?.cid?.address;
   const ahead = rtcAdjustmentOf(definition);
@@ -215,8 +220,8 @@ async function recordOf(
     startTimeTicks: launched.child.startTimeTicks,
     qemuPath: command.binary,
     directory: starting.directory,
-    qmpSocket: context.qmpSocket,
-    ptys: await ptys,
+    qmpSocket,
+    ptys: await opened.ptys,
     sockets: command.sockets,
     ...(starting.identity !== undefined && { uid: starting.identity.uid }),
     startedAtMs: Date.now(),
