@@ -111,10 +111,31 @@ export const domainTuningMethods = [
         count: z.int().min(1).max(65_535),
         maximum: z.boolean().default(false).describe('How many it may have, from its next start on.'),
         guest: z.boolean().default(false).describe('Ask the guest agent to use so many of those it has.'),
+        hotpluggable: z
+          .boolean()
+          .default(false)
+          .describe('Those that the stored definition gets more can be taken away from a running guest.'),
         ...changeTargets,
       }),
     result: () => z.object({}),
     errors: [...changeErrors, 'operation.timeout', 'operation.failed', 'agent.missing', 'agent.unresponsive'],
+  }),
+  method({
+    name: 'domain.set-vcpu',
+    since,
+    summary: 'Plugs single virtual CPUs in, or takes them away, whatever is there above them.',
+    description:
+      'The first one (0) always stays. A running guest has five seconds to give a CPU back; one that does not is told by `operation.timeout`, and the stored definition stays as it was. In a stored definition only CPUs that are hotpluggable can come behind a gap.',
+    access: 'modify',
+    params: () =>
+      z.strictObject({
+        domain: domainRef,
+        vcpus: cpuSet.describe('Their numbers, as `2` or `1,4-5`.'),
+        enabled: z.boolean(),
+        ...changeTargets,
+      }),
+    result: () => z.object({}),
+    errors: [...changeErrors, 'operation.timeout', 'operation.failed', 'request.unsupported'],
   }),
   method({
     name: 'domain.pin',

@@ -58,7 +58,14 @@ import {
 } from './commands/domain-settings.ts';
 import { addStats } from './commands/domain-stats.ts';
 import { addThrottleGroup } from './commands/domain-throttle-groups.ts';
-import { addDisk, addPin, addSetMemory, addSetVcpus, addThreads } from './commands/domain-tuning.ts';
+import {
+  addDisk,
+  addPin,
+  addSetMemory,
+  addSetVcpu,
+  addSetVcpus,
+  addThreads,
+} from './commands/domain-tuning.ts';
 import { addEvents } from './commands/events.ts';
 import { addFilter } from './commands/filter.ts';
 import { addHost } from './commands/host.ts';
@@ -132,6 +139,7 @@ const longVerbs: readonly AddCommand[] = [
   addNetStats,
   addSetMemory,
   addSetVcpus,
+  addSetVcpu,
   addPin,
   addThreads,
   addLimits,

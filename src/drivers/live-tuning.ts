@@ -8,6 +8,18 @@ export interface GuestCpu {
   readonly threadId: number;
 }
 
+/** A place for one virtual CPU, or for several that come and go together (cores of ppc64). */
+export interface CpuPlace {
+  /** The number of its first CPU. */
+  readonly first: number;
+  readonly count: number;
+  readonly isPresent: boolean;
+  /** Set for one that was plugged in, not there from QEMU's first moment. */
+  readonly alias?: string;
+  /** As they came, from 1; of those that are there. */
+  readonly order?: number;
+}
+
 /** What the balloon's driver inside the guest tells; nothing vouches for it. Bytes, and counts since the guest's boot. */
 export interface BalloonStatistics {
   /** Seconds since 1970 when the guest told it last; 0 when it never did. */
@@ -130,11 +142,12 @@ export interface LiveTuning {
   setBalloonPeriod(seconds: number): Promise<void>;
   /** The CPUs that are plugged in. */
   cpus(): Promise<GuestCpu[]>;
-  /**
-   * Plugs CPUs in, or asks the guest to give the last ones back, until there are `count`. Waits some seconds for the
-   * guest. The answer is how many there are then, which may be more than asked for: the guest decides.
-   */
-  setCpuCount(count: number): Promise<number>;
+  /** Where CPUs are plugged in, or can be, in the order of their numbers. */
+  cpuPlaces(): Promise<CpuPlace[]>;
+  /** Fills places, named by the numbers of their first CPUs. */
+  plugCpus(firsts: readonly number[]): Promise<void>;
+  /** Asks the guest to give back the CPUs of places. Waits some seconds; what it has given back then, `cpuPlaces` tells. */
+  unplugCpus(firsts: readonly number[]): Promise<void>;
   addIothread(id: number): Promise<void>;
   removeIothread(id: number): Promise<void>;
   setIothread(id: number, settings: IothreadSettings): Promise<void>;

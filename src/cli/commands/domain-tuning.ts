@@ -1,4 +1,5 @@
-/** `domain set-memory|set-vcpus|pin|threads|disk`: what a domain has of its host. */
+/** `domain set-memory|set-vcpus|set-vcpu|pin|threads|disk`: what a domain has of its host. */
+import { Option } from 'commander';
 import type { ParamsInput } from '../../api/index.ts';
 import { formatBytes, parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
@@ -53,6 +54,7 @@ export const addSetVcpus: AddCommand = (parent, cli) => {
     .argument('<count>', 'How many.')
     .option('--maximum', paramHelp('domain.set-vcpus', 'maximum'))
     .option('--guest', paramHelp('domain.set-vcpus', 'guest'))
+    .option('--hotpluggable', paramHelp('domain.set-vcpus', 'hotpluggable'))
     .option('--live', paramHelp('domain.set-vcpus', 'live'))
     .option('--stored', paramHelp('domain.set-vcpus', 'stored'))
     .action(async (name: string, text: string, options: CountOptions) => {
@@ -64,6 +66,36 @@ export const addSetVcpus: AddCommand = (parent, cli) => {
       cli.out.result({ domain: name, count }, () => `Domain '${name}' ${what} ${count} CPUs.\n`);
     });
 };
+
+export const addSetVcpu: AddCommand = (parent, cli) => {
+  parent
+    .command('set-vcpu')
+    .summary('plug single virtual CPUs in, or take them away')
+    .description(methodSummary('domain.set-vcpu'))
+    .argument('<domain>', DOMAIN_HELP)
+    .argument('<vcpus>', paramHelp('domain.set-vcpu', 'vcpus'))
+    .addOption(new Option('--enable', 'Plug them in.').conflicts('disable'))
+    .option('--disable', 'Take them away.')
+    .option('--live', paramHelp('domain.set-vcpu', 'live'))
+    .option('--stored', paramHelp('domain.set-vcpu', 'stored'))
+    .action(async (name: string, vcpus: string, { enable, disable, ...targets }: VcpuOptions) => {
+      if (enable === undefined && disable === undefined)
+        throw badOption('--enable', '', 'it or --disable must be given');
+      const enabled = enable === true;
+      await withDomain(cli, name, (client, domain) =>
+        client.call('domain.set-vcpu', { domain, vcpus, enabled, ...targets }),
+      );
+      cli.out.result(
+        { domain: name, vcpus, enabled },
+        () => `CPU ${vcpus} of '${name}' is ${enabled ? 'enabled' : 'disabled'}.\n`,
+      );
+    });
+};
+
+interface VcpuOptions extends TargetOptions {
+  readonly enable?: boolean;
+  readonly disable?: boolean;
+}
 
 type PinTarget = ParamsInput<'domain.pin'>['target'];
 

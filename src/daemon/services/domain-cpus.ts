@@ -1,18 +1,15 @@
-/** Virtual CPUs and IO threads of domains: how many, and where on the host they run. */
+/** Where on the host the threads of domains run, and their IO threads. */
 import { VirtError } from '../../base/errors.ts';
-import type { LiveGuest } from '../../drivers/driver.ts';
-import { limitsThreads, threadLimitsOf } from '../../drivers/host-tuning/thread-groups.ts';
-import { emulatorThreads, type GuestThreads, pinOf, pinThread } from '../../drivers/host-tuning/threads.ts';
+import { emulatorThreads, type GuestThreads, pinThread } from '../../drivers/host-tuning/threads.ts';
 import type { IothreadFacts, IothreadSettings } from '../../drivers/live-tuning.ts';
-import { cpusetMembers, formatCpuset } from '../../model/domain/cpuset.ts';
+import { cpusetMembers } from '../../model/domain/cpuset.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { CpuTune } from '../../model/domain/tuning.ts';
 import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
-import { threadsOf } from './guest-threads.ts';
-import { allowedCpus } from './process-times.ts';
+import { inheritedPlaces, limitNewThreads, threadsOf } from './guest-threads.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
@@ -28,79 +25,6 @@ export class DomainCpus {
   constructor(world: DomainWorld, definitions: DomainDefinitions) {
     this.world = world;
     this.definitions = definitions;
-  }
-
-  /**
-   * Plugs virtual CPUs into the running guest, or asks it to give some back, and stores how many the next start has.
-   * @throws VirtError request.invalid for more than the domain may have; operation.timeout when the guest keeps them,
-   *   which leaves the stored definition as it was
-   */
-  async setCount(domain: Domain, count: number, targets: Targets): Promise<void> {
-    const verb = 'set the CPUs of';
-    const wanted = `${verb} domain '${domain.name}'`;
-    await runJob(this.world, domain, 'set the CPUs', async () => {
-      const chosen = chooseTargets(domain, verb, targets);
-      const stored = chosen.stored ? this.definitions.definition(domain, { inactive: true }) : undefined;
-      for (const one of [...(stored ? [stored] : []), ...(chosen.live ? [liveOf(domain, verb)] : [])])
-        checkCount(wanted, count, one);
-      const counted = stored && withCount(stored, count);
-      await changeAndStore(domain, { definitions: this.definitions, stored: counted }, async () => {
-        if (chosen.live) await this.plug(domain, count, wanted);
-      });
-      await saveStatus(this.world, domain);
-    });
-  }
-
-  private async plug(domain: Domain, count: number, wanted: string): Promise<void> {
-    const { guest } = domain.requireLive('set the CPUs of');
-    const before = new Set((await guest.tuning.cpus()).map(({ index }) => index));
-    const now = await guest.tuning.setCpuCount(count);
-    Object.assign(guest.definition, withCount(guest.definition, now));
-    for (const { index, threadId } of await guest.tuning.cpus()) {
-      if (before.has(index)) continue;
-      const cpus = pinOf(guest.definition, { vcpu: index }) ?? inheritedPlaces(guest.definition);
-      if (cpus !== undefined) pinThread(threadId, cpus);
-    }
-    await this.limitThreads(domain, guest);
-    if (now === count) return;
-    await saveStatus(this.world, domain);
-    throw new VirtError('operation.timeout', {
-      wanted,
-      reason: `the guest still has ${now} CPUs`,
-      hint: 'it may give them back later, or may not know how; take them offline inside the guest first',
-    });
-  }
-
-  /** Threads that came get the limits that the definition has for their kind. */
-  private async limitThreads(domain: Domain, guest: LiveGuest): Promise<void> {
-    const { groups } = this.world;
-    if (groups === undefined || !limitsThreads(guest.definition)) return;
-    await groups.limitThreads(await threadsOf(guest), domain.uuid, threadLimitsOf(guest.definition));
-  }
-
-  /** How many CPUs a domain may have at most. @throws VirtError domain.active while it runs, request.invalid */
-  async setMaximum(domain: Domain, count: number, targets: Targets): Promise<void> {
-    const wanted = `set the maximum of CPUs of domain '${domain.name}'`;
-    await applyTargeted(this.world, this.definitions, domain, {
-      verb: 'set the maximum of CPUs of',
-      targets: targets.live === undefined && targets.stored === undefined ? { stored: true } : targets,
-      check: (definition, where) => {
-        if (where === 'live')
-          throw new VirtError('domain.active', {
-            wanted,
-            reason: "maximum vcpu count of a live domain can't be modified",
-          });
-        if (count < 1) throw new VirtError('request.invalid', { wanted, reason: 'a domain needs a CPU' });
-        const topology = definition.cpu?.topology;
-        if (topology !== undefined)
-          throw new VirtError('request.invalid', {
-            wanted,
-            reason: "CPU topology doesn't match the desired vcpu count",
-            hint: "its <topology> makes the count; edit it with 'vireo edit'",
-          });
-      },
-      definition: (definition) => withMaximum(definition, count),
-    });
   }
 
   /** Has a thread run on these processors of the host only, now and from the next start on. */
@@ -153,7 +77,7 @@ export class DomainCpus {
         if (cpus !== undefined)
           for (const thread of targetThreads(await this.threads(domain), { iothread: id }))
             pinThread(thread, cpus);
-        await this.limitThreads(domain, guest);
+        await limitNewThreads(this.world, guest);
       },
       definition: (definition) => withIothreads(definition, [...iothreadIds(definition), id]),
     });
@@ -208,48 +132,6 @@ export class DomainCpus {
       }),
     });
   }
-}
-
-/** A new thread has the processors of QEMU's main thread; where that is pinned, it gets all that we may use instead. */
-function inheritedPlaces(definition: DomainDef): string | undefined {
-  if (pinOf(definition, 'emulator') === undefined) return undefined;
-  return formatCpuset(allowedCpus(process.pid, process.pid) ?? [0]);
-}
-
-const liveOf = (domain: Domain, verb: string) => domain.requireLive(verb).guest.definition;
-
-function checkCount(wanted: string, count: number, { vcpu }: DomainDef): void {
-  if (count < 1) throw new VirtError('request.invalid', { wanted, reason: 'a guest needs a CPU' });
-  if (count > vcpu.count)
-    throw new VirtError('request.invalid', {
-      wanted,
-      reason: `requested vcpus is greater than max allowable vcpus for the domain: ${count} > ${vcpu.count}`,
-      hint: "'vireo domain set-vcpus --maximum' changes that for the next start",
-    });
-}
-
-/** The first CPUs are there, as at boot; single ones keep what else is said of them. */
-function withCount(definition: DomainDef, count: number): DomainDef {
-  const { current: _before, ...vcpu } = definition.vcpu;
-  return {
-    ...definition,
-    vcpu: count === vcpu.count ? vcpu : { ...vcpu, current: count },
-    vcpus: definition.vcpus.map((one) => ({ ...one, enabled: one.id < count })),
-  };
-}
-
-function withMaximum(definition: DomainDef, count: number): DomainDef {
-  const { current: before, ...vcpu } = definition.vcpu;
-  const current = Math.min(before ?? vcpu.count, count);
-  const { cputune } = definition;
-  return {
-    ...definition,
-    vcpu: { ...vcpu, count, ...(current < count && { current }) },
-    vcpus: definition.vcpus.filter(({ id }) => id < count),
-    ...(cputune && {
-      cputune: { ...cputune, vcpupins: cputune.vcpupins.filter((pin) => pin.vcpu < count) },
-    }),
-  };
 }
 
 /** Numbers of the IO threads: those that are named, and the lowest free ones for the rest of the count. */

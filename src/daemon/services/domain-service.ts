@@ -43,6 +43,7 @@ import { DomainSnapshots } from './domain-snapshots.ts';
 import { DomainStatisticsService } from './domain-statistics.ts';
 import { DomainThrottleGroups } from './domain-throttle-groups.ts';
 import { TransferNotes } from './domain-transfers.ts';
+import { DomainVcpus } from './domain-vcpus.ts';
 import { DomainWait } from './domain-wait.ts';
 import type { EventBus } from './events.ts';
 import { lettingGoOn } from './frozen.ts';
@@ -123,6 +124,7 @@ export class DomainService {
   readonly memory: DomainMemory;
   /** Virtual CPUs and IO threads: how many, and where they run. */
   readonly cpus: DomainCpus;
+  readonly vcpus: DomainVcpus;
   /** Shares and limits on the host: scheduler, memory, blkio, NUMA. */
   readonly parameters: DomainParameters;
   readonly perf: DomainPerf;
@@ -177,6 +179,7 @@ export class DomainService {
     this.interfaces = new DomainInterfaces(world, definitions);
     this.memory = new DomainMemory(world, definitions);
     this.cpus = new DomainCpus(world, definitions);
+    this.vcpus = new DomainVcpus(world, definitions);
     this.parameters = new DomainParameters(world, definitions, options.groups);
     this.perf = new DomainPerf(world, definitions);
     this.launchSecurity = new DomainLaunchSecurity(world, definitions);

@@ -27,6 +27,7 @@ import type { QmpClient } from './qmp/client.ts';
 import { receiveMemory } from './saved-state/memory.ts';
 import { withSettledCpu } from './settled-cpu.ts';
 import { noteSocket, prepareHost, type StartDeps, type Starting } from './starting.ts';
+import { withPluggedCpus } from './tuning/start-cpus.ts';
 import { withVolumeNames, withVolumePaths } from './volume-sources.ts';
 import { withVsockCid } from './vsock-cid.ts';
 
@@ -121,7 +122,7 @@ async function bringUp(
   await setPasswords(monitor, definition);
   const guest = new QemuGuest({
     record,
-    definition: live,
+    definition: await withPluggedCpus(live, monitor),
     process: GuestProcess.ofChild(launched.child),
     state: { state: 'paused', reason: 'starting up' },
     log: options.logger,

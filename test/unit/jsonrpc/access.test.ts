@@ -136,6 +136,7 @@ const valid: Readonly<Record<string, object>> = {
   'domain.set-memory': { domain: 'a', memoryBytes: 1048576 },
   'domain.set-memory-stats-period': { domain: 'a', seconds: 1 },
   'domain.set-vcpus': { domain: 'a', count: 1 },
+  'domain.set-vcpu': { domain: 'a', vcpus: '1', enabled: true },
   'domain.pin': { domain: 'a', target: 'emulator', cpus: '0' },
   'domain.perf': { domain: 'a' },
   'domain.set-perf': { domain: 'a', events: { page_faults: true } },

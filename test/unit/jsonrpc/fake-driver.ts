@@ -21,7 +21,7 @@ import type {
 } from '../../../src/drivers/driver.ts';
 import { GuestAgent } from '../../../src/drivers/guest-agent.ts';
 import type { LiveMemory, MemoryProgress } from '../../../src/drivers/live-memory.ts';
-import type { LiveTuning, MonitorSample } from '../../../src/drivers/live-tuning.ts';
+import type { CpuPlace, LiveTuning, MonitorSample } from '../../../src/drivers/live-tuning.ts';
 import { whyNot } from '../../../src/drivers/qemu/hotplug/refused.ts';
 import { replaceDevice, withDevice, withoutDevice } from '../../../src/model/domain/device-list.ts';
 import type { DomainDef } from '../../../src/model/domain/domain.ts';
@@ -79,15 +79,16 @@ export class FakeGuest implements LiveGuest {
   };
   /** What QEMU measures. */
   measured: MonitorSample = {};
+  /** Where it has CPUs, and could have. */
+  cpuPlaces: CpuPlace[] = [];
   readonly tuning: LiveTuning = {
     sample: () => Promise.resolve(this.measured),
     setBalloon: (bytes) => this.note(`balloon ${bytes}`),
     setBalloonPeriod: (seconds) => this.note(`balloon period ${seconds}`),
     cpus: () => Promise.resolve([...(this.measured.cpus ?? [])]),
-    setCpuCount: async (count) => {
-      this.done.push(`cpus ${count}`);
-      return count;
-    },
+    cpuPlaces: () => Promise.resolve(this.cpuPlaces),
+    plugCpus: (firsts) => this.setCpus(firsts, true),
+    unplugCpus: (firsts) => this.setCpus(firsts, false),
     addIothread: (id) => this.note(`iothread ${id}`),
     removeIothread: (id) => this.note(`no iothread ${id}`),
     setIothread: (id, settings) => this.note(`iothread ${id} ${JSON.stringify(settings)}`),
@@ -199,6 +200,13 @@ export class FakeGuest implements LiveGuest {
 
   private async note(what: string): Promise<void> {
     this.done.push(what);
+  }
+
+  private setCpus(firsts: readonly number[], isPresent: boolean): Promise<void> {
+    this.cpuPlaces = this.cpuPlaces.map((place) =>
+      firsts.includes(place.first) ? { ...place, isPresent } : place,
+    );
+    return this.note(`cpus ${firsts.join()} ${isPresent ? 'in' : 'out'}`);
   }
 
   private readonly monitorListeners = new Set<(event: MonitorEvent) => void>();

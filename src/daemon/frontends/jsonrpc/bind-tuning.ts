@@ -3,6 +3,7 @@ import { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Params } from '../../../api/index.ts';
 import { pinOf } from '../../../drivers/host-tuning/threads.ts';
+import { cpusetMembers } from '../../../model/domain/cpuset.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
 import { type StatisticsGroup, statisticsGroups } from '../../../model/domain/statistics-groups.ts';
 import type { Domain } from '../../services/domain.ts';
@@ -16,6 +17,7 @@ type TuningHandlers = Pick<
   | 'domain.set-memory'
   | 'domain.set-memory-stats-period'
   | 'domain.set-vcpus'
+  | 'domain.set-vcpu'
   | 'domain.pin'
   | 'domain.threads'
   | 'domain.iothread.add'
@@ -79,10 +81,14 @@ async function takeSamples(
 
 function bindProcessors(domains: DomainService, find: FindDomain) {
   return {
-    'domain.set-vcpus': async ({ domain, count, maximum, guest, ...targets }) => {
+    'domain.set-vcpus': async ({ domain, count, maximum, guest, hotpluggable, ...targets }) => {
       if (guest) await domains.agent.setCpuCount(find(domain), count);
-      else if (maximum) await domains.cpus.setMaximum(find(domain), count, targets);
-      else await domains.cpus.setCount(find(domain), count, targets);
+      else if (maximum) await domains.vcpus.setMaximum(find(domain), count, targets);
+      else await domains.vcpus.setCount(find(domain), count, targets, hotpluggable);
+      return {};
+    },
+    'domain.set-vcpu': async ({ domain, vcpus, enabled, ...targets }) => {
+      await domains.vcpus.setEach(find(domain), cpusetMembers(vcpus), enabled, targets);
       return {};
     },
     'domain.pin': async ({ domain, target, cpus, ...targets }) => {

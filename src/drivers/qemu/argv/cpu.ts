@@ -1,6 +1,7 @@
 /** The guest's CPUs: -cpu with model and features, and -smp. */
 import { featureName, qemuFeatureName } from '../../../model/capabilities/cpu-names.ts';
 import type { Cpu } from '../../../model/domain/cpu.ts';
+import { bootVcpus } from '../../../model/domain/vcpu-states.ts';
 import type { QemuMachine } from '../probe/types.ts';
 import { settledCpu } from '../settled-cpu.ts';
 import type { Build } from './context.ts';
@@ -215,8 +216,9 @@ function featureSwitches(b: Build): CpuOption[] {
 
 /** -smp: CPUs at boot, how many at most, and how they are laid out. */
 export function buildSmp(b: Build): void {
-  const { vcpu, vcpus, cpu } = b.definition;
-  const present = vcpus.length === 0 ? (vcpu.current ?? vcpu.count) : presentCpus(b);
+  const { vcpu, cpu } = b.definition;
+  // The others are plugged in before the guest runs: -smp knows the first ones only.
+  const present = bootVcpus(b.definition);
   const most = machineOf(b)?.maxCpus ?? vcpu.count;
   if (vcpu.count > most)
     b.problem('vcpu', `is ${vcpu.count}, and machine type '${b.machine}' has at most ${most}`);
@@ -241,13 +243,4 @@ function topologyProduct(topology: Cpu['topology']): number | undefined {
   return (
     topology.sockets * (topology.dies ?? 1) * (topology.clusters ?? 1) * topology.cores * topology.threads
   );
-}
-
-/** Of single CPUs only the first N can be there at boot: -smp takes no other choice. */
-function presentCpus(b: Build): number {
-  const { vcpus } = b.definition;
-  const enabled = vcpus.filter((entry) => entry.enabled).length;
-  if (vcpus.some((entry) => entry.enabled !== entry.id < enabled))
-    b.problem('vcpus', 'only the first CPUs can be enabled at boot');
-  return enabled;
 }

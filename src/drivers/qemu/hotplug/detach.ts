@@ -17,6 +17,7 @@ import { buildContext, capabilitiesOf } from '../context.ts';
 import type { QemuGuest } from '../guest.ts';
 import { endHelper } from '../helpers.ts';
 import { removeSocket, type StartDeps } from '../starting.ts';
+import { withPresentCpus } from '../tuning/start-cpus.ts';
 import { withVolumePathsForDisplay } from '../volume-sources.ts';
 import { removeBackends } from './perform.ts';
 import { requirePluggable } from './refused.ts';
@@ -101,6 +102,8 @@ function isScsi({ family, device }: OneDevice): boolean {
  * definition has it no more. False when the definition has no device of that name. Failures are logged: the device is gone.
  */
 export async function finishRemoval(deps: StartDeps, guest: QemuGuest, alias: string): Promise<boolean> {
+  if (/^vcpu\d+$/.test(alias))
+    guest.setDefinition(await withPresentCpus(guest.definition, guest.monitorClient()));
   const one = findAlias(guest, alias);
   if (one === undefined) return false;
   const { logger } = deps.options;

@@ -9,6 +9,7 @@ import {
 import type { QemuGuest } from '../guest.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { StartDeps } from '../starting.ts';
+import { withPresentCpus } from '../tuning/start-cpus.ts';
 import { withoutIntent } from './attach.ts';
 import { finishRemoval, planOf } from './detach.ts';
 import { removeBackends } from './perform.ts';
@@ -17,6 +18,9 @@ import { isPluggable } from './refused.ts';
 /** Brings the running definition in line with what QEMU has. Removed devices are told. */
 export async function recoverDevices(deps: StartDeps, guest: QemuGuest, qmp: QmpClient): Promise<void> {
   const present = await peripherals(qmp);
+  const { vcpu, vcpus } = guest.definition;
+  if (vcpus.length > 0 || vcpu.current !== undefined)
+    guest.setDefinition(await withPresentCpus(guest.definition, qmp));
   const { plugging } = guest.record;
   if (plugging !== undefined) await settlePlugging(deps, guest, plugging, present);
   const gone = allDevices(guest.definition.devices).filter((one) => {

@@ -5,6 +5,7 @@ import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { DirtyRateMode } from '../../../model/domain/statistics-groups.ts';
 import type {
   AddressKind,
+  CpuPlace,
   GuestCpu,
   IothreadSettings,
   LiveTuning,
@@ -14,7 +15,7 @@ import type {
 import { throttleGroupId } from '../argv/throttle.ts';
 import { storageNode } from '../block-jobs/nodes.ts';
 import type { QmpClient } from '../qmp/client.ts';
-import { guestCpus, setCpuCount } from './cpus.ts';
+import { cpuPlaces, guestCpus, plugCpus, refuseEmulatedUnplug, unplugCpus } from './cpus.ts';
 import { diskErrors, resizeDisk, setDiskLimits, setThrottleGroup } from './disks.ts';
 import { balloonPath, peekMemory } from './memory.ts';
 import { takeSample, within } from './sample.ts';
@@ -82,8 +83,18 @@ export class QemuTuning implements LiveTuning {
     return guestCpus(this.parts.qmp());
   }
 
-  setCpuCount(count: number): Promise<number> {
-    return setCpuCount(this.parts.qmp(), count);
+  cpuPlaces(): Promise<CpuPlace[]> {
+    return cpuPlaces(this.parts.qmp());
+  }
+
+  plugCpus(firsts: readonly number[]): Promise<void> {
+    return plugCpus(this.parts.qmp(), firsts);
+  }
+
+  unplugCpus(firsts: readonly number[]): Promise<void> {
+    const qmp = this.parts.qmp();
+    if (this.parts.definition().type === 'qemu') refuseEmulatedUnplug(qmp);
+    return unplugCpus(qmp, firsts);
   }
 
   async addIothread(id: number): Promise<void> {

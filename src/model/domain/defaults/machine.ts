@@ -2,6 +2,7 @@
 import { VirtError } from '../../../base/errors.ts';
 import { cpusetMembers, formatCpuset } from '../cpuset.ts';
 import { isX86, machineFamily } from '../machine.ts';
+import { vcpuStates } from '../vcpu-states.ts';
 import type { DefaultsFacts, Draft } from './facts.ts';
 
 export function defaultIdentity(draft: Draft, facts: DefaultsFacts): void {
@@ -27,11 +28,22 @@ function addModules(draft: Draft): void {
 export function defaultVcpus(draft: Draft): void {
   const { vcpu } = draft;
   defaultPlacement(draft);
+  nameAllVcpus(draft);
   if (vcpu.current !== undefined && vcpu.current >= vcpu.count) delete vcpu.current;
   for (const [index, cell] of (draft.cpu?.numa?.cells ?? []).entries()) cell.id ??= index;
   mirrorDistances(draft);
   adoptLooseCpus(draft);
   numberIothreads(draft);
+}
+
+/** Where single CPUs are named, all are, and the count follows from them (formatdomain, "vcpus"). */
+function nameAllVcpus(draft: Draft): void {
+  if (draft.vcpus.length === 0) return;
+  // Numbers beyond the count stay, to be refused by their place.
+  const beyond = draft.vcpus.filter(({ id }) => id >= draft.vcpu.count);
+  const states = vcpuStates(draft);
+  draft.vcpu.current = states.filter(({ enabled }) => enabled).length;
+  draft.vcpus = [...states, ...beyond];
 }
 
 /** `auto` on either of vcpu and numatune means auto on both (formatdomain, "numatune"). */

@@ -3,10 +3,12 @@ import type { Problem } from '../../../base/errors.ts';
 import type { Cpu } from '../cpu.ts';
 import { cpusetMembers } from '../cpuset.ts';
 import type { DomainDef } from '../domain.ts';
+import { vcpuStateProblems } from '../vcpu-states.ts';
 
 export function cpuProblems(definition: DomainDef): Problem[] {
   return [
     ...countProblems(definition),
+    ...vcpuStateProblems(definition),
     ...modelProblems(definition),
     ...topologyProblems(definition),
     ...numaProblems(definition),

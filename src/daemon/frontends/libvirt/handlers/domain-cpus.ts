@@ -53,11 +53,11 @@ async function pinMaps(
 
 /** How many virtual CPUs there are, and which of them. */
 function counts(engine: Engine) {
-  const { cpus } = engine.domains;
+  const { vcpus } = engine.domains;
   return {
     domainSetVcpus: async ({ dom, nvcpus }) => {
       const domain = domainOf(engine, dom);
-      await cpus.setCount(domain, nvcpus, impactOn(domain, affect.live));
+      await vcpus.setCount(domain, nvcpus, impactOn(domain, affect.live));
     },
     domainSetVcpusFlags: async ({ dom, nvcpus, flags }, call) => {
       checkFlags(flags, bothSides | vcpuFlag.maximum | vcpuFlag.guest | vcpuFlag.hotpluggable, call);
@@ -68,16 +68,13 @@ function counts(engine: Engine) {
         return engine.domains.agent.setCpuCount(domain, nvcpus);
       }
       const impact = impactOn(domain, flags);
-      if ((flags & vcpuFlag.maximum) !== 0) await cpus.setMaximum(domain, nvcpus, impact);
-      else await cpus.setCount(domain, nvcpus, impact);
+      if ((flags & vcpuFlag.maximum) !== 0) await vcpus.setMaximum(domain, nvcpus, impact);
+      else await vcpus.setCount(domain, nvcpus, impact, (flags & vcpuFlag.hotpluggable) !== 0);
     },
     domainSetVcpu: async ({ dom, cpumap, state, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const domain = domainOf(engine, dom);
-      const { live } = impactOn(domain, flags);
-      const { vcpu } = engine.domains.definitions.definition(domain, { inactive: !live });
-      const wanted = countAfter(cpusetMembers(cpumap), vcpu.current ?? vcpu.count, state !== 0);
-      await cpus.setCount(domain, wanted, impactOn(domain, flags));
+      await vcpus.setEach(domain, cpusetMembers(cpumap), state !== 0, impactOn(domain, flags));
     },
   } satisfies RemoteHandlers;
 }
@@ -220,17 +217,4 @@ function membersOf(map: Uint8Array): number[] {
   for (const [index, byte] of map.entries())
     for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) members.push(index * 8 + bit);
   return members;
-}
-
-/** CPUs come and go at the end of the list only. */
-function countAfter(ids: readonly number[], now: number, isEnabling: boolean): number {
-  const first = ids[0] ?? 0;
-  const end = (ids.at(-1) ?? 0) + 1;
-  const isRun = end - first === ids.length;
-  if (isRun && isEnabling && first === now) return end;
-  if (isRun && !isEnabling && end === now) return first;
-  throw new LibvirtError(
-    errorNumber.operationUnsupported,
-    'only the last vCPUs can be taken away, and only those behind them added',
-  );
 }
