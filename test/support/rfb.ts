@@ -15,7 +15,7 @@ export interface Handshake {
 /** Shakes hands; with a password it answers the challenge. */
 export async function rfbHandshake(to: NetConnectOpts, password?: string): Promise<Handshake> {
   const socket = connect(to);
-  const bytes = reader(socket);
+  const bytes = bytesOf(socket);
   try {
     const version = (await bytes(12)).toString('latin1').trim();
     socket.write(`${version}\n`);
@@ -36,7 +36,7 @@ export async function rfbHandshake(to: NetConnectOpts, password?: string): Promi
 }
 
 /** Reads exactly so many bytes; rejects when the other side ends before. */
-function reader(socket: AsyncIterable<Buffer>): (count: number) => Promise<Buffer> {
+export function bytesOf(socket: AsyncIterable<Buffer>): (count: number) => Promise<Buffer> {
   const chunks = socket[Symbol.asyncIterator]();
   let rest = Buffer.alloc(0);
   return async (count) => {

@@ -160,7 +160,11 @@ async function findPtys(
 }
 
 /** Passwords never stand in argv: they are set here, before the guest runs. */
-export async function setPasswords(monitor: QmpClient, definition: DomainDef): Promise<void> {
+export async function setPasswords(
+  monitor: QmpClient,
+  definition: DomainDef,
+  { isRenewed = false }: { readonly isRenewed?: boolean } = {},
+): Promise<void> {
   for (const graphics of definition.devices.graphics) {
     if ((graphics.type !== 'vnc' && graphics.type !== 'spice') || graphics.passwd === undefined) continue;
     const protocol = graphics.type;
@@ -170,8 +174,11 @@ export async function setPasswords(monitor: QmpClient, definition: DomainDef): P
       // QEMU: VNC knows only `keep`.
       ...(graphics.connected !== undefined && protocol === 'spice' && { connected: graphics.connected }),
     });
-    if (graphics.passwdValidTo !== undefined)
-      await monitor.execute('expire_password', { protocol, time: unixSeconds(graphics.passwdValidTo) });
+    const { passwdValidTo } = graphics;
+    if (passwdValidTo !== undefined)
+      await monitor.execute('expire_password', { protocol, time: unixSeconds(passwdValidTo) });
+    // QEMU keeps the time of the password before.
+    else if (isRenewed) await monitor.execute('expire_password', { protocol, time: 'never' });
   }
 }
 

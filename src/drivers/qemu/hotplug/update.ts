@@ -2,15 +2,14 @@
 import { aliasOfDevice, type Device, replaceDevice, withDevices } from '../../../model/domain/device-list.ts';
 import { isSaid } from '../../../model/domain/device-match.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
-import type { Graphics } from '../../../model/domain/devices/graphics.ts';
 import type { MemoryDevice } from '../../../model/domain/devices/memory-devices.ts';
 import type { QemuGuest } from '../guest.ts';
-import { setPasswords } from '../monitor.ts';
 import type { StartDeps } from '../starting.ts';
 import { changeBoot, requireBoot } from './boot.ts';
 import { type DeviceChange, refuseOthers } from './change.ts';
 import { findAlias } from './detach.ts';
 import { changeMedia } from './media.ts';
+import { changeGraphics } from './update-graphics.ts';
 import { changeInterface } from './update-interface.ts';
 
 /**
@@ -100,27 +99,4 @@ async function changeMemory(guest: QemuGuest, change: DeviceChange): Promise<Mem
   // While that was under way the guest may have taken some of it already.
   const now = guest.definition.devices.memories.find(({ alias }) => alias === before.alias) ?? before;
   return { ...now, target: { ...now.target, requestedKiB } };
-}
-
-async function changeGraphics(guest: QemuGuest, change: DeviceChange): Promise<Graphics> {
-  const wish = change.device as Graphics;
-  const before = change.old.device as Graphics;
-  refuseOthers(guest, change, [
-    'passwd',
-    'passwdValidTo',
-    'connected',
-    'listens',
-    'port',
-    'tlsPort',
-    'websocket',
-    'autoport',
-  ]);
-  if ((wish.type !== 'vnc' && wish.type !== 'spice') || wish.type !== before.type) return before;
-  if (wish.passwd === undefined) return before;
-  const { passwd, passwdValidTo, connected } = wish;
-  const after = { ...before, passwd, passwdValidTo, connected } as Graphics;
-  const { definition } = guest;
-  const only = { ...definition.devices, graphics: [after] };
-  await setPasswords(guest.monitorClient(), withDevices(definition, only));
-  return after;
 }
