@@ -2,7 +2,8 @@
 import type { Disk } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { LiveCheckpoints } from '../../driver/backups.ts';
-import type { QmpClient } from '../qmp/client.ts';
+import type { CommandOptions, QmpClient } from '../qmp/client.ts';
+import { timeoutError } from '../qmp/wire.ts';
 import { topNode } from '../snapshots/internal.ts';
 import {
   addBitmap,
@@ -22,6 +23,9 @@ export interface CheckpointGuest {
   monitorClient(): QmpClient;
 }
 
+/** However long QEMU is held. */
+const PATIENT = { timeoutMs: 24 * 3600 * 1000 } as const;
+
 /** The name of a bitmap that is there for one look only. */
 const COUNTED = 'vireo-tmp-size';
 
@@ -33,10 +37,20 @@ export class QemuCheckpoints implements LiveCheckpoints {
   }
 
   async add(name: string, disks: readonly string[]): Promise<void> {
-    await transaction(
-      this.guest.monitorClient(),
-      this.found(disks).map((disk) => addBitmap(topNode(disk), name)),
-    );
+    const qmp = this.guest.monitorClient();
+    const nodes = this.found(disks).map(topNode);
+    const actions = nodes.map((node) => addBitmap(node, name));
+    const made = transaction(qmp, actions, PATIENT);
+    await inTime(made, qmp.commandMs).catch((error: unknown) => {
+      // Of what nobody was told nothing stays when QEMU does it after all. It fails where the guest has ended meanwhile.
+      const remove = () =>
+        transaction(
+          qmp,
+          nodes.map((node) => removeBitmap(node, name)),
+        );
+      made.then(remove).catch(() => undefined);
+      throw error;
+    });
   }
 
   async broken(name: string, disks: readonly string[]): Promise<string[]> {
@@ -84,7 +98,22 @@ export class QemuCheckpoints implements LiveCheckpoints {
   }
 }
 
+/** @throws VirtError qmp.timeout for work that is not done in time, and goes on */
+async function inTime(work: Promise<void>, limitMs: number): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(timeoutError('transaction', limitMs)), limitMs);
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Does all, or nothing. @throws VirtError qmp.* */
-export async function transaction(qmp: QmpClient, actions: readonly TransactionAction[]): Promise<void> {
-  if (actions.length > 0) await qmp.executeRaw('transaction', { actions });
+export async function transaction(
+  qmp: QmpClient,
+  actions: readonly TransactionAction[],
+  options: CommandOptions = {},
+): Promise<void> {
+  if (actions.length > 0) await qmp.executeRaw('transaction', { actions }, options);
 }
