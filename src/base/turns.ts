@@ -16,6 +16,40 @@ export class Turns {
   }
 }
 
+/**
+ * One client's part of a turn of the event loop. When it is used up, what else the client has sent waits for the next turn, so
+ * that whoever sends a hundred requests at once does not have the daemon for itself until all are answered.
+ */
+export class TurnShare {
+  private readonly onNext: () => void;
+  private startedAt: number | undefined;
+  private isWaitedFor = false;
+
+  /** @param onNext called in the next turn, when somebody was told that the part of this one is used up */
+  constructor(onNext: () => void) {
+    this.onNext = onNext;
+  }
+
+  /** The first question in a turn begins its part. */
+  isSpent(): boolean {
+    if (this.startedAt === undefined) {
+      this.startedAt = performance.now();
+      setImmediate(() => this.endTurn());
+      return false;
+    }
+    if (performance.now() - this.startedAt < SLICE_MS) return false;
+    this.isWaitedFor = true;
+    return true;
+  }
+
+  private endTurn(): void {
+    this.startedAt = undefined;
+    if (!this.isWaitedFor) return;
+    this.isWaitedFor = false;
+    this.onNext();
+  }
+}
+
 let last: Promise<void> = Promise.resolve();
 
 /** One turn of the event loop for each caller, in order: for steps that hold it for milliseconds, such as a fork. */

@@ -240,6 +240,35 @@ describe('limits of a client', () => {
     expect(errorOf(await (await rig.raw()).next()).data['code']).toBe('access.denied');
   });
 
+  it.each(['requests', 'a batch'])(
+    'lets others in between %s of a client that sends a hundred at once',
+    async (kind) => {
+      let answered = 0;
+      let late: number | undefined;
+      const handlers = fakeHandlers({
+        // Busy for some milliseconds each, and then there at once.
+        'daemon.ping': () => {
+          const until = performance.now() + 3;
+          while (performance.now() < until);
+          answered += 1;
+          return Promise.resolve({});
+        },
+        'domain.wait': (() => {
+          late = answered;
+          return Promise.resolve({});
+        }) as unknown as Handlers['domain.wait'],
+      });
+      const rig = await startServer({ handlers });
+      const [greedy, other] = [await rig.raw(), await rig.raw()];
+      const hundred = Array.from({ length: 100 }, (_, id) => ping(id));
+      if (kind === 'requests') greedy.send(hundred.map((one) => `${JSON.stringify(one)}\n`).join(''));
+      else greedy.sendLine(hundred);
+      other.sendLine(waitCall(1));
+      await until(() => answered === 100);
+      expect(late).toBeLessThan(50);
+    },
+  );
+
   it('knows its peer by SO_PEERCRED', async () => {
     const peers: unknown[] = [];
     const handlers = fakeHandlers({

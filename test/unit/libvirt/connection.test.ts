@@ -152,6 +152,24 @@ describe('a connection', () => {
     expect(started).toBe(8);
   });
 
+  it('lets others in between the calls of a client that sends a hundred at once', async () => {
+    const rig = await startRig();
+    let answered = 0;
+    // Busy for some milliseconds each, and then there at once.
+    rig.driver.capabilitiesXml = async () => {
+      const until = performance.now() + 3;
+      while (performance.now() < until);
+      answered++;
+      return '<capabilities/>';
+    };
+    const [greedy, other] = [await rig.open(), await rig.open()];
+    const serials = Array.from({ length: 100 }, () => greedy.send('connectGetCapabilities', undefined));
+    expect(await other.call('connectGetType', undefined)).toEqual({ type: 'QEMU' });
+    expect(answered).toBeLessThan(50);
+    for (const serial of serials) await greedy.reply('connectGetCapabilities', serial);
+    expect(answered).toBe(100);
+  });
+
   it('answers a ping at once, and sends none to who did not ask', async () => {
     const client = await (await startRig()).open();
     const { program, version, ping, pong } = keepalive;

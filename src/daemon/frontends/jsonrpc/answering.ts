@@ -2,6 +2,7 @@
 import { messageLimits } from '../../../api/framing.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
+import { Turns } from '../../../base/turns.ts';
 import { declarationOf, dispatch } from './dispatch.ts';
 import type { CallContext, Handlers } from './handlers.ts';
 import {
@@ -59,7 +60,9 @@ export class Answering {
     const refusal = batchRefusal(batch);
     if (refusal !== undefined) return formatError(null, refusal.object);
     const answers: string[] = [];
+    const turns = new Turns();
     for (const message of batch) {
+      await turns.share();
       const call = this.read(message);
       const answer =
         call instanceof ProtocolError ? formatError(call.id, call.object) : await this.answerInBatch(call);

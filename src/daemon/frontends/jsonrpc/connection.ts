@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { BadMessage, LineReader, LineTooLong, messageLimits, parseMessage } from '../../../api/framing.ts';
 import { VirtError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
+import { TurnShare } from '../../../base/turns.ts';
 import { Answering, upgradeRefusal } from './answering.ts';
 import { bridge } from './bridge.ts';
 import { declarationOf } from './dispatch.ts';
@@ -49,9 +50,6 @@ export interface ConnectionOptions {
   readonly limits: ConnectionLimits;
 }
 
-/** Messages taken in one turn of the event loop before others get theirs. */
-const BURST = 100;
-
 export class Connection {
   readonly id: string;
   private readonly socket: Socket;
@@ -68,7 +66,7 @@ export class Connection {
   private readonly firstMessageTimer: NodeJS.Timeout;
   private readonly pausedWatch: PausedWatch;
   private inWork = 0;
-  private burst = 0;
+  private readonly turn = new TurnShare(() => this.pump());
   private hasEnded = false;
   private isStopping = false;
   /** `messages` until an upgrade begins; `stream` when it has succeeded. */
@@ -215,15 +213,7 @@ export class Connection {
   private hasRoom(): boolean {
     if (this.socket.destroyed || this.phase !== 'messages') return false;
     if (this.inWork >= this.limits.inWork || this.outbox.isCongested) return false;
-    if (this.burst < BURST) return true;
-    if (this.burst === BURST) {
-      this.burst += 1;
-      setImmediate(() => {
-        this.burst = 0;
-        this.pump();
-      });
-    }
-    return false;
+    return !this.turn.isSpent();
   }
 
   /** After an overlong line nothing that follows has a meaning: one answer, then the end. */
@@ -241,7 +231,6 @@ export class Connection {
   }
 
   private accept(line: Buffer): void {
-    this.burst += 1;
     let message: unknown;
     try {
       message = parseMessage(line);

@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import { isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
 import { close } from '../../../base/ffi.ts';
 import type { Logger } from '../../../base/log.ts';
+import { TurnShare } from '../../../base/turns.ts';
 import { LibvirtError } from '../../../libvirt/errors.ts';
 import { type MessageHeader, messageType } from '../../../libvirt/protocol/message.ts';
 import { keepalive, type RemoteMessageName } from '../../../libvirt/protocol/programs.ts';
@@ -87,6 +88,7 @@ export class LibvirtConnection implements ClientConnection {
   private isClosing = false;
   private isGone = false;
   private isReleasing = false;
+  private readonly turn = new TurnShare(() => this.release());
 
   constructor(options: ConnectionOptions) {
     this.options = options;
@@ -195,14 +197,15 @@ export class LibvirtConnection implements ClientConnection {
     this.socket.destroy();
   }
 
-  /** No message may be handed on: too many calls, a stream that takes nothing, descriptors on their way. */
+  /** No message may be handed on: too many calls, a stream that takes nothing, descriptors on their way, others' turn. */
   private get isHeld(): boolean {
     return (
       this.isClosing ||
       this.isAwaitingDescriptors ||
       this.callsInWork >= MAX_CALLS ||
       this.outbox.waitingBytes > MAX_WAITING_BYTES ||
-      this.streams.isClogged
+      this.streams.isClogged ||
+      this.turn.isSpent()
     );
   }
 
