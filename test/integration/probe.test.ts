@@ -1,6 +1,7 @@
 /** The probe against real emulators, and against programs that only look like one. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -68,6 +69,8 @@ describeWith(['qemu-system-x86_64'], 'probing the emulators of this host', () =>
     expect(found.netdevs).toContain('tap');
     expect(found.audiodevs).toContain('none');
     expect(found.displays).toContain('none');
+    // Asked of each QEMU that can use KVM; it answers with an error where the host has none.
+    if (!existsSync('/dev/sev')) expect(found.accelerators.kvm?.sev).toBeUndefined();
     expect(found.accelerators.tcg?.machines.length).toBeGreaterThan(0);
     if (!(await isKvmAccessible())) expect(found.kvm.enabled).toBe(false);
     expect(JSON.stringify(found).length).toBeLessThan(600 * 1024);

@@ -85,6 +85,12 @@ describe(`check='partial'`, () => {
     expect(cpuOf(custom(feature('disable', 'lahf_lm'), check), lacking)).toBe('qemu64,lahf-lm=false');
   });
 
+  it('refuses a host that has what is forbidden; unchecked, the guest is without it', () => {
+    expect(() => cpuOf(custom(feature('forbid', 'aes'), check))).toThrow(/'aes' is forbidden/);
+    expect(cpuOf(custom(feature('forbid', 'avx512f'), check))).toBe('qemu64,avx512f=false');
+    expect(cpuOf(custom(feature('forbid', 'aes'), `check='none'`))).toBe('qemu64,aes=false');
+  });
+
   it('refuses a feature that the host lacks, unless it is one that is only not shown', () => {
     expect(() => cpuOf(custom(feature('require', 'avx512f'), check))).toThrow(/does not provide avx512f/);
     expect(cpuOf(custom(feature('force', 'avx512f'), check))).toBe('qemu64,avx512f=true');

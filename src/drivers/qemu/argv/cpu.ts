@@ -142,7 +142,7 @@ function featureOption(b: Build, feature: Cpu['features'][number], index: number
     case 'disable':
       return [[name, false]];
     case 'forbid':
-      if (host === true)
+      if (host === true && b.definition.cpu?.check !== 'none')
         b.problem(`cpu.feature[${index}]`, `'${feature.name}' is forbidden, and the host has it`);
       return [[name, false]];
     case 'optional':
