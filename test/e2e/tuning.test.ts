@@ -392,16 +392,23 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await virsh('schedinfo', 'g', '--live', '--set', 'vcpu_quota=500')).toMatch(
       /vcpu_quota is from 1000 to/,
     );
-    expect(await virsh('numatune', 'g', '--live', '--nodeset', '0')).toMatch(
-      /'numa_nodeset' is not supported here for a running guest/,
+    const moved = await virsh('numatune', 'g', '--live', '--nodeset', '0');
+    const [pid = 0] = qemuProcesses(daemon.root);
+    if (moved === '') expect(readFileSync(`/proc/${pid}/cgroup`, 'utf8')).toMatch(/(:cpuset|0:):.*vireo/);
+    else expect(moved).toMatch(/not supported here: the control groups of this host|does not take/);
+    expect(await virsh('numatune', 'g', '--live', '--mode', 'interleave')).toMatch(
+      /numa_mode cannot be changed while the guest runs/,
     );
     expect(await virsh('memtune', 'g', '--config', '--hard-limit', '2G')).toBe('');
     expect(await virsh('memtune', 'g', '--config')).toMatch(/hard_limit +: 2097152\nsoft_limit +: unlimited/);
-    expect(await virsh('numatune', 'g', '--config', '--mode', 'restrictive')).toMatch(
-      /'restrictive' is not supported/,
-    );
     expect(await virsh('numatune', 'g', '--config', '--nodeset', '0')).toBe('');
     expect(await virsh('numatune', 'g', '--config')).toMatch(/numa_mode +: strict\nnuma_nodeset +: 0/);
+    expect(await virsh('numatune', 'g', '--config', '--mode', 'restrictive')).toBe('');
+    expect(await virsh('numatune', 'g', '--config')).toMatch(/numa_mode +: restrictive/);
+    const isCounted = /:cpuacct[^:]*:.*vireo/.test(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
+    expect(await virsh('cpu-stats', 'g')).toMatch(
+      isCounted ? /CPU0:\n\s+cpu_time +\d[^]*Total:/ : /control groups of version 1 only/,
+    );
     expect(await virsh('blkiotune', 'g', '--config', '--weight', '500')).toBe('');
     expect(await virsh('blkiotune', 'g', '--config')).toMatch(/weight +: 500/);
     expect(await virsh('blkiotune', 'g', '--config', '--device-read-bytes-sec', '/dev/sda,1000')).toBe('');

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -113,8 +114,33 @@ export class TestDaemon {
   /** Ends the daemon, its guests and its files. */
   async remove(): Promise<void> {
     await this.end('SIGKILL');
-    for (const pid of qemuProcesses(this.root)) killQuietly(pid);
+    const pids = qemuProcesses(this.root);
+    const groups = pids.flatMap(ownGroups);
+    for (const pid of pids) killQuietly(pid);
+    await removeGroups(groups);
     rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+/** Control groups of version 1 that a daemon made for a guest; the one of a living daemon goes with the guest. */
+function ownGroups(pid: number): string[] {
+  return textOf(`/proc/${pid}/cgroup`)
+    .split('\n')
+    .map((line) => /^\d+:([a-z_]+):(\/vireo\/[0-9a-f-]{36})/.exec(line))
+    .flatMap((found) => (found === null ? [] : [`/sys/fs/cgroup/${found[1]}${found[2]}`]));
+}
+
+/** They can go when their processes have: soon after these were killed. */
+async function removeGroups(groups: readonly string[]): Promise<void> {
+  for (const group of groups.filter((path) => existsSync(path))) {
+    const inner = readdirSync(group, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    for (const directory of [...inner.map(({ name }) => join(group, name)), group])
+      for (let tries = 0; tries < 50 && existsSync(directory); tries++)
+        try {
+          rmdirSync(directory);
+        } catch {
+          await new Promise((done) => setTimeout(done, 20)); // its processes end
+        }
   }
 }
 
@@ -137,9 +163,11 @@ export function qemuProcesses(root: string): number[] {
     );
 }
 
-function environment(pid: number): string {
+const environment = (pid: number) => textOf(`/proc/${pid}/environ`);
+
+function textOf(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch {
     return ''; // gone
   }

@@ -87,8 +87,11 @@ export const addSetLimits: AddCommand = (parent, cli) => {
       '--device <limits...>',
       'Of a disk of the host: /dev/sda,write-bytes=10MiB,read-iops=100,weight=200.',
     )
-    .option('--numa-mode <mode>', 'strict, preferred or interleave.')
-    .option('--numa-nodes <nodes>', 'Where its memory is, from the next start on.')
+    .option('--numa-mode <mode>', 'strict, preferred, interleave or restrictive.')
+    .option(
+      '--numa-nodes <nodes>',
+      'Where its memory is; of a running guest with strict or restrictive mode too.',
+    )
     .option('--live', paramHelp('domain.set-limits', 'live'))
     .option('--stored', paramHelp('domain.set-limits', 'stored'))
     .action(async (name: string, options: SetOptions) => {

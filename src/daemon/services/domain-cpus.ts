@@ -56,6 +56,15 @@ export class DomainCpus {
     return threadsOf(domain.requireLive('ask about threads of').guest);
   }
 
+  /**
+   * Nanoseconds that the running guest had on each processor of the host since its start, by number; undefined where the
+   * host does not count that. @throws VirtError domain.inactive
+   */
+  async processorTimes(domain: Domain): Promise<number[] | undefined> {
+    const { guest } = domain.requireLive('count the processor time of');
+    return this.world.groups?.processorTimes(guest.record.pid, domain.uuid);
+  }
+
   /** IO threads as they run. @throws VirtError domain.inactive, qmp.* */
   async iothreads(domain: Domain): Promise<readonly IothreadFacts[]> {
     const { guest } = domain.requireLive('ask about IO threads of');

@@ -24,6 +24,10 @@ export interface Parameter {
   readonly group?: GroupLimit;
   /** A limit of single threads. */
   readonly ofThreads?: boolean;
+  /** The nodes that the guest's memory is kept on. */
+  readonly memoryNodes?: boolean;
+  /** It cannot change while the guest runs. */
+  readonly isFixed?: boolean;
   /** A limit on block devices of the host: which. */
   readonly devices?: (text: string) => DeviceLimit[];
 }
@@ -177,10 +181,7 @@ export const parameters = {
       type: 'int',
       least: 0,
       most: numaModes.length - 1,
-      problem: (mode) =>
-        numaModes[Number(mode)] === 'restrictive'
-          ? "the mode 'restrictive' is not supported; use strict, preferred or interleave"
-          : undefined,
+      isFixed: true,
       get: ({ numatune }) => Math.max(0, numaModes.indexOf(numatune?.memory?.mode ?? 'strict')),
       set: (definition, value) => ({
         ...definition,
@@ -194,6 +195,7 @@ export const parameters = {
     numa_nodeset: {
       type: 'string',
       problem: nodesProblem,
+      memoryNodes: true,
       get: ({ numatune }) => numatune?.memory?.nodeset ?? '',
       set: (definition, value) => ({
         ...definition,

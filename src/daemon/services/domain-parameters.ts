@@ -9,6 +9,7 @@ import {
   LIFTED,
 } from '../../drivers/host-tuning/cgroups.ts';
 import { threadLimitsOf } from '../../drivers/host-tuning/thread-groups.ts';
+import { tuneThreads } from '../../drivers/host-tuning/threads.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
@@ -57,8 +58,8 @@ export class DomainParameters {
     await applyTargeted(this.world, this.definitions, domain, {
       verb,
       targets,
-      check: (_definition, where) => {
-        for (const one of changes) this.check(domain, one, where);
+      check: (definition, where) => {
+        for (const one of changes) this.check(domain, one, where, definition);
       },
       live: () => this.apply(domain, changes, change),
       definition: change,
@@ -85,6 +86,11 @@ export class DomainParameters {
       await groups.limitThreads(await threadsOf(guest), domain.uuid, threadLimitsOf(after));
     for (const { parameter, value } of parts)
       await groups.limitDevices(record.pid, domain.uuid, parameter?.devices?.(String(value)) ?? []);
+    for (const { parameter, value } of parts)
+      if (parameter?.memoryNodes === true) {
+        await groups.confineMemory(record.pid, domain.uuid, String(value));
+        tuneThreads(after, await threadsOf(guest)); // the group took their pins
+      }
   }
 
   /** By the names of libvirt's tunable event (VIR_DOMAIN_TUNABLE_*), which has none for memory and disks. */
@@ -97,7 +103,12 @@ export class DomainParameters {
     });
   }
 
-  private check(domain: Domain, change: ParameterChange, where: 'live' | 'stored'): void {
+  private check(
+    domain: Domain,
+    change: ParameterChange,
+    where: 'live' | 'stored',
+    definition: DomainDef,
+  ): void {
     const { kind, name, value } = change;
     const wanted = `set ${name} of domain '${domain.name}'`;
     const parameter = findParameter(change);
@@ -112,15 +123,36 @@ export class DomainParameters {
     const problem = parameter.problem?.(String(value));
     if (problem !== undefined)
       throw new VirtError('request.invalid', { wanted, reason: `${name}: ${problem}` });
+    if (where === 'stored' || (parameter.isFixed === true && parameter.get(definition) === value)) return;
+    if (parameter.isFixed === true)
+      throw new VirtError('domain.active', {
+        wanted,
+        reason: `${name} cannot be changed while the guest runs`,
+      });
+    if (parameter.memoryNodes === true) requireMovable(definition, wanted);
     const isOfGroups =
-      parameter.group !== undefined || parameter.ofThreads === true || parameter.devices !== undefined;
-    if (where === 'stored' || (isOfGroups && this.groups !== undefined)) return;
+      parameter.group !== undefined ||
+      parameter.ofThreads === true ||
+      parameter.memoryNodes === true ||
+      parameter.devices !== undefined;
+    if (isOfGroups && this.groups !== undefined) return;
     throw new VirtError('request.unsupported', {
       wanted,
       reason: `'${name}' is not supported here for a running guest`,
       hint: 'change the stored definition',
     });
   }
+}
+
+/** QEMU's own policies of the other modes would stay. @throws VirtError domain.state */
+function requireMovable({ numatune }: DomainDef, wanted: string): void {
+  const mode = numatune?.memory?.mode ?? 'strict';
+  if (mode === 'strict' || mode === 'restrictive') return;
+  throw new VirtError('domain.state', {
+    wanted,
+    reason: `change of nodeset for running domain requires strict numa mode, and it is ${mode}`,
+    hint: 'change the stored definition',
+  });
 }
 
 const findParameter = ({ kind, name }: ParameterChange) => {

@@ -174,9 +174,55 @@ export class GuestGroups {
         await this.write('blkiotune.device', firstOf(group, files), line);
   }
 
+  /**
+   * Has a guest's processor time counted by processor from now on; false where nothing counts: only version 1 does
+   * (Documentation/admin-guide/cgroup-v1/cpuacct.rst). @throws VirtError system.call
+   */
+  async account(pid: number, uuid: string): Promise<boolean> {
+    if (this.isVersion2 || !existsSync(join(this.root, 'cpuacct', 'cgroup.procs'))) return false;
+    await this.enter('cpuacct', 'cpuacct', uuid, pid);
+    return true;
+  }
+
+  /** Nanoseconds on each processor that can be there, by its number; undefined for a guest that is not counted. */
+  async processorTimes(pid: number, uuid: string): Promise<number[] | undefined> {
+    if (this.isVersion2 || !isInGroup(await this.linesOf(pid), 'cpuacct', join('/vireo', uuid)))
+      return undefined;
+    const file = join(this.root, 'cpuacct/vireo', uuid, 'cpuacct.usage_percpu');
+    const text = await readFile(file, 'latin1').catch(() => undefined);
+    return text?.trim().split(/\s+/).map(Number);
+  }
+
+  /**
+   * Keeps all memory of a guest, what it has and what it will have, on these nodes of the host. With version 1 its threads
+   * lose their pins by that: the kernel gives them all processors of the group.
+   * @throws VirtError request.unsupported where the host does not offer it, request.invalid, system.call
+   */
+  async confineMemory(pid: number, uuid: string, nodes: string): Promise<void> {
+    const name = 'numatune.memory.nodeset';
+    await this.require(name, 'cpuset');
+    if (!this.isVersion2) await this.prepareSet(name, join(this.root, 'cpuset/vireo', uuid));
+    const group = await this.enter(name, 'cpuset', uuid, pid);
+    await this.write(name, join(group, 'cpuset.mems'), nodes);
+  }
+
+  /** A new group of version 1 has no processors and no memory, and takes nobody in until it has some of its parent's. */
+  private async prepareSet(name: string, group: string): Promise<void> {
+    await mkdir(group, { recursive: true });
+    for (const directory of [dirname(group), group])
+      for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+        const isEmpty = (await readFile(join(directory, file), 'latin1').catch(() => '')).trim() === '';
+        if (!isEmpty) continue;
+        const around = await readFile(join(dirname(directory), file), 'latin1').catch(() => '');
+        await this.write(name, join(directory, file), around.trim());
+      }
+    // Pages that are elsewhere already follow.
+    await this.write(name, join(group, 'cpuset.memory_migrate'), '1');
+  }
+
   /** Takes the groups of a guest away after its end; idempotent. A scope goes by itself, with all in it. */
   async remove(uuid: string): Promise<void> {
-    const controllers = this.isVersion2 ? ['cpu'] : ['cpu', 'memory', 'blkio'];
+    const controllers = this.isVersion2 ? ['cpu'] : ['cpu', 'memory', 'blkio', 'cpuacct', 'cpuset'];
     for (const controller of controllers) {
       const group = join(this.top(controller), 'vireo', uuid);
       for (const inner of await directoriesIn(group)) await removeSoon(join(group, inner));

@@ -12,9 +12,15 @@ import type { Starting } from './starting.ts';
 function firstLimit(definition: DomainDef): string | undefined {
   const [first] = Object.keys(groupLimitsOf(definition));
   if (first !== undefined) return first;
+  if (confinedNodes(definition) !== undefined) return 'numatune.memory.mode';
   const [thread] = Object.keys(threadLimitsOf(definition));
   if (thread !== undefined) return `cputune.${thread === 'vcpu' ? '' : `${thread}_`}quota`;
   return (definition.blkiotune?.devices.length ?? 0) > 0 ? 'blkiotune.device' : undefined;
+}
+
+/** The nodes that a group has to keep a guest's memory on: of mode restrictive, whose policy QEMU does not set. */
+function confinedNodes({ numatune }: DomainDef): string | undefined {
+  return numatune?.memory?.mode === 'restrictive' ? numatune.memory.nodeset : undefined;
 }
 
 /** @throws VirtError definition.unsupported for limits where no control groups are used: for a user's own guests */
@@ -48,13 +54,37 @@ export async function placeGuest(
   }
 }
 
+/**
+ * While QEMU still begins: its memory goes where the definition keeps it, and its time is counted by processor where the
+ * host can. @throws VirtError request.unsupported, request.invalid, system.call
+ */
+export async function confineGuest(
+  starting: Starting,
+  definition: DomainDef,
+  { child }: Launched,
+): Promise<void> {
+  const { groups, logger } = starting.deps.options;
+  if (groups === undefined) return;
+  const { name, uuid = '' } = definition;
+  starting.undo.add('remove control groups', () => groups.remove(uuid));
+  const nodes = confinedNodes(definition);
+  if (nodes !== undefined) await groups.confineMemory(child.pid, uuid, nodes);
+  try {
+    await groups.account(child.pid, uuid);
+  } catch (error) {
+    logger.debug(
+      { domain: name, reason: reasonOf(error) },
+      'the time of a guest is not counted by processor',
+    );
+  }
+}
+
 /** Puts everything into effect. @throws VirtError request.unsupported, request.invalid, system.call, qmp.* */
 export async function limitGuest(starting: Starting, guest: QemuGuest): Promise<void> {
   const { definition, record } = guest;
   const { groups, timeouts } = starting.deps.options;
   const uuid = definition.uuid ?? '';
   if (groups !== undefined && firstLimit(definition) !== undefined) {
-    starting.undo.add('remove control groups', () => groups.remove(uuid));
     const limits = groupLimitsOf(definition);
     if (Object.keys(limits).length > 0) await groups.limit(record.pid, uuid, limits);
     await groups.limitDevices(record.pid, uuid, definition.blkiotune?.devices ?? []);

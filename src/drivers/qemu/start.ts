@@ -15,7 +15,7 @@ import { finishRemoval } from './hotplug/detach.ts';
 import { imagePaths } from './image-paths.ts';
 import { type Launched, launch } from './launch.ts';
 import { withSevPlatform } from './launch-security.ts';
-import { limitGuest, placeGuest } from './limits.ts';
+import { confineGuest, limitGuest, placeGuest } from './limits.ts';
 import { liveDefinition } from './live-definition.ts';
 import { dropMissingMedia } from './media.ts';
 import { readMemorySizes } from './memory-sizes.ts';
@@ -64,7 +64,10 @@ export async function startGuest(
   start.signal?.throwIfAborted();
   start.onStep?.('waiting for QEMU');
   const launched = await launch(starting, named, command, context);
-  const placing = placeGuest(starting, named, domainId, launched);
+  const placing = placeGuest(starting, named, domainId, launched).then(() =>
+    confineGuest(starting, named, launched),
+  );
+  placing.catch(() => undefined); // awaited below, unless QEMU fails before
   const opened = await openMonitor(starting, named, launched, command, {
     path: context.qmpSocket,
     signal: start.signal,

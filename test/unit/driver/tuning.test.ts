@@ -106,6 +106,47 @@ describe('control groups', () => {
     return root;
   };
 
+  it('of version 1 keep the memory of a guest on nodes, and get what a new group needs before anybody is in it', async () => {
+    const files = ['cpuset.cpus', 'cpuset.mems'];
+    const own = [...files, 'cpuset.memory_migrate'].map((file) => `cpuset/vireo/u/${file}`);
+    const root = tree([
+      'cpuset/cgroup.procs',
+      ...files.map((file) => `cpuset/${file}`),
+      ...files.map((file) => `cpuset/vireo/${file}`),
+      ...own,
+    ]);
+    const read = (file: string) => readFileSync(join(root, 'cpuset', file), 'utf8');
+    writeFileSync(join(root, 'cpuset/cpuset.cpus'), '0-3\n');
+    writeFileSync(join(root, 'cpuset/cpuset.mems'), '0-1\n');
+    await new GuestGroups(root).confineMemory(42, 'u', '0,1');
+    expect(read('vireo/cpuset.mems')).toBe('0-1');
+    expect(
+      ['cpuset.cpus', 'cpuset.mems', 'cpuset.memory_migrate', 'cgroup.procs'].map((file) =>
+        read(`vireo/u/${file}`),
+      ),
+    ).toEqual(['0-3', '0,1', '1', '42']);
+  });
+
+  it('keep no memory anywhere where the host has no sets of processors, and version 2 counts by none', async () => {
+    const none = new GuestGroups(tree(['cpu/cgroup.procs']));
+    await expect(none.confineMemory(42, 'u', '0')).rejects.toMatchObject({ code: 'request.unsupported' });
+    expect(await none.account(42, 'u')).toBe(false);
+    const second = tree(['cgroup.controllers', 'cpuacct/cgroup.procs']);
+    expect(await new GuestGroups(second).account(42, 'u')).toBe(false);
+    expect(await new GuestGroups(second).processorTimes(42, 'u')).toBeUndefined();
+  });
+
+  it('of version 1 count the time of a guest by processor', async () => {
+    const root = tree(['cpuacct/cgroup.procs', 'cpuacct/vireo/u/cpuacct.usage_percpu']);
+    expect(await new GuestGroups(root).account(42, 'u')).toBe(true);
+    expect(readFileSync(join(root, 'cpuacct/vireo/u/cgroup.procs'), 'utf8')).toBe('42');
+    writeFileSync(join(root, 'cpuacct/vireo/u/cpuacct.usage_percpu'), '17 0 4000000000 \n');
+    const inside = new GuestGroups(root, () => Promise.resolve('2:cpuacct:/vireo/u\n1:cpu:/\n'));
+    expect(await inside.processorTimes(42, 'u')).toEqual([17, 0, 4_000_000_000]);
+    const outside = new GuestGroups(root, () => Promise.resolve('2:cpuacct:/\n'));
+    expect(await outside.processorTimes(42, 'u')).toBeUndefined();
+  });
+
   it('of version 1 get the process and its limits, in the tree of each controller', async () => {
     const root = tree([
       'cpu/cgroup.procs',

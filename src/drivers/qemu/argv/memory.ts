@@ -166,8 +166,10 @@ function hostNodes(b: Build, request: BackendRequest): JsonObject {
   if (tune?.memory?.placement === 'auto')
     b.problem('numatune.memory.placement', `'auto' needs numad, which is not used`);
   if (nodeset === undefined) return {};
+  // The guest's control group does it for all of its memory (limits.ts); QEMU sets no policy.
   if (mode === 'restrictive') {
-    b.problem('numatune', `mode 'restrictive' is not supported; use strict, preferred or interleave`);
+    if (own !== undefined)
+      b.problem('numatune.memnode', `mode 'restrictive' is of the whole guest: it goes into <memory>`);
     return {};
   }
   return { 'host-nodes': cpusetMembers(nodeset), policy: policies[mode] };

@@ -174,10 +174,7 @@ function times(engine: Engine) {
       checkFlags(flags, STRING_OKAY, call);
       const domain = domainOf(engine, dom);
       const { guest } = domain.requireLive('count the processor time of');
-      if (startCpu !== -1) {
-        if (ncpus === 0) return { params: [], nparams: (await hostCpus(engine)).length };
-        throw notValid('cgroup CPUACCT controller is not mounted');
-      }
+      if (startCpu !== -1) return perProcessor(engine, domain, { nparams, startCpu, ncpus });
       const times = threadTimes(guest.record.pid);
       if (times === undefined) throw notValid('domain is not running');
       const { userNs, systemNs } = times;
@@ -189,6 +186,33 @@ function times(engine: Engine) {
       return counted(all, nparams);
     },
   } satisfies RemoteHandlers;
+}
+
+interface ProcessorWish {
+  readonly nparams: number;
+  readonly startCpu: number;
+  readonly ncpus: number;
+}
+
+/**
+ * A guest's time on single processors (virDomainGetCPUStats): without `ncpus` how many there can be, without `nparams` how
+ * much is told of each, else that of each, one after the other.
+ */
+async function perProcessor(engine: Engine, domain: Domain, { nparams, startCpu, ncpus }: ProcessorWish) {
+  const count = 1 + Math.max(0, ...(await hostCpus(engine)));
+  if (ncpus === 0) return { params: [], nparams: count };
+  const times = await engine.domains.cpus.processorTimes(domain);
+  if (times === undefined)
+    throw new LibvirtError(
+      errorNumber.operationUnsupported,
+      'the time on single processors is counted by control groups of version 1 only (cpuacct), from the start of a guest',
+    );
+  if (nparams === 0) return { params: [], nparams: 1 };
+  if (startCpu >= count) throw invalid(`start_cpu ${startCpu} larger than maximum of ${count - 1}`);
+  const params = times
+    .slice(startCpu, Math.min(count, startCpu + ncpus))
+    .map((timeNs) => big('cpu_time', timeNs));
+  return { params, nparams: 1 };
 }
 
 const iothreadParams: ParamTable = {
