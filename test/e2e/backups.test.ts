@@ -1,5 +1,5 @@
 /** Checkpoints and backups of a guest that writes all the time: what is backed up is whole, whoever dies in between. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -89,6 +89,8 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     await vm.expectGood();
     mkdirSync(again);
     run('virtnbdrestore', '-a', 'restore', '-i', set, '-o', again);
+    // virtnbdrestore does not wait for its qemu-nbd, which has yet to write its tables, and locks the image until then.
+    await eventually('the end of qemu-nbd', () => isFree(join(again, basename(disk))));
     vm.expectWhole(join(again, basename(disk)), promised);
     expect(virsh('checkpoint-list', name, '--name').split('\n')).toHaveLength(2);
     virsh('checkpoint-delete', name, 'virtnbdbackup.0', '--children');
@@ -347,6 +349,11 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     virsh('undefine', name, '--checkpoints-metadata');
   }, 120_000);
 });
+
+/** True for an image that nobody has open. */
+function isFree(image: string): boolean {
+  return spawnSync('qemu-img', ['check', '-q', image], { stdio: 'ignore' }).status === 0;
+}
 
 async function freePort(): Promise<number> {
   const server = createServer();
