@@ -63,6 +63,39 @@ describeWith(['qemu-system-x86_64'], 'the CPU of a guest', () => {
     await expect(rig.define(wish('none'))).resolves.toMatchObject({ cpu: { check: 'none' } });
   });
 
+  it.each(['sev', 'sev-snp'] as const)(
+    'can be asked to encrypt memory: QEMU takes the object of %s',
+    async (type) => {
+      const guest = await rig.start({}, paused);
+      const { objects } = await rig.capabilities(guest);
+      const properties = {
+        sev: { policy: 5, 'kernel-hashes': true, 'dh-cert-file': '/dev/null', 'session-file': '/dev/null' },
+        'sev-snp': {
+          policy: 0x30000,
+          'kernel-hashes': true,
+          'guest-visible-workarounds': Buffer.alloc(16).toString('base64'),
+          'id-block': Buffer.alloc(96).toString('base64'),
+          'id-auth': Buffer.alloc(4096).toString('base64'),
+          'host-data': Buffer.alloc(32).toString('base64'),
+          'author-key-enabled': true,
+          'vcek-disabled': true,
+        },
+      }[type];
+      const object = {
+        'qom-type': `${type}-guest`,
+        id: 'lsec0',
+        cbitpos: 51,
+        'reduced-phys-bits': 1,
+        ...properties,
+      };
+      const added = guest.monitorCommand('object-add', object);
+      // SEV-SNP came with QEMU 9.1.
+      if (!objects.includes(`${type}-guest`)) return expect(added).rejects.toThrow('sev-snp-guest');
+      expect(await added).toEqual({});
+      await guest.monitorCommand('object-del', { id: 'lsec0' });
+    },
+  );
+
   it('cannot have its memory encrypted under TCG, and is told so', async () => {
     const security = `<launchSecurity type='sev'><policy>0x0001</policy></launchSecurity>`;
     await expect(rig.define({ cpu: security })).rejects.toMatchObject({

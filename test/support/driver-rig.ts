@@ -11,6 +11,7 @@ import { defaultLogLimits } from '../../src/drivers/qemu/log-file.ts';
 import { defaultTimeouts, type QemuDriverOptions } from '../../src/drivers/qemu/options.ts';
 import { CapabilityCache } from '../../src/drivers/qemu/probe/cache.ts';
 import { emulatorFor } from '../../src/drivers/qemu/probe/find.ts';
+import type { QemuCapabilities } from '../../src/drivers/qemu/probe/types.ts';
 import { probeKvm } from '../../src/kvm/report.ts';
 import { type DomainDef, parseDomain } from '../../src/model/domain/domain.ts';
 import { readImageHeader } from '../../src/storage/image-header/read.ts';
@@ -131,6 +132,11 @@ export class DriverRig {
       <memory unit='MiB'>32</memory><os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><features><acpi/></features>${cpu}
       <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${image}'/>
       <target dev='hda' bus='ide'/></disk><serial type='pty'/>${devices}</devices></domain>`;
+  }
+
+  /** What the QEMU of a guest offers. */
+  capabilities(guest: LiveGuest): Promise<QemuCapabilities> {
+    return this.optionsFor().emulators.capabilities(guest.record.qemuPath);
   }
 
   define(wish: Wish = {}, by = this.driver): Promise<DomainDef> {

@@ -47,6 +47,12 @@ describe('what QEMU inherits', () => {
     expect(flagsOf(ro) & 3).toBe(constants.O_RDONLY);
   });
 
+  it('has a text of the definition as a file that nobody can change', async () => {
+    const fd = await opened({ kind: 'text', text: 'c2Vzc2lvbg==', purpose: 'launchSecurity.session' });
+    expect(readFileSync(`/proc/self/fd/${fd}`, 'utf8')).toBe('c2Vzc2lvbg==');
+    expect(() => writeFileSync(`/proc/self/fd/${fd}`, 'other')).toThrow(/EPERM/);
+  });
+
   it('is opened past the page cache where QEMU will ask for that', async () => {
     await writeFile('disk-direct.tmp', ''); // Not below tmpdir(), which may be a tmpfs without O_DIRECT.
     try {
