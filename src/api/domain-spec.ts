@@ -47,6 +47,12 @@ export const diskSpec = z
       ),
     bus: z.enum(['virtio', 'scsi', 'sata', 'ide', 'usb']).optional().describe('`virtio` when not given.'),
     readonly: z.boolean().default(false),
+    below: z
+      .strictObject({ path, format: z.enum(['raw', 'qcow2', 'vmdk', 'vdi', 'vhdx']) })
+      .optional()
+      .describe(
+        'The image that `path` lies on, where that is neither beside it nor in an active pool: there a header alone is not followed.',
+      ),
     createBytes: z
       .int()
       .min(1)

@@ -77,6 +77,17 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'a disk with images bel
     return text;
   }
 
+  /** While that directory is an active pool. */
+  async function withPool(path: string, work: () => Promise<void>): Promise<void> {
+    await client.call('pool.create', { name: 'bases', path, start: true });
+    try {
+      await work();
+    } finally {
+      await client.call('pool.stop', { pool: 'bases' });
+      await client.call('pool.undefine', { pool: 'bases' });
+    }
+  }
+
   it('boots from the lowest image, and the running definition tells the whole chain', async () => {
     mkdirSync(at('sub'));
     symlinkSync(daemon.root, at('sub/link'));
@@ -84,7 +95,7 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'a disk with images bel
     // `..` is meant behind the link, as the kernel reads it.
     overlay('sub/top.qcow2', '../middle.qcow2', 'qcow2');
     await define(disk(at('sub/top.qcow2')));
-    expect(await said()).toContain('TINY-GUEST alive');
+    await withPool(daemon.root, async () => expect(await said()).toContain('TINY-GUEST alive'));
     const { xml } = await client.call('domain.xml', { domain: 'chain' });
     const chain = xml.slice(xml.indexOf('<disk'), xml.indexOf('</disk>')).replaceAll(/>\s+</g, '><');
     expect(chain).toContain(
@@ -115,6 +126,27 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'a disk with images bel
     const store = `<backingStore type='file'><format type='qcow2'/><source file='${at('middle.qcow2')}'/></backingStore>`;
     await define(disk(at('top.qcow2'), 'qcow2', store));
     expect(await said()).toContain('TINY-GUEST alive');
+  });
+
+  it('says itself what lies below in another directory, when a snapshot put it there', async () => {
+    mkdirSync(at('away'));
+    overlay('lower.qcow2', 'base.raw', 'raw');
+    await define(disk(at('lower.qcow2')));
+    await client.call('domain.start', { domain: 'chain' });
+    await client.call('snapshot.create', {
+      domain: 'chain',
+      name: 'one',
+      diskOnly: true,
+      disks: [{ target: 'hda', location: 'external', path: at('away/upper.qcow2') }],
+    });
+    await client.call('domain.destroy', { domain: 'chain' });
+    const { xml } = await client.call('domain.xml', { domain: 'chain', inactive: true });
+    expect(xml.replaceAll(/>\s+</g, '><')).toContain(
+      `<source file='${at('away/upper.qcow2')}'/><backingStore type='file'><format type='qcow2'/><source file='${at('lower.qcow2')}'/></backingStore>`,
+    );
+    expect(await said()).toContain('TINY-GUEST alive');
+    await client.call('domain.destroy', { domain: 'chain' });
+    await client.call('snapshot.delete', { domain: 'chain', snapshot: 'one' });
   });
 
   it('stays raw when it is said to be raw, whatever a guest wrote into it', async () => {
@@ -173,7 +205,17 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img'], 'a disk with images bel
       },
       reason: /encrypted \(aes\)/,
     },
-    'a directory below': { make: () => overlay('dir.qcow2', '/etc', 'raw'), reason: /not a regular file/ },
+    'a directory below': {
+      make: () => {
+        mkdirSync(at('directory'));
+        return overlay('dir.qcow2', 'directory', 'raw');
+      },
+      reason: /not a regular file/,
+    },
+    'a file elsewhere that no pool has': {
+      make: () => overlay('elsewhere.qcow2', '/etc/shadow', 'raw'),
+      reason: /'\/etc\/shadow' as the image below it, which is neither beside it nor in an active pool/,
+    },
     'an image that is not of its format': { make: () => at('base.raw'), reason: /no qcow2 image/ },
   };
   for (const [what, { make, reason }] of Object.entries(refused))

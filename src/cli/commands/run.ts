@@ -148,7 +148,7 @@ async function bootDisk(cli: Cli, image: string, options: RunOptions): Promise<B
   const format = disk.format ?? formatByName(path);
   if (options.keepChanges === true) return { disk: { ...disk, path, format } };
   const overlay = await createOverlay({ path, format }, cli.world.env);
-  return { overlay, disk: { ...disk, path: overlay.path, format: 'qcow2' } };
+  return { overlay, disk: { ...disk, path: overlay.path, format: 'qcow2', below: { path, format } } };
 }
 
 interface Guest {

@@ -17,6 +17,7 @@ import {
   isSamePlace,
   layersOf,
   pathOfSource,
+  storedBelow,
   withDisk,
   withoutIndex,
 } from '../../model/domain/disk-chain.ts';
@@ -258,14 +259,14 @@ export class BlockJobWatch {
   private async storeCompleted(domain: Domain, { job, before, after }: BlockJobNews): Promise<void> {
     if (job.kind === 'copy' || job.kind === 'active-commit')
       return this.replaceSource(domain, job.disk, before, after);
-    // The chain in the definition is not the one in the headers any more: the next start follows those.
-    return this.changeStored(domain, job.disk, before, ({ backingStore: _below, ...disk }) => disk);
+    // The chain in the stored definition is not the one in the headers any more.
+    return this.changeStored(domain, job.disk, before, (disk) => withStoredBelow(disk, after));
   }
 
-  /** The stored disk that is on the image of `from` is on that of `to`; what lies below is read from its header. */
+  /** The stored disk that is on the image of `from` is on that of `to`; what lies below is read from its header where that may be. */
   private replaceSource(domain: Domain, target: string, from: Disk, to: Disk): Promise<void> {
-    return this.changeStored(domain, target, from, ({ backingStore: _below, ...disk }) => ({
-      ...disk,
+    return this.changeStored(domain, target, from, (disk) => ({
+      ...withStoredBelow(disk, to),
       source: withoutIndex(to.source),
       driver: { ...disk.driver, type: to.driver?.type ?? 'raw' },
     }));
@@ -344,3 +345,9 @@ export class BlockJobWatch {
 }
 
 const keyOf = (domain: Domain, id: string): string => `${domain.uuid} ${id}`;
+
+/** The stored disk, with what it has to say of the images below it when the running one is `live`. */
+function withStoredBelow({ backingStore: _old, ...disk }: Disk, live: Disk): Disk {
+  const backingStore = storedBelow(live);
+  return { ...disk, ...(backingStore !== undefined && { backingStore }) };
+}

@@ -34,6 +34,8 @@ export interface DiskRequest {
   readonly bus?: 'virtio' | 'scsi' | 'sata' | 'ide' | 'usb' | undefined;
   readonly readonly: boolean;
   readonly createBytes?: number | undefined;
+  /** The image that `path` lies on; undefined leaves that to its header. */
+  readonly below?: { readonly path: string; readonly format: ImageFormat } | undefined;
   /** What opens it, if it is encrypted with LUKS: a uuid, or `volume:PATH`. */
   readonly secret?: string | undefined;
 }
@@ -182,7 +184,7 @@ export class DomainCreation {
       await createImage({ path, format, sizeBytes: disk.createBytes });
     }
     const secret = disk.secret === undefined ? undefined : parseVolumeSecret(disk.secret);
-    return { path, format, readonly: disk.readonly, bus: disk.bus, secret };
+    return { path, format, readonly: disk.readonly, bus: disk.bus, below: disk.below, secret };
   }
 
   /** A volume of a pool, made when a size is given and it is not there. */

@@ -8,6 +8,7 @@ import { FormatRecord } from '../../storage/formats.ts';
 import { FileHeaderCache } from '../../storage/header-cache.ts';
 import type { LivePool, Pool } from './pool.ts';
 import { factsOf, type PoolWorld } from './pool-world.ts';
+import { isPoolDirectory } from './volume-places.ts';
 
 /** Volumes that were too young to be judged are looked at again after this. */
 const UNSETTLED_MS = 2500;
@@ -245,12 +246,7 @@ export class PoolRefresh {
 
   private isInsidePool(path: string, own: CompletePoolDef): boolean {
     const directory = path.slice(0, path.lastIndexOf('/'));
-    if (directory === own.target?.path) return true;
-    return this.world.registry.all.some((pool) => {
-      const { type, path: target } = pool.live ? factsOf(pool.live.definition) : {};
-      const isThere = target === directory || pool.live?.realDirectory === directory;
-      return isThere && (type === 'dir' || type === 'fs' || type === 'netfs' || type === 'logical');
-    });
+    return directory === own.target?.path || isPoolDirectory(this.world.registry.all, directory);
   }
 }
 

@@ -20,6 +20,7 @@ import { type PoolWorld, shownFacts } from './pool-world.ts';
 import { VolumeChanges } from './volume-change.ts';
 import { VolumeCreation } from './volume-create.ts';
 import { type ImportSettings, VolumeImport } from './volume-import.ts';
+import { isPoolDirectory } from './volume-places.ts';
 import { VolumeTransfers } from './volume-transfer.ts';
 import { VolumeTrash } from './volume-trash.ts';
 import { Volumes } from './volumes.ts';
@@ -142,6 +143,11 @@ export class StorageService {
   /** By name or uuid, when there is one. */
   withName(text: string): Pool | undefined {
     return this.world.registry.find(text);
+  }
+
+  /** Whether an active pool has its images in that directory. */
+  hasImagesIn(directory: string): boolean {
+    return isPoolDirectory(this.world.registry.all, directory);
   }
 
   /** The active pool whose directory that is; undefined when there is none. */

@@ -20,6 +20,10 @@ export function volumeFinder(storage: StorageService, disks: DiskDirectory): Vol
       refuseWork(pool, volume.name);
       return placeOf(pool, volume);
     },
+    async allowsBelow(directory) {
+      await storage.whenUp();
+      return storage.hasImagesIn(directory);
+    },
     refuseBusy(paths) {
       for (const path of paths) {
         const found = storage.volumes.withPath(path);

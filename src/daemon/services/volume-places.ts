@@ -1,6 +1,7 @@
 /** Which volume a path means: by the pool's own spelling of its directory, or by where that really is. */
 import type { VolumeFacts } from '../../storage/backend.ts';
 import type { Pool } from './pool.ts';
+import { factsOf } from './pool-world.ts';
 
 /** A volume where it is. */
 export interface PlacedVolume {
@@ -36,6 +37,16 @@ export function volumeAt(pools: readonly Pool[], path: string): PlacedVolume | u
     if (volume !== undefined) return { pool, volume };
   }
   return undefined;
+}
+
+/** Whether that directory, by whatever name, is where an active pool has its images. */
+export function isPoolDirectory(pools: readonly Pool[], directory: string): boolean {
+  return pools.some(({ live }) => {
+    if (live === undefined) return false;
+    const { type, path } = factsOf(live.definition);
+    const isThere = path === directory || live.realDirectory === directory;
+    return isThere && (type === 'dir' || type === 'fs' || type === 'netfs' || type === 'logical');
+  });
 }
 
 /** For many paths: how the pool spells the path of its volume. */

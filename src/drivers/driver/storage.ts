@@ -58,6 +58,8 @@ export interface HeldFile {
 export interface VolumeFinder {
   /** @throws VirtError pool.not-found, pool.inactive, volume.not-found, volume.busy, definition.unsupported */
   find(volume: { readonly pool: string; readonly volume: string }): Promise<VolumePlace>;
+  /** Whether images of guests may name a file in that directory as what lies below them: it is an active pool's. */
+  allowsBelow(directory: string): Promise<boolean>;
   /** Refuses files of volumes that are being changed right now. @throws VirtError volume.busy */
   refuseBusy(paths: readonly string[]): void;
   /** Which of these files guests other than that one have open, by device and inode. */

@@ -11,7 +11,7 @@ import { encryptionOf, isEmptySource } from '../../model/domain/devices/disk.ts'
 import type { DiskSource } from '../../model/domain/devices/source.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { formatOfDriver } from '../../model/storage/image-formats.ts';
-import type { ImageHeader, ImageReader, OpenImage } from '../driver.ts';
+import type { ImageHeader, ImageReader, OpenImage, VolumeFinder } from '../driver.ts';
 import { openForReading } from './descriptors.ts';
 import type { PassedGroups } from './passed-groups.ts';
 
@@ -33,10 +33,17 @@ interface Image {
   readonly isEncrypted: boolean;
 }
 
+/** Who reads headers, and who knows the pools. */
+interface ChainSources {
+  readonly images: ImageReader;
+  readonly volumes?: VolumeFinder;
+}
+
 /** One way down: what has been passed already. */
 interface Walk {
   readonly domain: string;
   readonly images: ImageReader;
+  readonly volumes: Pick<VolumeFinder, 'allowsBelow'> | undefined;
   readonly passed: PassedGroups | undefined;
   /** Device and inode of each image, to find loops. */
   readonly seen: Set<string>;
@@ -50,12 +57,13 @@ interface Walk {
  */
 export async function followChains(
   definition: DomainDef,
-  images: ImageReader,
+  { images, volumes }: ChainSources,
   passed?: PassedGroups,
 ): Promise<DomainDef> {
   const disks: Disk[] = [];
   for (const [index, disk] of definition.devices.disks.entries()) {
-    const walk = { domain: definition.name, images, passed, seen: new Set<string>(), depth: 1 };
+    const seen = new Set<string>();
+    const walk = { domain: definition.name, images, volumes, passed, seen, depth: 1 };
     disks.push(await followDisk(disk, `devices.disk[${index}]`, walk));
   }
   return { ...definition, devices: { ...definition.devices, disks } };
@@ -159,6 +167,7 @@ async function backingStore(
 ): Promise<BackingStore> {
   const type = backingFormat(image, backing, walk);
   const path = await backingPath(image, backing.name, walk);
+  await refuseElsewhere(image, path, walk);
   const stat = await statIfPresent(path).catch((error: unknown) => {
     throw fileError(error, `start '${walk.domain}'`, path);
   });
@@ -167,6 +176,31 @@ async function backingStore(
       ? { type: 'block', dev: path, slices: [], seclabels: [] }
       : { type: 'file', file: path, slices: [], seclabels: [] };
   return { format: { type }, source };
+}
+
+/**
+ * What only a header says is followed to files beside the image and into active pools, and nowhere else: whoever wrote
+ * the header would have the daemon open any file of the host (docs/security.md, class J).
+ */
+async function refuseElsewhere(image: Image, path: string, walk: Walk): Promise<void> {
+  const own = pathOf(image.source) ?? '';
+  const directory = dirname(path);
+  if (directory === dirname(own)) return;
+  const real = await realOf(directory);
+  if (real === (await realOf(dirname(own))) || real === dirname(await realOf(own))) return;
+  const { volumes } = walk;
+  if ((await volumes?.allowsBelow(directory)) === true || (await volumes?.allowsBelow(real)) === true) return;
+  throw refuse(
+    walk,
+    image,
+    `it names '${path}' as the image below it, which is neither beside it nor in an active pool`,
+    'if you trust the image, describe what is below it as <backingStore> in the disk, or make a pool of that directory',
+  );
+}
+
+/** The path without links on the way; as it is where nothing is. */
+async function realOf(path: string): Promise<string> {
+  return realpath(path).catch(() => path);
 }
 
 /** A format is never guessed: a guest could have written anything into a raw image (docs/security.md, class J). */

@@ -47,7 +47,7 @@ export async function startGuest(
   if (options.sandbox && !capabilities.sandbox && options.mode === 'system') throw noSandbox(definition);
   const present = await withPresentImages(deps, definition);
   using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
-  const chained = numberImages(await followChains(present, options.images, passed));
+  const chained = numberImages(await followChains(present, options, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
   const chosen = withSettledCpu(withSevPlatform(chained, capabilities), capabilities);
   const complete = await withMtus(withVsockCid(assignAliases(chosen)), options.links);

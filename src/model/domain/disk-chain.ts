@@ -100,6 +100,28 @@ export function withoutIndex(source: DiskSource): DiskSource {
   return rest;
 }
 
+/**
+ * What a stored definition says of the images below a disk whose whole chain is known. Nothing while each lies beside
+ * the one above it: there a start follows the headers. Else the chain, since names that lead elsewhere are not followed.
+ */
+export function storedBelow(disk: Disk): BackingStore | null | undefined {
+  const paths = layersOf(disk).map(({ source }) => pathOfSource(source));
+  const isFollowed = paths.every(
+    (path, at) => path === undefined || at === 0 || areBeside(path, paths[at - 1] ?? path),
+  );
+  const plain = (store: BackingStore | null | undefined): BackingStore | null | undefined => {
+    if (!store) return store;
+    const { index: _index, backingStore, ...rest } = store;
+    return { ...rest, backingStore: plain(backingStore) };
+  };
+  return isFollowed ? undefined : plain(disk.backingStore);
+}
+
+/** Whether two paths are of one directory, as they are written. */
+export function areBeside(one: string, other: string): boolean {
+  return one.slice(0, one.lastIndexOf('/')) === other.slice(0, other.lastIndexOf('/'));
+}
+
 /** True for two sources that name the same place. */
 export function isSamePlace(one: DiskSource, other: DiskSource): boolean {
   return JSON.stringify(placeOf(one)) === JSON.stringify(placeOf(other));

@@ -15,6 +15,8 @@ export interface SpecDisk {
   /** It is a volume, which the definition names instead of its path. */
   readonly volume?: { readonly pool: string; readonly name: string } | undefined;
   readonly deviceType?: 'disk' | 'cdrom' | 'floppy' | undefined;
+  /** The image that it lies on; undefined leaves that to its header. */
+  readonly below?: { readonly path: string; readonly format: string } | undefined;
   /** What opens the image, if it is encrypted with LUKS. */
   readonly secret?: { readonly uuid: string } | { readonly usage: string } | undefined;
 }

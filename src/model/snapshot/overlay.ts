@@ -1,5 +1,6 @@
 /** A disk with a new image on top of its own. Pure. */
 import type { BackingStore, Disk } from '../domain/devices/disk.ts';
+import { areBeside, pathOfSource } from '../domain/disk-chain.ts';
 
 /** A new image on top of a disk's. */
 export interface OverlayFile {
@@ -9,11 +10,13 @@ export interface OverlayFile {
 
 /**
  * The disk as it is with the new image: the old one is what lies below. `index` is the number of the new image in a
- * running guest; without it the definition is one that is stored, which names what is below only where it did before.
+ * running guest; without it the definition is one that is stored, which names what is below where it did before, or where a start would not follow the header (storedBelow).
  */
 export function withOverlay(disk: Disk, { file, format }: OverlayFile, index?: number): Disk {
   const { source: _old, backingStore, driver, ...rest } = disk;
-  const below = index === undefined && backingStore === undefined ? undefined : belowOf(disk);
+  const old = pathOfSource(disk.source);
+  const isFollowed = backingStore === undefined && old !== undefined && areBeside(old, file);
+  const below = index === undefined && isFollowed ? undefined : belowOf(disk);
   return {
     ...rest,
     driver: { ...driver, type: format },

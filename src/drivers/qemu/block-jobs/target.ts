@@ -30,7 +30,7 @@ export async function addTarget(
   const wished = wishedDisk(disk, request);
   const alone = withDevices(guest.definition, withDevice(noDevices(), deviceOf(wished)));
   // A copy that gets all data ends the chain; so does one on images that the guest has open already.
-  const chained = request.below === 'own' ? await followChains(alone, options.images) : alone;
+  const chained = request.below === 'own' ? await followChains(alone, options) : alone;
   const first =
     1 +
     Math.max(

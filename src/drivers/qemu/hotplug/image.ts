@@ -19,7 +19,7 @@ export async function pluggableDisk(
   { wanted, passed }: { readonly wanted: string; readonly passed: PassedGroups },
 ): Promise<Disk> {
   const placed = await withVolumePaths(alone, options.volumes, { wanted });
-  const chained = await followChains(placed, options.images, passed);
+  const chained = await followChains(placed, options, passed);
   options.volumes?.refuseBusy(imagePaths(chained));
   const [disk] = numberImages(chained, highestImage(guest.definition) + 1).devices.disks;
   if (disk === undefined) throw new Error('the disk that was prepared is gone');

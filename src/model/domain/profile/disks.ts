@@ -1,6 +1,6 @@
 /** The disks and drives of a new guest, with names and boot order. */
 import { VirtError } from '../../../base/errors.ts';
-import type { Disk } from '../devices/disk.ts';
+import type { BackingStore, Disk } from '../devices/disk.ts';
 import { type Encryption, storageFormat } from '../devices/source.ts';
 import type { DomainSpec, SpecDisk, SpecFacts } from '../profile.ts';
 import type { Board } from './board.ts';
@@ -53,8 +53,13 @@ function plainDisk(disk: SpecDisk, target: Disk['target'], facts: SpecFacts): Di
       ...(!isReadonly && device === 'disk' && { discard: 'unmap' }),
     },
     target,
+    ...(disk.below && { backingStore: belowOf(disk.below, facts) }),
     ...(isReadonly && { readonly: true }),
   };
+}
+
+function belowOf(below: Pick<SpecDisk, 'path' | 'format'>, facts: SpecFacts): BackingStore {
+  return { format: { type: formatOf(below) }, source: sourceOf(below, facts) };
 }
 
 function busOf(disk: SpecDisk, board: Board): Bus {
@@ -70,7 +75,7 @@ function busOf(disk: SpecDisk, board: Board): Bus {
 }
 
 /** @throws VirtError definition.unsupported for a format that libvirt's XML has no word for */
-function formatOf(disk: SpecDisk): NonNullable<NonNullable<Disk['driver']>['type']> {
+function formatOf(disk: Pick<SpecDisk, 'path' | 'format'>): BackingStore['format']['type'] {
   try {
     return storageFormat.parse(disk.format);
   } catch (cause) {
