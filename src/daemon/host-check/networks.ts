@@ -71,7 +71,7 @@ function checkBridgeFiltering({ files }: CheckContext): HostCheck {
   return {
     ...base,
     status: 'warning',
-    detail: `on (bridge-nf-call-${calls.join(', -')}): guests on the same bridge go through the host's rules, and are cut off from each other where those drop`,
+    detail: `on (bridge-nf-call-${calls.join(', -')}): guests on the same bridge go through the host's rules, and are cut off from each other where those drop; no guest reaches itself by a port that the host forwards to it`,
     repair: `sysctl ${calls.map((name) => `net.bridge.bridge-nf-call-${name}=0`).join(' ')}; Docker and Kubernetes may want it on`,
   };
 }

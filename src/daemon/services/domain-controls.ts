@@ -283,7 +283,7 @@ function userInterface(domain: Domain, definition: DomainDef, name: string | und
     wanted: `forward a port to domain '${domain.name}'`,
     reason:
       name === undefined ? 'it has no interface of type user' : `'${name}' is no interface of type user`,
-    hint: "port forwards need <interface type='user'>",
+    hint: forwardHint(domain, interfaces),
   });
 }
 
@@ -302,4 +302,12 @@ function conflict(domain: Domain, forward: PortForward): VirtError {
     wanted: `forward a port to domain '${domain.name}'`,
     reason: `${forward.protocol} ${forward.hostAddress}:${forward.hostPort} is forwarded already`,
   });
+}
+
+/** A card on a virtual network has its forwards there. */
+function forwardHint(domain: Domain, interfaces: readonly Interface[]): string {
+  const network = interfaces.flatMap(({ source }) => (source.type === 'network' ? [source.network] : []))[0];
+  return network === undefined
+    ? "port forwards need <interface type='user'>"
+    : `it is on network '${network}', which forwards ports by 'vireo network forward add ${network} ${domain.name} HOST-PORT:GUEST-PORT'`;
 }

@@ -200,6 +200,18 @@ describe('the methods', () => {
     await expect(nonsense).rejects.toMatchObject({ code: 'request.invalid' });
   });
 
+  it('tell of a guest on a network where its ports are forwarded', async () => {
+    const client = await (await startDaemon()).connect();
+    const networks = [{ type: 'network', source: 'lab' } as const];
+    await client.call('domain.create', { name: 'web', memoryBytes: 128 * 2 ** 20, networks });
+    await expect(
+      client.call('domain.port-forward.add', { domain: 'web', hostPort: 8080, guestPort: 80 }),
+    ).rejects.toMatchObject({
+      code: 'domain.no-device',
+      hint: expect.stringContaining("'vireo network forward add lab web ") as unknown,
+    });
+  });
+
   it('change title, description, metadata and autostart', async () => {
     const client = await (await startDaemon()).connect();
     await client.call('domain.define', { xml: xml('a') });
