@@ -66,7 +66,6 @@ export async function confineGuest(
   const { groups, logger } = starting.deps.options;
   if (groups === undefined) return;
   const { name, uuid = '' } = definition;
-  starting.undo.add('remove control groups', () => groups.remove(uuid));
   const nodes = confinedNodes(definition);
   if (nodes !== undefined) await groups.confineMemory(child.pid, uuid, nodes);
   try {

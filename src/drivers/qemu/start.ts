@@ -63,11 +63,15 @@ export async function startGuest(
   await start.beforeLaunch?.(named);
   start.signal?.throwIfAborted();
   start.onStep?.('waiting for QEMU');
+  // Before QEMU, so that it is done when that has ended: a group with processes in it stays.
+  undo.add('remove control groups', () => options.groups?.remove(named.uuid ?? ''));
   const launched = await launch(starting, named, command, context);
   const placing = placeGuest(starting, named, domainId, launched).then(() =>
     confineGuest(starting, named, launched),
   );
-  placing.catch(() => undefined); // awaited below, unless QEMU fails before
+  // Awaited below, unless QEMU fails before: then it must not make groups behind whoever takes them away.
+  const settled = placing.catch(() => undefined);
+  undo.add('let the placing end', () => settled);
   const opened = await openMonitor(starting, named, launched, command, {
     path: context.qmpSocket,
     signal: start.signal,
