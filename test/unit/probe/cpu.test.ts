@@ -34,6 +34,15 @@ describe('closestModel', () => {
     expect(closestModel(host, models)?.name).toBe('Opteron_G1');
   });
 
+  it('leaves a model what QEMU can give, though its own host is without, and VMX in one piece', () => {
+    const epyc = expanded('AuthenticAMD', 'sse', 'sse2', 'lahf-lm', 'svm', 'topoext', 'avx', 'vmx-ept');
+    const candidate = { ...epyc, unavailableFeatures: ['avx', 'vmx-ept'] };
+    expect(closestModel(host, new Map([['EPYC', candidate]]))).toMatchObject({
+      addedFeatures: [],
+      removedFeatures: ['avx'],
+    });
+  });
+
   it('takes another vendor when there is none of its own, and nothing of nothing', () => {
     expect(closestModel(host, new Map([['Nehalem', expanded('GenuineIntel', 'sse')]]))?.name).toBe('Nehalem');
     expect(closestModel(host, new Map())).toBeUndefined();

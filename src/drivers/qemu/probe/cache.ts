@@ -13,7 +13,7 @@ import type { ProbeOptions } from './session.ts';
 import type { QemuCapabilities } from './types.ts';
 
 /** Raise it when what is probed or how it is written changes; older files are then probed anew. */
-const FILE_FORMAT = 3;
+const FILE_FORMAT = 4;
 
 /** A record is about 300 KiB; whatever is far larger is none of ours. */
 const MAX_FILE_BYTES = 8 * 1024 * 1024;

@@ -12,6 +12,9 @@ export interface ExpandedModel {
   readonly props: ModelProps;
 }
 
+/** A model that could be the nearest; with what QEMU says that the host lacks of it. */
+export type CandidateModel = ExpandedModel & Pick<QemuCpuModel, 'unavailableFeatures'>;
+
 export function cpuModelOf(definition: QemuCpuDefinition): QemuCpuModel {
   const {
     'migration-safe': migrationSafe,
@@ -70,13 +73,13 @@ function enabled(props: ModelProps): string[] {
  */
 export function closestModel(
   host: ExpandedModel,
-  candidates: ReadonlyMap<string, ExpandedModel>,
+  candidates: ReadonlyMap<string, CandidateModel>,
 ): ClosestCpuModel | undefined {
   const hostFeatures = cpuidFeatures(host.props);
   const { vendor } = host.props;
   const isOurs = (name: string) => typeof vendor === 'string' && vendorOfModel(name) === vendorName(vendor);
   const [best] = [...candidates]
-    .map(([name, { props }]) => ({ name, ...differences(hostFeatures, cpuidFeatures(props)) }))
+    .map(([name, model]) => ({ name, ...differences(hostFeatures, model) }))
     .sort(
       (a, b) =>
         Number(isOurs(b.name)) - Number(isOurs(a.name)) ||
@@ -94,13 +97,22 @@ export function closestModel(
   };
 }
 
+/**
+ * What the host lacks of a model is what QEMU says: its own `host` leaves some out that a model may have, as AMD's TOPOEXT,
+ * without which guests see no threads (target/i386/cpu.c, no_autoenable_flags).
+ */
 function differences(
   host: ReadonlySet<string>,
-  model: ReadonlySet<string>,
+  { props, unavailableFeatures }: CandidateModel,
 ): { readonly added: string[]; readonly removed: string[] } {
+  const model = cpuidFeatures(props);
+  const isLacking =
+    unavailableFeatures === undefined
+      ? (feature: string) => !host.has(feature)
+      : (feature: string) => unavailableFeatures.includes(feature);
   return {
     added: [...host].filter((feature) => !model.has(feature)),
-    removed: [...model].filter((feature) => !host.has(feature)),
+    removed: [...model].filter(isLacking),
   };
 }
 
@@ -108,7 +120,10 @@ function cpuidFeatures(props: ModelProps): Set<string> {
   return new Set(enabled(props).filter(isCpuidFeature));
 }
 
-/** KVM's and Hyper-V's paravirtual switches and the like are no part of a CPU model. */
+/**
+ * KVM's and Hyper-V's paravirtual switches and the like are no part of a CPU model; the single features of VMX go with it,
+ * and libvirt has no names for them.
+ */
 function isCpuidFeature(name: string): boolean {
-  return !/^(kvm|hv)[-_]|^(kvmclock|x-|min-|hypervisor$)/.test(name);
+  return !/^(kvm|hv)[-_]|^(kvmclock|x-|min-|vmx-|hypervisor$)/.test(name);
 }

@@ -7,7 +7,7 @@ import type { QmpClient } from '../qmp/client.ts';
 import type { QmpObject } from '../qmp/codec.ts';
 import type { QemuMachineInfo } from '../qmp/replies.ts';
 import { archOfTarget } from './arch.ts';
-import { candidateModels, closestModel, cpuModelOf, type ExpandedModel, expandModel } from './cpu.ts';
+import { type CandidateModel, candidateModels, closestModel, cpuModelOf, expandModel } from './cpu.ts';
 import { isConfiguredDevice, schemaOfInterest, withoutBroken } from './interest.ts';
 import { entitiesOf, enumValues, flattenCommand, namesOf } from './schema.ts';
 import { type ProbeOptions, probeError, type SessionRequest, withSession } from './session.ts';
@@ -208,11 +208,12 @@ async function askSev(client: QmpClient, commands: readonly string[]): Promise<S
 async function expandCandidates(
   client: QmpClient,
   models: readonly QemuCpuModel[],
-): Promise<ReadonlyMap<string, ExpandedModel>> {
-  const expanded = new Map<string, ExpandedModel>();
-  for (const { name } of candidateModels(models)) {
+): Promise<ReadonlyMap<string, CandidateModel>> {
+  const expanded = new Map<string, CandidateModel>();
+  for (const { name, unavailableFeatures } of candidateModels(models)) {
     const model = await expandModel(client, 'static', name);
-    if (model !== undefined) expanded.set(name, model);
+    if (model === undefined) continue;
+    expanded.set(name, { ...model, ...(unavailableFeatures !== undefined && { unavailableFeatures }) });
   }
   return expanded;
 }

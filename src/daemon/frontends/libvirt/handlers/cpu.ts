@@ -35,14 +35,14 @@ export function cpuHandlers(engine: Engine) {
     connectCompareCpu: async ({ xml, flags }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
       const world = await engine.cpus.world({ arch: (await engine.host.facts()).arch });
-      return { result: await compare(parseCpu(xml), world, await hostSide(engine, world), flags) };
+      const cpu = parseCpu(xml);
+      return { result: await compare(cpu, world, await hostSide(engine, world, cpu), flags) };
     },
     connectCompareHypervisorCpu: async ({ xmlCPU, flags, ...query }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
       const cpu = parseCpu(xmlCPU);
       const world = await engine.cpus.world(cpuQueryOf(query));
-      const host = { features: new Set(world.hypervisor), vendor: world.vendor };
-      return { result: await compare(cpu, world, host, flags) };
+      return { result: await compare(cpu, world, await hypervisorSide(world, cpu), flags) };
     },
     connectBaselineCpu: async ({ xmlCPUs, flags }, call) => {
       checkFlags(flags, baselineFlag.expandFeatures | baselineFlag.migratable, call);
@@ -103,11 +103,18 @@ export function cpuQueryOf(told: {
  * Features of the host's own processor: as QEMU tells them where it sees it (KVM), else as the kernel does, which writes
  * some names in its own way.
  */
-async function hostSide({ host }: Engine, world: CpuWorld): Promise<HostSide> {
+async function hostSide({ host }: Engine, world: CpuWorld, cpu: CpuDescription): Promise<HostSide> {
   const { usable } = await host.kvmReport();
-  if (usable) return { features: new Set(world.hypervisor), vendor: world.vendor };
+  if (usable) return hypervisorSide(world, cpu);
   const { flags, vendor } = (await host.facts()).cpu;
   return { features: new Set(flags.flatMap(namesOfKernelFlag)), vendor: vendorName(vendor) };
+}
+
+/** A model that can be used as it is can have all it has, also what the hypervisor's own CPU leaves out (TOPOEXT). */
+async function hypervisorSide(world: CpuWorld, { model }: CpuDescription): Promise<HostSide> {
+  const isUsable = model !== undefined && world.usableModels.includes(model);
+  const given = isUsable ? (await world.features([model])).get(model) : undefined;
+  return { features: new Set([...world.hypervisor, ...(given ?? [])]), vendor: world.vendor };
 }
 
 async function compare(cpu: CpuDescription, world: CpuWorld, host: HostSide, flags: number): Promise<number> {
@@ -146,8 +153,8 @@ async function baseline(
   const models = await world.features([...new Set([...candidates, ...named])]);
   const sets = cpus.map((cpu) => knownFeatures(cpu, models));
   const vendor = vendorOf(cpus);
-  const all = within === undefined ? sets : [...sets, new Set(within)];
   const offered = new Map(candidates.flatMap((name) => [[name, models.get(name) ?? []] as const]));
+  const all = within === undefined ? sets : [...sets, new Set([...within, ...[...offered.values()].flat()])];
   const found = baselineOf(all, offered, named);
   if (found === undefined)
     throw new LibvirtError(errorNumber.operationFailed, 'CPUs are incompatible', errorDomain.cpu);
