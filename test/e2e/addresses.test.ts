@@ -3,18 +3,18 @@
  * waiting for an address, the agent, SSH. What DHCP does is told as it happens.
  */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { eventually, project, TestDaemon } from '../support/daemon.ts';
+import { project, TestDaemon } from '../support/daemon.ts';
 import { agentCommand, agentFiles } from '../support/guest-agent.ts';
 import { littleLinux, startScript } from '../support/guest-image.ts';
+import { daemonInNamespace, untilDefaultIsActive } from '../support/namespaced-daemon.ts';
+import { removeNamespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/needs.ts';
 
 const here = `vireo-addr-${process.pid}`;
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
 
 /** An SSH server as far as its banner goes, and a guest that asks for names all the time. */
 const atStart = `#!/bin/sh
@@ -31,23 +31,13 @@ describeWith(needs, 'addresses of guests', () => {
   let files: Awaited<ReturnType<typeof littleLinux>>;
 
   beforeAll(async () => {
-    ip('netns', 'add', here);
-    ip('-n', here, 'link', 'set', 'lo', 'up');
-    const root = mkdtempSync(join(tmpdir(), 'vireo-addr-'));
-    chmodSync(root, 0o755); // dnsmasq runs as a user of its own and reads below it
-    daemon = await TestDaemon.start({ root, inside: ['ip', 'netns', 'exec', here] });
-    client = await daemon.connect();
-    files = await littleLinux(join(root, 'linux'), [...agentFiles(), startScript(atStart)]);
-    await eventually('default is active', async () => {
-      const { networks } = await client.call('network.list', {});
-      return networks[0]?.active === true;
-    });
+    ({ daemon, client } = await daemonInNamespace(here, 'vireo-addr-'));
+    files = await littleLinux(join(daemon.root, 'linux'), [...agentFiles(), startScript(atStart)]);
+    await untilDefaultIsActive(client);
   }, 300_000);
   afterAll(async () => {
     await daemon?.remove();
-    for (const pid of ip('netns', 'pids', here).split('\n').filter(Boolean).map(Number))
-      process.kill(pid, 'SIGKILL');
-    ip('netns', 'del', here);
+    removeNamespace(here);
   });
 
   const guestXml = (name: string, nic: string, channels = '') => `<domain type='qemu'>

@@ -1,12 +1,12 @@
 /** Filters on real guests: a system daemon in a network namespace, and a Linux guest that forges what it sends. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, TestDaemon } from '../support/daemon.ts';
 import { littleLinux, startScript } from '../support/guest-image.ts';
+import { daemonInNamespace, untilDefaultIsActive } from '../support/namespaced-daemon.ts';
+import { ip, removeNamespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/needs.ts';
 
 const here = `vireo-filter-${process.pid}`;
@@ -14,7 +14,6 @@ const gateway = '192.168.122.1';
 const stolen = '192.168.122.77';
 const mac = '52:54:00:00:00:0c';
 
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
 const inside = (...argv: string[]) =>
   execFileSync('ip', ['netns', 'exec', here, ...argv], { encoding: 'utf8', stdio: 'pipe' });
 
@@ -43,24 +42,13 @@ describeWith(['root', 'ip', 'nft', 'dnsmasq', 'busybox', 'qemu-system-x86_64'], 
   let files: Awaited<ReturnType<typeof littleLinux>>;
 
   beforeAll(async () => {
-    ip('netns', 'add', here);
-    ip('-n', here, 'link', 'set', 'lo', 'up');
-    const root = mkdtempSync(join(tmpdir(), 'vireo-filter-'));
-    // dnsmasq runs as a user of its own and reads below it.
-    chmodSync(root, 0o755);
-    daemon = await TestDaemon.start({ root, inside: ['ip', 'netns', 'exec', here] });
-    client = await daemon.connect();
-    files = await littleLinux(join(root, 'linux'), [startScript(forger)]);
-    await eventually('default is active', async () => {
-      const { networks } = await client.call('network.list', {});
-      return networks[0]?.active === true;
-    });
+    ({ daemon, client } = await daemonInNamespace(here, 'vireo-filter-'));
+    files = await littleLinux(join(daemon.root, 'linux'), [startScript(forger)]);
+    await untilDefaultIsActive(client);
   }, 300_000);
   afterAll(async () => {
     await daemon?.remove();
-    for (const pid of ip('netns', 'pids', here).split('\n').filter(Boolean).map(Number))
-      process.kill(pid, 'SIGKILL');
-    ip('netns', 'del', here);
+    removeNamespace(here);
   });
 
   const guestXml = (filter: string) => `<domain type='qemu'>

@@ -10,19 +10,18 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, qemuProcesses, TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { littleLinux } from '../support/guest-image.ts';
+import { addNamespace, ip, removeNamespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/needs.ts';
 
 const here = `vireo-links-e2e-${process.pid}`;
 const world = `${here}-world`;
 const mac = '52:54:00:00:07:01';
 
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
 const links = () => ip('-n', here, '-br', 'link');
 
 function makeNamespaces(): void {
   for (const namespace of [here, world]) {
-    ip('netns', 'add', namespace);
-    ip('-n', namespace, 'link', 'set', 'lo', 'up');
+    addNamespace(namespace);
   }
   for (const number of [0, 1]) {
     const [near, far] = [`up${number}`, `eth${number}`];
@@ -80,9 +79,7 @@ describeWith(
       await daemon?.remove();
       server?.kill('SIGKILL');
       for (const namespace of [here, world]) {
-        for (const pid of ip('netns', 'pids', namespace).split('\n').filter(Boolean).map(Number))
-          process.kill(pid, 'SIGKILL');
-        ip('netns', 'del', namespace);
+        removeNamespace(namespace);
       }
       rmSync(directory, { recursive: true, force: true });
     });
@@ -119,7 +116,7 @@ describeWith(
       expect((await client.call('network.xml', { network: 'lan' })).xml).toContain(
         "<interface dev='up0' connections='1'/>",
       );
-      await eventually('the page of the guest', () => page() === 'Hello from web.\n', 60_000);
+      await eventually('the page of the guest', () => page() === 'Hello from web.\n', 110_000);
 
       const { interfaces } = await client.call('domain.interface-stats', { domain: 'web' });
       expect(interfaces).toMatchObject([{ device: 'macvtap0', type: 'direct', link: 'up' }]);

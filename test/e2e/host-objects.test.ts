@@ -1,15 +1,15 @@
 /** Secrets, network filters, node devices and interfaces of the host, by a system daemon in a network namespace. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, project, TestDaemon } from '../support/daemon.ts';
+import { daemonInNamespace, untilDefaultIsActive } from '../support/namespaced-daemon.ts';
+import { ip, removeNamespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/needs.ts';
 
 const here = `vireo-objects-${process.pid}`;
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
 const rules = () =>
   execFileSync('ip', ['netns', 'exec', here, 'nft', 'list', 'ruleset'], { encoding: 'utf8', stdio: 'pipe' });
 const mac = '52:54:00:00:00:0e';
@@ -36,23 +36,12 @@ describeWith(
     let client: VireoClient;
 
     beforeAll(async () => {
-      ip('netns', 'add', here);
-      ip('-n', here, 'link', 'set', 'lo', 'up');
-      const root = mkdtempSync(join(tmpdir(), 'vireo-objects-'));
-      // dnsmasq runs as a user of its own and reads below it.
-      chmodSync(root, 0o755);
-      daemon = await TestDaemon.start({ root, inside: ['ip', 'netns', 'exec', here] });
-      client = await daemon.connect();
-      await eventually('default is active', async () => {
-        const { networks } = await client.call('network.list', {});
-        return networks[0]?.active === true;
-      });
+      ({ daemon, client } = await daemonInNamespace(here, 'vireo-objects-'));
+      await untilDefaultIsActive(client);
     }, 120_000);
     afterAll(async () => {
       await daemon?.remove();
-      for (const pid of ip('netns', 'pids', here).split('\n').filter(Boolean).map(Number))
-        process.kill(pid, 'SIGKILL');
-      ip('netns', 'del', here);
+      removeNamespace(here);
     });
 
     /** The command line, as a person uses it. */

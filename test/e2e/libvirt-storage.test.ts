@@ -18,24 +18,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Checksum } from '../../src/base/checksum.ts';
 import { TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
+import { outcome } from '../support/outcome.ts';
 
 const run = promisify(execFile);
 const python = '/usr/bin/python3';
 const MIB = 1024 * 1024;
-
-/** What a program printed, with its exit status. */
-async function outcome(program: string, args: readonly string[]): Promise<{ status: number; text: string }> {
-  try {
-    const { stdout, stderr } = await run(program, [...args], {
-      timeout: 100_000,
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    return { status: 0, text: (stdout + stderr).trim() };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { status: code, text: (stdout + stderr).trim() };
-  }
-}
 
 async function sha256(path: string): Promise<string> {
   const handle = await open(path);

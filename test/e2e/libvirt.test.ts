@@ -1,32 +1,16 @@
 /** Unmodified clients of libvirt against the daemon and a real QEMU: virsh, python's binding with its event loop, virt-install. */
-import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { describeWith } from '../support/needs.ts';
+import { outcome } from '../support/outcome.ts';
 
-const run = promisify(execFile);
 const python = '/usr/bin/python3';
 
 const guestXml = `<domain type='qemu'><name>g1</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
 <os><type arch='x86_64'>hvm</type></os><features><acpi/></features>
 <devices><serial type='pty'/><console type='pty'/><graphics type='vnc' port='-1'/></devices></domain>`;
-
-/** What a program printed, with its exit status; it is given ten seconds. */
-async function outcome(program: string, args: readonly string[]): Promise<{ status: number; text: string }> {
-  try {
-    const { stdout, stderr } = await run(program, [...args], {
-      timeout: 20_000,
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    return { status: 0, text: (stdout + stderr).trim() };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { status: code, text: (stdout + stderr).trim() };
-  }
-}
 
 describeWith(['root', 'qemu-system-x86_64', 'virsh'], "libvirt's own clients", () => {
   let daemon: TestDaemon;

@@ -12,12 +12,13 @@ import type { MethodName } from '../../src/api/index.ts';
 import { methods } from '../../src/api/index.ts';
 import { eventually, TestDaemon } from '../support/daemon.ts';
 import { littleLinux, startScript } from '../support/guest-image.ts';
+import { untilDefaultIsActive } from '../support/namespaced-daemon.ts';
+import { ip, removeNamespace } from '../support/namespaces.ts';
 import { describeWith } from '../support/needs.ts';
 
 const here = `vireo-e2e-${process.pid}`;
 const world = `${here}-world`;
 
-const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
 const inside = (namespace: string, ...argv: string[]) =>
   execFileSync('ip', ['netns', 'exec', namespace, ...argv], {
     encoding: 'utf8',
@@ -48,9 +49,7 @@ function makeNamespaces(): void {
 
 function removeNamespaces(): void {
   for (const namespace of [here, world]) {
-    for (const pid of ip('netns', 'pids', namespace).split('\n').filter(Boolean).map(Number))
-      process.kill(pid, 'SIGKILL');
-    ip('netns', 'del', namespace);
+    removeNamespace(namespace);
   }
 }
 
@@ -113,10 +112,7 @@ describeWith(
     };
 
     it("defines 'default' at its first start, and starts it", async () => {
-      await eventually('default is active', async () => {
-        const { networks } = await client.call('network.list', {});
-        return networks[0]?.active === true;
-      });
+      await untilDefaultIsActive(client);
       const details = await client.call('network.get', { network: 'default' });
       expect(details).toMatchObject({
         mode: 'nat',

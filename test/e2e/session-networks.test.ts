@@ -2,12 +2,15 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { file } from '../../scripts/guest-image/cpio.ts';
 import { eventually } from '../support/daemon.ts';
 import { littleLinux } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
 import { SessionUser } from '../support/session-user.ts';
+
+// Guests boot without KVM, two of them in one test; on a busy host that takes its time.
+vi.setConfig({ testTimeout: 300_000 });
 
 const HELPER = '/usr/lib/qemu/qemu-bridge-helper';
 
@@ -79,7 +82,7 @@ describeWith(
       eventually(
         `'${text}' of ${name}`,
         () => existsSync(user.console(name)) && readFileSync(user.console(name), 'utf8').includes(text),
-        45_000,
+        110_000,
       );
 
     const page = async () => (await user.run('curl', ['-sS', '-m', '5', 'http://127.0.0.1:48181/'])).stdout;

@@ -18,6 +18,7 @@ import { eventually } from '../support/daemon.ts';
 import { projectForEverybody } from '../support/for-everybody.ts';
 import { littleLinux } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
+import { type Outcome, outcomeOf } from '../support/outcome.ts';
 
 /** An id that no file of the host belongs to, without any group. */
 const UID = 64_999;
@@ -54,26 +55,15 @@ describeWith(['root', 'qemu-system-x86_64'], 'a session of an ordinary user', ()
   const socket = () => join(home, '.cache/vireo/run/vireo.sock');
 
   /** Runs the command line as that user. */
-  function vireo(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    return new Promise((done, fail) => {
-      const child = spawn(join(project, 'bin/vireo'), ['-c', 'qemu:///session', ...args], {
-        uid: UID,
-        gid: UID,
-        cwd: home,
-        env: { PATH: process.env['PATH'], HOME: home },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      let stdout = '';
-      let stderr = '';
-      child.stdout.on('data', (chunk: Buffer) => {
-        stdout += chunk.toString();
-      });
-      child.stderr.on('data', (chunk: Buffer) => {
-        stderr += chunk.toString();
-      });
-      child.on('error', fail);
-      child.on('close', (code) => done({ code, stdout, stderr }));
+  function vireo(...args: string[]): Promise<Outcome> {
+    const child = spawn(join(project, 'bin/vireo'), ['-c', 'qemu:///session', ...args], {
+      uid: UID,
+      gid: UID,
+      cwd: home,
+      env: { PATH: process.env['PATH'], HOME: home },
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
+    return outcomeOf(child);
   }
 
   it('needs nothing but the command line', async () => {

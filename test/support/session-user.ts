@@ -14,15 +14,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './daemon.ts';
 import { projectForEverybody } from './for-everybody.ts';
+import { type Outcome, outcomeOf } from './outcome.ts';
 
 /** An id that no file of the host belongs to, without any group. */
 const UID = 64_997;
-
-export interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 /** Made by root; `remove` takes the namespace, the daemon and the files away. */
 export class SessionUser {
@@ -83,23 +78,12 @@ export class SessionUser {
 
   /** A program as root, with the user's network and files. */
   enter(words: readonly string[]): Promise<Outcome> {
-    return new Promise((done, fail) => {
-      const child = spawn('nsenter', ['-t', String(this.keeper.pid), '-m', '-n', ...words], {
-        cwd: '/',
-        env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, HOME: this.home },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      let stdout = '';
-      let stderr = '';
-      child.stdout.on('data', (chunk: Buffer) => {
-        stdout += chunk.toString();
-      });
-      child.stderr.on('data', (chunk: Buffer) => {
-        stderr += chunk.toString();
-      });
-      child.on('error', fail);
-      child.on('close', (code) => done({ code, stdout, stderr }));
+    const child = spawn('nsenter', ['-t', String(this.keeper.pid), '-m', '-n', ...words], {
+      cwd: '/',
+      env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, HOME: this.home },
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
+    return outcomeOf(child);
   }
 
   get socket(): string {

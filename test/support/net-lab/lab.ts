@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import type { NetworkPlan } from '../../../src/net/plan.ts';
+import { removeNamespace } from '../namespaces.ts';
 import type { AgentOptions } from './agent.ts';
 
 const runFile = promisify(execFile);
@@ -207,9 +208,7 @@ export class NetLab {
   remove(): void {
     for (const child of this.children) child.kill('SIGKILL');
     for (const name of this.namespaces) {
-      const pids = execFileSync('ip', ['netns', 'pids', this.ns(name)], { encoding: 'utf8' });
-      for (const pid of pids.split('\n').filter((text) => text !== '')) killQuietly(Number(pid));
-      execFileSync('ip', ['netns', 'delete', this.ns(name)]);
+      removeNamespace(this.ns(name));
     }
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -220,14 +219,6 @@ function commandOf(pid: number): string {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
   } catch {
     return ''; // gone
-  }
-}
-
-function killQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended by itself in the meantime.
   }
 }
 
