@@ -3,7 +3,6 @@ import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { RunningJob } from '../../base/job-registry.ts';
 import { Undo } from '../../base/undo.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
-import type { DomainDef } from '../../model/domain/domain.ts';
 import { type AlignedDisk, alignDisks, checkTogether, isWritten } from '../../model/snapshot/disks.ts';
 import {
   type Snapshot,
@@ -94,7 +93,8 @@ export function planSnapshot(
       wanted,
       reason: 'live snapshot creation is supported only with external checkpoints',
     });
-  const definition = keptForm(snapshots.definitions.definition(domain));
+  const own = snapshots.definitions.definition(domain);
+  const definition = domain.live === undefined ? own : keptForm(own);
   if (memory === 'no' && options.noMetadata !== true) refuseUncopied(definition, wanted);
   const fallback = options.diskOnly === true || memory === 'external' ? 'external' : 'internal';
   const disks = alignDisks(definition, wish.disks, { fallback, wanted }).map(withoutReadOnly);
@@ -102,7 +102,11 @@ export function planSnapshot(
     snapshots.world.managedSaves.refuse(domain, 'put new images on the disks of');
   const state = stateOf(domain, options);
   checkTogether(disks, { memory, isDiskOnly: state === 'disk-snapshot' }, wanted);
-  const stored = domain.isActive && domain.isPersistent ? storedOf(snapshots, domain) : undefined;
+  // A stored definition has the form that snapshots keep.
+  const stored =
+    domain.isActive && domain.isPersistent
+      ? snapshots.definitions.definition(domain, { inactive: true })
+      : undefined;
   const { current } = tree;
   return {
     disks,
@@ -127,10 +131,6 @@ function withoutReadOnly(one: AlignedDisk): AlignedDisk {
 
 function diskOf({ disk, snapshot }: AlignedDisk): SnapshotDisk {
   return { name: disk.target.dev, snapshot };
-}
-
-function storedOf(snapshots: SnapshotWorld, domain: Domain): DomainDef {
-  return keptForm(snapshots.definitions.definition(domain, { inactive: true }));
 }
 
 /** libvirt's default: the time in seconds. */
