@@ -40,11 +40,12 @@ export function toBytes(value: number, unit: string): number | undefined {
  */
 export function parseSize(text: string): number {
   const match = /^\s*(\d{1,16}(?:\.\d{1,6})?)\s*([A-Za-z]*)\s*$/.exec(text);
-  const bytes = match ? toBytes(Number(match[1]), match[2] === '' ? 'b' : (match[2] ?? '')) : undefined;
+  const unit = match?.[2] === '' ? 'b' : (match?.[2] ?? '');
+  const bytes = match ? toBytes(Number(match[1]), unit) : undefined;
   if (bytes === undefined)
     throw new VirtError('request.invalid', {
       wanted: `read the size '${text.slice(0, 40)}'`,
-      reason: 'it is not a number with a unit',
+      reason: toBytes(1, unit) === undefined ? 'it is not a number with a unit' : 'it is too large',
       hint: 'write it like 512MiB, 2GiB or 1.5G',
     });
   return bytes;

@@ -1,5 +1,5 @@
 /** The entry of the `vireo` command: runs the command line, tells failures, sets the exit status. */
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { errnoOf, VirtError } from '../base/errors.ts';
 import { Cli, type World } from './cli.ts';
 import { exitCodeFor, exitCodes } from './exit-codes.ts';
@@ -10,8 +10,9 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
   const cli = new Cli(world);
   // Errors of the command line itself are told in the form that it asks for.
   cli.configure({ json: args.includes('--json'), color: !args.includes('--no-color') });
+  let program: Command | undefined;
   try {
-    const program = buildProgram(cli);
+    program = buildProgram(cli);
     if (args.length === 0) {
       program.outputHelp();
       return exitCodes.ok;
@@ -19,20 +20,29 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
     await program.parseAsync([...args], { from: 'user' });
     return cli.exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return tellCommanderError(cli, error);
+    if (error instanceof CommanderError) return tellCommanderError(cli, error, program);
     cli.out.error(error);
     return exitCodeFor(error);
   }
 }
 
 /** Help and version come as CommanderErrors too, with exit code 0. */
-function tellCommanderError(cli: Cli, error: CommanderError): number {
+function tellCommanderError(cli: Cli, error: CommanderError, program: Command | undefined): number {
   if (error.exitCode === 0) return exitCodes.ok;
   // A noun without a verb: its help was asked for, in a way.
   if (error.code === 'commander.help') return exitCodes.usage;
   const [reason = '', suggestion] = error.message.replace(/^error: /, '').split('\n');
-  cli.out.error(new VirtError('request.invalid', { reason, hint: suggestionOf(suggestion) }));
+  const elsewhere = suggestion === undefined ? verbsNamed(program, reason) : [];
+  const hint = elsewhere.length === 0 ? suggestionOf(suggestion) : `did you mean ${elsewhere.join(', ')}?`;
+  cli.out.error(new VirtError('request.invalid', { reason, hint }));
   return exitCodes.usage;
+}
+
+/** Where a verb that is unknown by itself is one: `domain set-memory` for `set-memory`. */
+function verbsNamed(program: Command | undefined, reason: string): string[] {
+  const verb = /^unknown command '(.*)'$/.exec(reason)?.[1];
+  const nouns = program?.commands.filter(({ commands }) => commands.some((one) => one.name() === verb)) ?? [];
+  return nouns.map((noun) => `${noun.name()} ${verb}`);
 }
 
 /** Commander's suggestion, `(Did you mean list?)`, in our form. */

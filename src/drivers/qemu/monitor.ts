@@ -1,6 +1,7 @@
 /** From the spawn to a monitor that answers: the greeting, or why it never came; and what is asked and set first. */
 import { type ErrorCode, isVirtError, oneLine, VirtError } from '../../base/errors.ts';
 import type { DetachedProcess } from '../../base/spawn.ts';
+import { pathOfSource } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { withoutSecrets } from '../../model/domain/redaction.ts';
 import type { QemuCommand } from './argv/types.ts';
@@ -73,11 +74,12 @@ export async function startFailed(
   const said = withoutSecrets(definition, sinceStart(await readTail(starting.logPath, 8192)));
   const wanted = `start '${definition.name}'`;
   const held = isLockFailure(said)
-    ? await heldBy(starting.deps.options, definition, {
+    ? (usedTwice(definition, wanted) ??
+      (await heldBy(starting.deps.options, definition, {
         wanted,
         code: 'domain.start-failed',
         exceptUuid: definition.uuid,
-      })
+      })))
     : undefined;
   if (held !== undefined) return held;
   const how = hasEnded ? 'QEMU ended before it was ready' : cause.reason;
@@ -91,6 +93,24 @@ export async function startFailed(
 }
 
 const isLockFailure = (said: string): boolean => /Failed to get .*lock/.test(said);
+
+/** Two disks of the domain itself that are one image, as an error. */
+function usedTwice({ devices }: DomainDef, wanted: string): VirtError | undefined {
+  const seen = new Map<string, string>();
+  for (const disk of devices.disks) {
+    const path = pathOfSource(disk.source);
+    if (path === undefined) continue;
+    const first = seen.get(path);
+    if (first !== undefined)
+      return new VirtError('domain.start-failed', {
+        wanted,
+        reason: `its disks ${first} and ${disk.target.dev} are the same image, ${path}`,
+        hint: `take one of them away: 'vireo detach NAME ${disk.target.dev}'`,
+      });
+    seen.set(path, disk.target.dev);
+  }
+  return undefined;
+}
 
 /** Which guest has the image, as an error; undefined when none of ours has. */
 async function heldBy(
@@ -135,6 +155,9 @@ function hintFor(said: string): string | undefined {
     return 'another guest or program uses one of these disks; shut that down, or mark the disk <shareable/> in both';
   if (/Address already in use/.test(said))
     return 'another program uses that port; choose another, or let it be chosen (autoport)';
+  const rule = /Could not set up host forwarding rule '(tcp|udp):([^']*?)-/.exec(said);
+  if (rule !== null)
+    return `another program uses ${rule[1]} ${rule[2]}, or the daemon may not open it: forward another port of the host`;
   if (/cannot initialize fsdev .*Permission denied/.test(said))
     return "the guest's own user must be able to read (and write) that directory, and to pass all those above it";
   if (/locking memory failed|VFIO_MAP_DMA|VFIO_IOMMU_MAP_DMA|vfio_dma_map/.test(said))

@@ -1,5 +1,9 @@
-/** A display port that another program takes between our look and QEMU's bind: the start tries the next one. */
+/**
+ * A display port that another program takes between our look and QEMU's bind: the start tries the next one. A port that a
+ * definition forwards, and an image that it has twice: the error says what is in the way.
+ */
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../../src/api/client.ts';
@@ -7,7 +11,7 @@ import { TestDaemon } from '../../support/daemon.ts';
 import { describeWith } from '../../support/needs.ts';
 import { idleXml } from './domains.ts';
 
-describeWith(['root', '/usr/bin/qemu-system-x86_64'], 'a display port taken by another', () => {
+describeWith(['root', '/usr/bin/qemu-system-x86_64'], 'a port or an image taken by another', () => {
   let daemon: TestDaemon;
   let client: VireoClient;
   beforeAll(async () => {
@@ -63,5 +67,33 @@ exit 1
     });
     expect(existsSync(join(qemu.triesIn, '4'))).toBe(true);
     expect(existsSync(join(qemu.triesIn, '5'))).toBe(false);
+  });
+
+  it('that a definition forwards is named, with what to do', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => {
+      other.listen(0, '127.0.0.1', () => resolve());
+    });
+    const { port } = other.address() as AddressInfo;
+    const forward = `<portForward proto='tcp' address='127.0.0.1'><range start='${port}'/></portForward>`;
+    const devices = `<interface type='user'>${forward}</interface>`;
+    await client.call('domain.define', { xml: idleXml('forwards', { devices }) });
+    await expect(client.call('domain.start', { domain: 'forwards' })).rejects.toMatchObject({
+      code: 'domain.start-failed',
+      hint: expect.stringContaining(`another program uses tcp 127.0.0.1:${port}`) as string,
+    });
+    other.close();
+  });
+
+  it('is not what an image is called that a domain has twice', async () => {
+    const image = join(daemon.root, 'twice.raw');
+    writeFileSync(image, Buffer.alloc(512));
+    const disk = (target: string) =>
+      `<disk type='file'><driver name='qemu' type='raw'/><source file='${image}'/><target dev='${target}'/></disk>`;
+    await client.call('domain.define', { xml: idleXml('twice', { devices: disk('vda') + disk('vdb') }) });
+    await expect(client.call('domain.start', { domain: 'twice' })).rejects.toMatchObject({
+      code: 'domain.start-failed',
+      reason: `its disks vda and vdb are the same image, ${image}`,
+    });
   });
 });

@@ -58,6 +58,8 @@ describe('failures', () => {
 
   it.each([
     [['lits'], "unknown command 'lits'", 'did you mean list?'],
+    [['set-memory', 'x', '1GiB'], "unknown command 'set-memory'", 'did you mean domain set-memory?'],
+    [['volume', 'create', 'x', '99999TiB'], 'it is too large', '2GiB'],
     [['list', '--colour'], "unknown option '--colour'", '--help'],
     [['show'], "missing required argument 'domain'", '--help'],
     [['domain', 'create'], "required option '--name <name>' not specified", '--help'],

@@ -103,7 +103,7 @@ export function methodNotFound(method: string, id: RequestId | undefined): Proto
     {
       code: 'request.unsupported',
       reason: `there is no method '${oneLine(method, 64)}'`,
-      hint: "'rpc.discover' lists the methods",
+      hint: "'rpc.discover' lists the methods; a daemon that was updated has the new ones when it is restarted",
     },
     id ?? null,
   );
