@@ -61,7 +61,8 @@ export async function settleLater(snapshots: SnapshotWorld, domain: Domain): Pro
     await sleep(pauseMs, undefined, { ref: false });
     if (!isKnown() || snapshots.pendingOf(domain) === undefined) return;
     try {
-      await settle(snapshots, domain);
+      // What is begun after that has a turn of its own, with short pauses again.
+      return await settle(snapshots, domain);
     } catch (error) {
       const { log } = snapshots.world;
       log.warn({ err: error, domain: domain.name }, 'what was begun with a snapshot is not at its end yet');

@@ -255,6 +255,16 @@ describeWith(tools, 'memory on its way into a file, and back', () => {
     expect([existsSync(path('state')), litter()]).toEqual([false, []]);
   });
 
+  it('a dump whose QEMU is killed leaves no file', async () => {
+    await client.call('domain.start', { domain, paused: true });
+    const { call: dump } = await dumping();
+    process.kill(await pid(), 'SIGKILL');
+    expect(await dump).toMatchObject({ code: 'qmp.closed' });
+    await eventually('its end', async () => (await get()).state === 'shutoff');
+    expect(await get()).toMatchObject({ reason: 'crashed', job: null });
+    expect([existsSync(path('core')), litter()]).toEqual([false, []]);
+  });
+
   it('a guest that was saved, and whose daemon died before it could say so, is saved', async () => {
     const { uuid } = await get();
     await client.call('domain.start', { domain, paused: true });

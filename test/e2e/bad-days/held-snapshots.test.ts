@@ -83,6 +83,15 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
   };
   const revert = () => client.call('snapshot.revert', { domain, snapshot: 'first' });
 
+  /** What was written before it all is there; the image is sound. */
+  function expectDiskGood(): void {
+    execFileSync('qemu-img', ['check', '-q', '-r', 'leaks', image]);
+    const read = execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'read -P 1 64k 64k', image], {
+      encoding: 'utf8',
+    });
+    expect(read).not.toMatch(/failed/);
+  }
+
   /** One of QEMU's threads waits for the disk (proc(5): D). */
   function waitsForDisk(pid: number): boolean {
     return readdirSync(`/proc/${pid}/task`).some((task) => {
@@ -91,8 +100,9 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
     });
   }
 
-  /** Begins that, and holds QEMU when it is in the middle; how the call ended. */
-  async function heldIn(
+  /** Begins that, and has QEMU get a signal when it is in the middle; how the call ended. */
+  async function signalled(
+    name: 'SIGSTOP' | 'SIGKILL',
     work: () => Promise<unknown>,
   ): Promise<{ readonly pid: number; readonly error: unknown }> {
     const [pid = 0] = qemuProcesses(daemon.root);
@@ -102,10 +112,11 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
     freeze(true);
     const call = outcome(work());
     await eventually('QEMU in the middle', () => waitsForDisk(pid));
-    signal(pid, 'SIGSTOP');
+    signal(pid, name);
     freeze(false);
     return { pid, error: await call };
   }
+  const heldIn = (work: () => Promise<unknown>) => signalled('SIGSTOP', work);
   const held = {
     code: 'qmp.timeout',
     reason: expect.stringContaining('stopped by a signal') as string,
@@ -144,9 +155,7 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
     expect(performance.now() - began).toBeLessThan(15_000);
     expect(qemuProcesses(daemon.root)).toEqual([]);
     await nothingPending();
-    expect(
-      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'read -P 1 64k 64k', image], { encoding: 'utf8' }),
-    ).not.toMatch(/failed/);
+    expectDiskGood();
     await client.call('domain.start', { domain });
   });
 
@@ -157,5 +166,15 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
     await eventually('it is gone', async () => (await names()).length === 0, 60_000);
     expect(tags()).toEqual([]);
     expect(await state()).toBe('running');
+  });
+
+  it('a QEMU that dies in the middle leaves no part of one, and the disk as it was', async () => {
+    const make = () => client.call('snapshot.create', { domain, name: 'last' });
+    const { error } = await signalled('SIGKILL', make);
+    expect(error).toMatchObject({ code: 'qmp.closed' });
+    await eventually('its end', async () => (await state()) === 'shutoff');
+    await nothingPending();
+    expect([await names(), tags()]).toEqual([[], []]);
+    expectDiskGood();
   });
 });

@@ -109,3 +109,15 @@ it("a set of descriptors that is somebody else's stays", async () => {
   await forgetSparse(await talkTo(qemu));
   expect([...qemu.sets.keys()]).toEqual([1]);
 });
+
+it('a QEMU that does not answer is left as it is, and tidied up after by whoever settles the transfer', async () => {
+  const qemu = new FakeSparse(known);
+  const qmp = await talkTo(qemu);
+  {
+    await using target = await beginSparse(qmp, fd, form, 'save');
+    target.leave();
+  }
+  expect(qemu.isOn.get('mapped-ram')).toBe(true);
+  await forgetSparse(qmp);
+  expect([qemu.isOn.get('mapped-ram'), qemu.sets.size]).toEqual([false, 0]);
+});

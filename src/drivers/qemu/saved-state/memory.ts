@@ -10,7 +10,7 @@ import type {
 } from '../../live-memory.ts';
 import type { QmpClient } from '../qmp/client.ts';
 import type { CommandResult } from '../qmp/commands.ts';
-import { beginSparse, requireSparse } from './sparse.ts';
+import { beginSparse, type Prepared, requireSparse } from './sparse.ts';
 import { endOf, untilEnd } from './transfer-end.ts';
 
 /** The name of the descriptor in QEMU. */
@@ -67,7 +67,10 @@ async function sendMemory(
     const look = async () => onProgress?.(progressOf(await qmp.execute('query-migrate', undefined, PATIENT)));
     await untilEnd(end, { wanted, process, limitMs: qmp.commandMs, signal, look });
   } catch (error) {
-    if (isVirtError(error, 'qmp.timeout')) cancel(); // It waits in the monitor.
+    if (isVirtError(error, 'qmp.timeout')) {
+      cancel(); // It waits in the monitor.
+      target.leave();
+    }
     throw cannotSave(error);
   } finally {
     signal?.removeEventListener('abort', cancel);
@@ -84,11 +87,11 @@ async function passState(
   fd: number,
   sparse: SparseForm | undefined,
   wanted: string,
-): Promise<AsyncDisposable & { readonly uri: string }> {
+): Promise<Prepared> {
   if (sparse !== undefined) return beginSparse(qmp, fd, sparse, wanted);
   await qmp.passDescriptor(FD_NAME, fd);
   // QEMU closes it itself.
-  return { uri: `fd:${FD_NAME}`, [Symbol.asyncDispose]: () => Promise.resolve() };
+  return { uri: `fd:${FD_NAME}`, leave: () => undefined, [Symbol.asyncDispose]: () => Promise.resolve() };
 }
 
 /** How often, and how long apart, a migration is tried while QEMU tidies up after a dump whose end it has told. */
@@ -146,6 +149,9 @@ export async function receiveMemory(
     const { status } = await Promise.race([ended, aborted.promise]);
     if (status !== 'completed')
       throw new VirtError('qmp.failed', { wanted, reason: `QEMU says it is ${String(status)}` });
+  } catch (error) {
+    if (isVirtError(error, 'qmp.timeout')) source.leave(); // It is ended next.
+    throw error;
   } finally {
     signal?.removeEventListener('abort', abort);
   }

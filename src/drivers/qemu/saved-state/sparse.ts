@@ -15,9 +15,17 @@ export async function requireSparse(qmp: QmpClient, wanted: string): Promise<voi
   if (!known.some(({ capability }) => capability === 'mapped-ram')) throw lacks(wanted);
 }
 
+/** A transfer that QEMU is prepared for; disposed of, QEMU is as it was. */
+export interface Prepared extends AsyncDisposable {
+  /** Where QEMU writes to or reads from. */
+  readonly uri: string;
+  /** Leaves QEMU as it is: it does not answer, and whoever settles the transfer later tidies up. */
+  leave(): void;
+}
+
 /**
- * Prepares QEMU for one transfer in that form. The answer says where it writes to or reads from; disposed of, QEMU is as
- * it was, also after a failure: while the form is chosen, QEMU refuses every other transfer.
+ * Prepares QEMU for one transfer in that form. Disposed of, QEMU is as it was, also after a failure: while the form is
+ * chosen, QEMU refuses every other transfer.
  * @throws VirtError qemu.lacks, qmp.*
  */
 export async function beginSparse(
@@ -25,7 +33,7 @@ export async function beginSparse(
   fd: number,
   { offsetBytes, channels, directFd }: SparseForm,
   wanted: string,
-): Promise<AsyncDisposable & { readonly uri: string }> {
+): Promise<Prepared> {
   await requireSparse(qmp, wanted);
   try {
     await setCapabilities(qmp, true);
@@ -33,9 +41,15 @@ export async function beginSparse(
     if (directFd !== undefined) await goPastCache(qmp, wanted);
     const { set } = await qmp.addDescriptor(fd, { opaque: OPAQUE });
     if (directFd !== undefined) await qmp.addDescriptor(directFd, { 'fdset-id': set, opaque: OPAQUE });
+    let isLeft = false;
     return {
       uri: `file:/dev/fdset/${set},offset=${offsetBytes}`,
-      [Symbol.asyncDispose]: () => forgetSparse(qmp),
+      leave: () => {
+        isLeft = true;
+      },
+      [Symbol.asyncDispose]: async () => {
+        if (!isLeft) await forgetSparse(qmp);
+      },
     };
   } catch (error) {
     await forgetSparse(qmp);
