@@ -31,6 +31,7 @@ const moveErrors = [
   'host-device.in-use',
   'host-device.unusable',
   'host-device.failed',
+  'request.invalid',
   'request.unsupported',
   'program.missing',
 ] as const;
@@ -70,7 +71,17 @@ export const nodeDeviceMethods = [
     description:
       "Only for <hostdev managed='no'>: managed devices move by themselves. Refused while the host has a file system on it mounted.",
     access: 'modify',
-    params: () => z.strictObject(target),
+    params: () =>
+      z.strictObject({
+        ...target,
+        driver: z
+          .string()
+          .regex(/^[a-z0-9_-]{1,63}$/)
+          .optional()
+          .describe(
+            'A variant of vfio-pci for that kind of device, like `mlx5_vfio_pci`, whose module is loaded.',
+          ),
+      }),
     result: () => z.object({}),
     errors: moveErrors,
   }),

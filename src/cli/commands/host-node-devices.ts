@@ -43,7 +43,10 @@ export const addNodeDevices: AddCommand = (host, cli) => {
       const result = await cli.withClient((client) => client.call('node-device.xml', { device }));
       cli.out.result(result, () => safeLines(result.xml));
     });
-  addMove(host, cli, 'detach', 'is ready for guests');
+  addMove(host, cli, 'detach', 'is ready for guests').option(
+    '--driver <name>',
+    paramHelp('node-device.detach', 'driver'),
+  );
   addMove(host, cli, 'reattach', 'is with the host again');
   addMove(host, cli, 'reset', 'was reset');
 };
@@ -56,14 +59,15 @@ const summaries = {
   reset: 'reset a PCI device that nobody has',
 } as const;
 
-function addMove(host: Command, cli: Cli, verb: keyof typeof summaries, done: string): void {
-  host
+function addMove(host: Command, cli: Cli, verb: keyof typeof summaries, done: string): Command {
+  return host
     .command(verb)
     .summary(summaries[verb])
     .description(methodSummary(`node-device.${verb}`))
     .argument('<device>', NAME_HELP)
-    .action(async (device: string) => {
-      await cli.withClient((client) => client.call(`node-device.${verb}`, { device }));
+    .action(async (device: string, { driver }: { readonly driver?: string }) => {
+      const params = { device, ...(driver !== undefined && { driver }) };
+      await cli.withClient((client) => client.call(`node-device.${verb}`, params));
       cli.out.result({ device }, () => `${device} ${done}.\n`);
     });
 }

@@ -74,8 +74,8 @@ export class NodeDeviceService {
   }
 
   /** Takes a PCI device from its driver for a guest. @throws VirtError node-device.not-found, host-device.*, request.unsupported */
-  async detach(name: string): Promise<void> {
-    await this.options.devices.detach(this.pciAddress(name, 'detach'));
+  async detach(name: string, driver?: string): Promise<void> {
+    await this.options.devices.detach(this.pciAddress(name, 'detach'), driver);
   }
 
   /** Gives it back. @throws VirtError as detach */
@@ -97,7 +97,7 @@ export class NodeDeviceService {
       });
     const { path, capability } = this.find(name);
     if (capability.type === 'pci') return path?.split('/').at(-1) ?? '';
-    throw new VirtError('request.unsupported', { wanted, reason: 'it is no PCI device' });
+    throw new VirtError('request.invalid', { wanted, reason: `device ${name} is not a PCI device` });
   }
 
   /** Tells events of what comes, goes and changes from now on. A host that tells nothing is no failure. */

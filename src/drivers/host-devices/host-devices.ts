@@ -11,6 +11,7 @@ import { grantNode, revokeNode } from './node-access.ts';
 import {
   bindToVfio,
   isBridge,
+  isVfioDriver,
   linksBehind,
   mountsBehind,
   type PciGrant,
@@ -96,20 +97,32 @@ export class HostDevices implements HostDeviceProvider {
 
   /**
    * Takes a PCI device from its driver, for a guest that is not to do it itself (<hostdev managed='no'>).
-   * @throws VirtError host-device.*, file.*
+   * `driver`: a variant of vfio-pci, whose module is loaded; a device that has vfio-pci or a variant keeps it unless another
+   * is named. @throws VirtError host-device.*, file.*
    */
-  detach(address: string): Promise<void> {
+  detach(address: string, driver?: string): Promise<void> {
     return this.inTurn(async () => {
+      if (driver !== undefined && !isVfioDriver(driver))
+        throw new VirtError('request.invalid', {
+          wanted: `detach PCI device ${address}`,
+          reason: `unknown driver name '${driver}': neither ${VFIO} nor a variant of it`,
+        });
       const device = this.free(address, `detach PCI device ${address}`);
-      if (device.driver === VFIO) return;
+      if (driver === undefined ? isVfioDriver(device.driver) : device.driver === driver) return;
       if (isBridge(device))
         throw new VirtError('host-device.unusable', {
           wanted: `detach PCI device ${address}`,
           reason: 'it is a bridge, and the host needs what is behind it',
         });
       this.refuseMounted(address, `detach PCI device ${address}`);
-      await bindToVfio(this.files, this.sysfs, address);
-      this.log.info({ address, from: device.driver }, 'moved a PCI device to vfio-pci');
+      if (driver !== undefined && driver !== VFIO && !this.files.exists(`/sys/bus/pci/drivers/${driver}`))
+        throw new VirtError('host-device.unusable', {
+          wanted: `detach PCI device ${address}`,
+          reason: `the host has no driver ${driver}`,
+          hint: `load it first: modprobe ${driver}`,
+        });
+      await bindToVfio(this.files, this.sysfs, address, driver);
+      this.log.info({ address, from: device.driver, to: driver ?? VFIO }, 'moved a PCI device to VFIO');
     });
   }
 
@@ -129,7 +142,7 @@ export class HostDevices implements HostDeviceProvider {
     return this.inTurn(async () => {
       const wanted = `reset PCI device ${address}`;
       const { driver } = this.free(address, wanted);
-      if (driver !== undefined && driver !== VFIO)
+      if (driver !== undefined && !isVfioDriver(driver))
         throw new VirtError('host-device.unusable', {
           wanted,
           reason: `the host's driver ${driver} has it`,

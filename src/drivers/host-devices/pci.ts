@@ -7,6 +7,13 @@ import type { SysfsWriter } from './sysfs-writer.ts';
 /** The driver that gives devices to programs (kernel Documentation/driver-api/vfio.rst). */
 export const VFIO = 'vfio-pci';
 
+/** Drivers that do the same and know more of one kind of device (migration): mlx5_vfio_pci, hisi-acc-vfio-pci, ... */
+const variant = /^[a-z0-9]+(?:[-_][a-z0-9]+)*[-_]vfio[-_]pci$/;
+
+/** True for vfio-pci and its variants: a device that has one of them is ready for a guest, and stays with it. */
+export const isVfioDriver = (driver: string | undefined): boolean =>
+  driver !== undefined && (driver === VFIO || variant.test(driver));
+
 export interface PciRequest {
   readonly address: string;
   /** We detach it from the host's driver, and give it back. */
@@ -55,7 +62,7 @@ function planOne(
       `${address} has no IOMMU group, so a guest with it could write all of the host's memory`,
       "switch the IOMMU on in the firmware (VT-d, AMD-Vi), and boot with 'intel_iommu=on' on Intel",
     );
-  if (!isManaged && device.driver !== VFIO)
+  if (!isManaged && !isVfioDriver(device.driver))
     refuse(
       `${address} belongs to ${device.driver === undefined ? 'no driver' : `the host's driver ${device.driver}`}`,
       `let it be moved: <hostdev managed='yes'>, or bind it to ${VFIO} before the start`,
@@ -66,7 +73,7 @@ function planOne(
       `${address} shares IOMMU group ${group} with ${others.map((other) => `${other.address} (${other.driver})`).join(', ')}`,
       'give those to the same guest, or unbind them from their drivers',
     );
-  return { address, group, takeFrom: device.driver === VFIO ? undefined : { driver: device.driver } };
+  return { address, group, takeFrom: isVfioDriver(device.driver) ? undefined : { driver: device.driver } };
 }
 
 /** PCI-to-PCI bridges, and what else has a bridge's header. */
@@ -78,24 +85,32 @@ export function isBridge(device: PciDevice): boolean {
 function isInTheWay(device: PciDevice): boolean {
   return (
     device.driver !== undefined &&
-    device.driver !== VFIO &&
+    !isVfioDriver(device.driver) &&
     device.driver !== 'pcieport' &&
     device.driver !== 'pci-stub'
   );
 }
 
-/** Moves a device from its driver to vfio-pci. @throws VirtError host-device.failed; it has its old driver then */
-export async function bindToVfio(files: HostFiles, sysfs: SysfsWriter, address: string): Promise<void> {
+/**
+ * Moves a device from its driver to vfio-pci, or to a variant of it that is loaded already.
+ * @throws VirtError host-device.failed; it has its old driver then
+ */
+export async function bindToVfio(
+  files: HostFiles,
+  sysfs: SysfsWriter,
+  address: string,
+  to = VFIO,
+): Promise<void> {
   const path = pciPath(address);
-  if (!files.exists(`/sys/bus/pci/drivers/${VFIO}`)) await sysfs.loadVfio();
+  if (to === VFIO && !files.exists(`/sys/bus/pci/drivers/${VFIO}`)) await sysfs.loadVfio();
   try {
-    await sysfs.write(`${path}/driver_override`, VFIO);
+    await sysfs.write(`${path}/driver_override`, to);
     if (readPci(files, address)?.driver !== undefined) await sysfs.write(`${path}/driver/unbind`, address);
     await sysfs.write('/sys/bus/pci/drivers_probe', address);
     const driver = readPci(files, address)?.driver;
-    if (driver === VFIO) return;
+    if (driver === to) return;
     throw new VirtError('host-device.failed', {
-      wanted: `give PCI device ${address} to ${VFIO}`,
+      wanted: `give PCI device ${address} to ${to}`,
       reason: `it has ${driver === undefined ? 'no driver' : `driver ${driver}`} afterwards`,
       hint: "the kernel's log (dmesg) says why",
     });
@@ -112,7 +127,7 @@ export async function returnToHost(files: HostFiles, sysfs: SysfsWriter, address
   if (device === undefined) return;
   // An empty line takes the override away (sysfs-bus-pci).
   await sysfs.write(`${path}/driver_override`, '\n');
-  if (device.driver === VFIO) await sysfs.write(`${path}/driver/unbind`, address);
+  if (isVfioDriver(device.driver)) await sysfs.write(`${path}/driver/unbind`, address);
   await sysfs.write('/sys/bus/pci/drivers_probe', address);
 }
 

@@ -2,6 +2,8 @@
  * How much memory a guest's QEMU may lock: that of VFIO devices is pinned, since hardware writes to it, and so is that of
  * SEV guests, since encrypted pages cannot be moved.
  */
+import { reasonOf, VirtError } from '../../base/errors.ts';
+import { getLimit, setLimit } from '../../base/ffi.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { sevKind } from '../../model/domain/launch-security.ts';
 
@@ -22,4 +24,25 @@ export function lockedBytes(definition: DomainDef): number | undefined {
   // Behind an IOMMU of its own each device has a mapping of its own, and each is counted.
   const times = devices.iommu === undefined ? 1 : Math.max(vfio, 1);
   return ramBytes * times + EXTRA_BYTES;
+}
+
+/**
+ * Lets the QEMU of a running guest lock what the definition needs once a device has come: VFIO pins all of the guest's
+ * memory then. What it may lock already stays. @throws VirtError system.call where the daemon may not raise limits
+ */
+export function allowLocking(pid: number, definition: DomainDef, wanted: string): void {
+  const needed = BigInt(lockedBytes(definition) ?? 0);
+  if (needed === 0n) return;
+  try {
+    const { soft, hard } = getLimit(pid, 'lockedBytes');
+    if (soft >= needed) return;
+    setLimit(pid, 'lockedBytes', { soft: needed, hard: hard > needed ? hard : needed });
+  } catch (error) {
+    throw new VirtError('system.call', {
+      wanted,
+      reason: `QEMU may not lock the guest's memory, ${needed} bytes: ${reasonOf(error)}`,
+      hint: 'a device of the host needs that; give it at the start, or let the daemon raise limits (CAP_SYS_RESOURCE)',
+      cause: error,
+    });
+  }
 }

@@ -40,7 +40,7 @@ describe('node devices', () => {
     await devices.reset(PCI);
     await devices.reattach(PCI);
     expect(moved).toEqual(['detach 0000:01:00.0', 'reset 0000:01:00.0', 'reattach 0000:01:00.0']);
-    await expect(devices.detach('usb_1_2')).rejects.toMatchObject({ code: 'request.unsupported' });
+    await expect(devices.detach('usb_1_2')).rejects.toMatchObject({ code: 'request.invalid' });
     await expect(devices.detach('pci_1')).rejects.toMatchObject({ code: 'node-device.not-found' });
     const session = makeNodeDevices(bus(), { files, moved, mode: 'session' });
     await expect(session.detach(PCI)).rejects.toMatchObject({ code: 'request.unsupported' });

@@ -1,6 +1,6 @@
 /** How much memory a guest may lock, by its devices. */
 import { describe, expect, it } from 'vitest';
-import { lockedBytes } from '../../../src/drivers/qemu/locked-memory.ts';
+import { allowLocking, lockedBytes } from '../../../src/drivers/qemu/locked-memory.ts';
 import { parseDomain } from '../../../src/model/domain/domain.ts';
 
 const GIB = 1024 ** 3;
@@ -18,6 +18,19 @@ describe('locked memory', () => {
     expect(
       locked("<hostdev type='usb'><source><vendor id='1'/><product id='2'/></source></hostdev>"),
     ).toBeUndefined();
+  });
+
+  it('is granted to a guest that runs when a device comes, and a process that is gone is told of', () => {
+    const definition = (devices: string) =>
+      parseDomain(
+        `<domain type='kvm'><name>a</name><memory unit='GiB'>2</memory><os><type>hvm</type></os><devices>${devices}</devices></domain>`,
+        { mode: 'strict' },
+      ).definition;
+    const nobody = 2 ** 22 + 1; // beyond the highest pid_max
+    expect(() => allowLocking(nobody, definition(''), 'attach it')).not.toThrow();
+    expect(() => allowLocking(nobody, definition(pci(1)), 'attach it')).toThrow(
+      /may not lock the guest's memory/,
+    );
   });
 
   it('is the RAM and a gibibyte, for each device behind an IOMMU', () => {

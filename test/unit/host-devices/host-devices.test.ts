@@ -1,5 +1,5 @@
 /** Host devices on a recorded workstation: what a guest may have, how it is moved, and that all comes back. */
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -7,6 +7,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { listHostDevices } from '../../../src/daemon/services/host-device-list.ts';
 import { HostDevices } from '../../../src/drivers/host-devices/host-devices.ts';
 import { readPci } from '../../../src/drivers/host-devices/list.ts';
+import { isVfioDriver } from '../../../src/drivers/host-devices/pci.ts';
 import { hostFiles } from '../../../src/kvm/host-files.ts';
 import { type DomainDef, parseDomain } from '../../../src/model/domain/domain.ts';
 import { SysfsTree } from '../../support/sysfs-tree.ts';
@@ -253,6 +254,29 @@ describe('the list of devices', () => {
     expect(listed[4]).toMatchObject({ driver: 'vfio-pci', usedBy: { name: 'one' }, numaNode: 0 });
     expect(listed[7]).toMatchObject({ productName: 'Webcam C270', serial: '5A3B', usedBy: { name: 'one' } });
     expect(listed[8]).toMatchObject({ vendorName: 'Kingston Technology', productName: undefined });
+  });
+});
+
+describe('variants of vfio-pci', () => {
+  it('count as VFIO: a device that has one is given to a guest as it is, and its group is not held up', async () => {
+    for (const name of ['vfio-pci', 'mlx5_vfio_pci', 'hisi-acc-vfio-pci', 'nvgrace_gpu_vfio_pci'])
+      expect(isVfioDriver(name)).toBe(true);
+    for (const name of ['igb', 'vfio', 'pci-stub', 'vfio_pci_core', '../x_vfio_pci', undefined])
+      expect(isVfioDriver(name)).toBe(false);
+    const devices = provider();
+    await expect(devices.detach('0000:03:00.0', 'igb_vfio_pci')).rejects.toMatchObject({
+      code: 'host-device.unusable',
+      reason: 'the host has no driver igb_vfio_pci',
+    });
+    mkdirSync(join(tree.root, 'sys/bus/pci/drivers/igb_vfio_pci'));
+    await devices.detach('0000:03:00.0', 'igb_vfio_pci');
+    expect(driverOf('0000:03:00.0')).toBe('igb_vfio_pci');
+    await devices.detach('0000:03:00.0');
+    await take(devices, pci(3, 0, 0, 'no'));
+    await devices.release('uuid-one');
+    expect(driverOf('0000:03:00.0')).toBe('igb_vfio_pci');
+    await devices.reattach('0000:03:00.0');
+    expect(driverOf('0000:03:00.0')).toBe('igb');
   });
 });
 

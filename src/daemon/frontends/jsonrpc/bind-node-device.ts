@@ -10,8 +10,8 @@ export function bindNodeDevices(service: NodeDeviceService): NodeDeviceHandlers 
   return {
     'node-device.list': async ({ capabilities }) => ({ devices: service.list(capabilities).map(shapeOf) }),
     'node-device.xml': async ({ device }) => ({ xml: service.xml(service.find(device)) }),
-    'node-device.detach': async ({ device }) => {
-      await service.detach(device);
+    'node-device.detach': async ({ device, driver }) => {
+      await service.detach(device, driver);
       return {};
     },
     'node-device.reattach': async ({ device }) => {

@@ -25,6 +25,7 @@ import type { QemuGuest } from '../guest.ts';
 import { endHelper, startHelper } from '../helpers.ts';
 import { guestVariable } from '../launch.ts';
 import { liveDefinition } from '../live-definition.ts';
+import { allowLocking } from '../locked-memory.ts';
 import { openLog } from '../log-file.ts';
 import { diskHeld } from '../monitor.ts';
 import { openNeeds } from '../needs.ts';
@@ -96,6 +97,7 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
   if (alias === undefined) throw new Error(`${wanted}: it has no alias`);
   const complete = withDevices(after, replaceDevice(after.devices, work.part, device));
   const qmp = guest.monitorClient();
+  allowLocking(guest.record.pid, complete, wanted);
   const plan = planDevice(complete, part, {
     capabilities: await capabilitiesOf(options, complete),
     context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts, passed),

@@ -1,6 +1,7 @@
 /** Plans for plugging a device into a running guest, from recorded capabilities. */
 import { describe, expect, it } from 'vitest';
 import { placeDevice } from '../../../../src/drivers/qemu/hotplug/place.ts';
+import { whyNot } from '../../../../src/drivers/qemu/hotplug/refused.ts';
 import {
   type LivePlan,
   planDevice,
@@ -53,6 +54,25 @@ describe('a plan', () => {
     ]);
     expect(steps.at(-1)?.arguments).toMatchObject({ driver: 'virtio-blk-pci', id: 'virtio-disk1' });
     expect(command.fds).toMatchObject([{ kind: 'file', path: '/srv/d.img', set: 5 }]);
+  });
+
+  it('plugs PCI and mediated devices of the host, but no boot framebuffer', () => {
+    const card = `<hostdev mode='subsystem' type='pci' managed='yes'><source><address bus='3' slot='0' function='1'/></source></hostdev>`;
+    const { steps } = plan(guest('q35'), card);
+    expect(steps.map(({ execute, undo }) => [execute, undo?.execute])).toEqual([
+      ['device_add', 'device_del'],
+    ]);
+    expect(steps[0]?.arguments).toMatchObject({ driver: 'vfio-pci', host: '0000:03:00.1', id: 'hostdev0' });
+    const mdev = (more: string) =>
+      `<hostdev mode='subsystem' type='mdev' model='vfio-pci' ${more}><source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source></hostdev>`;
+    expect(plan(guest('pc'), mdev('')).steps[0]?.arguments).toMatchObject({
+      sysfsdev: '/sys/bus/mdev/devices/c2177883-f1bb-47f0-914d-32a22e3a8804',
+    });
+    expect(whyNot(device(card))).toBeUndefined();
+    expect(whyNot(device(mdev('')))).toBeUndefined();
+    expect(whyNot(device(mdev("display='on' ramfb='on'")))).toMatch(
+      /framebuffer is there from the start only/,
+    );
   });
 
   it('gives no boot index of <os>: that is for the devices of the start', () => {

@@ -1,5 +1,6 @@
 /** Devices of the host: lists, lookups and facts, and taking PCI devices from their drivers for guests. */
 import { isVirtError } from '../../../../base/errors.ts';
+import { isVfioDriver } from '../../../../drivers/host-devices/pci.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import {
   capabilityTypesOf,
@@ -161,13 +162,14 @@ function changes(engine: Engine) {
     nodeDeviceDettach: ({ name }) => nodeDevices.detach(deviceOf(engine, name).name),
     nodeDeviceDetachFlags: async ({ name, driverName, flags }, call) => {
       checkFlags(flags, 0, call);
-      if (driverName !== null && driverName !== 'vfio')
+      const driver = driverName === 'vfio' ? 'vfio-pci' : (driverName ?? undefined);
+      if (driver !== undefined && !isVfioDriver(driver))
         throw new LibvirtError(
-          errorNumber.configUnsupported,
-          `driver '${driverName}' for passthrough; only 'vfio' is here`,
+          errorNumber.invalidArg,
+          `unknown driver name '${driverName}'; 'vfio' or a variant of it, like mlx5_vfio_pci`,
           errorDomain.nodeDevice,
         );
-      await nodeDevices.detach(deviceOf(engine, name).name);
+      await nodeDevices.detach(deviceOf(engine, name).name, driverName === 'vfio' ? undefined : driver);
     },
     nodeDeviceReAttach: ({ name }) => nodeDevices.reattach(deviceOf(engine, name).name),
     nodeDeviceReset: ({ name }) => nodeDevices.reset(deviceOf(engine, name).name),
