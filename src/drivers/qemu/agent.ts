@@ -3,7 +3,7 @@
  * are read as data of a stranger, checked and capped, and nobody's job waits for them.
  */
 import * as z from 'zod';
-import { oneLine, VirtError } from '../../base/errors.ts';
+import { isVirtError, oneLine, VirtError } from '../../base/errors.ts';
 import { formatIp, parseIp } from '../../base/ip.ts';
 import type { AgentInterface } from '../driver.ts';
 import type { AgentAskOptions } from '../guest-agent.ts';
@@ -22,13 +22,15 @@ export type ShutdownMode = 'powerdown' | 'reboot' | 'halt';
 /**
  * One agent, one conversation at a time: QEMU serves one connection to the channel, and answers would mix. A request
  * waits for the ones before it, each of which ends within some seconds. Questions that several ask at the same time are
- * asked once, so that however many ask, the line is short.
+ * asked once, and those that wait while the agent turns out to be silent are told so, so that however many ask, the line is short.
  */
 export class Agent {
   private readonly socketPath: string;
   private turn: Promise<unknown> = Promise.resolve();
   private pinging: Promise<void> | undefined;
   private asking: Promise<AgentInterface[]> | undefined;
+  /** When it was silent last. */
+  private silence: Silence | undefined;
 
   constructor(socketPath: string) {
     this.socketPath = socketPath;
@@ -40,21 +42,25 @@ export class Agent {
    * @throws VirtError agent.unresponsive, operation.failed when the agent refuses
    */
   shutdown(mode: ShutdownMode): Promise<void> {
-    return this.inTurn(() => agentShutdown(this.socketPath, mode));
+    return this.inTurn(`ask the guest agent for ${mode}`, () => agentShutdown(this.socketPath, mode));
   }
 
   /** Sees whether it answers. @throws VirtError agent.unresponsive */
   ping(): Promise<void> {
     const wanted = 'see whether the guest agent answers';
-    this.pinging ??= this.inTurn(() => converse(this.socketPath, wanted, async () => {})).finally(() => {
-      this.pinging = undefined;
-    });
+    this.pinging ??= this.inTurn(wanted, () => converse(this.socketPath, wanted, async () => {})).finally(
+      () => {
+        this.pinging = undefined;
+      },
+    );
     return this.pinging;
   }
 
   /** The guest's network interfaces as it knows them. @throws VirtError agent.unresponsive, operation.failed */
   interfaces(): Promise<AgentInterface[]> {
-    this.asking ??= this.inTurn(() => agentInterfaces(this.socketPath)).finally(() => {
+    this.asking ??= this.inTurn('ask the guest agent for its interfaces', () =>
+      agentInterfaces(this.socketPath),
+    ).finally(() => {
       this.asking = undefined;
     });
     return this.asking;
@@ -69,14 +75,47 @@ export class Agent {
     args: Readonly<Record<string, unknown>> | undefined,
     options: AgentAskOptions = {},
   ): Promise<unknown> {
-    return this.inTurn(() => agentAsk(this.socketPath, { command, args }, options));
+    const wanted = `ask the guest agent (${command})`;
+    return this.inTurn(wanted, () => agentAsk(this.socketPath, { command, args }, options));
   }
 
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.turn.then(work);
-    this.turn = mine.catch(() => undefined); // Its caller hears of the failure.
+  private inTurn<T>(wanted: string, work: () => Promise<T>): Promise<T> {
+    const askedAtMs = performance.now();
+    const mine = this.turn.then(() => {
+      if (this.silence !== undefined && this.silence.sinceMs >= askedAtMs)
+        throw silentToo(wanted, this.silence);
+      return work();
+    });
+    // Its caller hears of the failure.
+    this.turn = mine.then(
+      () => undefined,
+      (error: unknown) => this.noteSilence(error),
+    );
     return mine;
   }
+
+  private noteSilence(error: unknown): void {
+    if (!isVirtError(error, 'agent.unresponsive') || error.details?.['isAsked'] !== false) return;
+    // Who was told so did not ask: the silence lasts no longer for that.
+    if (this.silence === undefined || this.silence.error !== error.cause)
+      this.silence = { sinceMs: performance.now(), error };
+  }
+}
+
+/** An agent that did not even answer a greeting. */
+interface Silence {
+  readonly sinceMs: number;
+  readonly error: VirtError;
+}
+
+/** The answer to those who waited for their turn meanwhile: one after the other, each of them would wait as long for nothing. */
+function silentToo(wanted: string, { error }: Silence): VirtError {
+  const { code, reason, hint, details } = error;
+  return new VirtError(code, {
+    ...{ wanted, reason, cause: error },
+    ...(hint !== undefined && { hint }),
+    ...(details && { details }),
+  });
 }
 
 /** Opens a line, synchronises, talks, and closes. */

@@ -109,6 +109,30 @@ describe('the guest agent', () => {
     expect(requests).toHaveLength(4);
   });
 
+  it('is waited for once when it says nothing, however many ask; who asks later asks anew', async () => {
+    let isMute = true;
+    const requests = await agent((request, socket) => {
+      const { execute, arguments: args } = request as unknown as Sync;
+      if (!isMute) socket.write(`{"return":${execute === 'guest-sync-delimited' ? args.id : 7}}\n`);
+    });
+    const asked = new Agent(path);
+    const commands = ['guest-exec', 'guest-get-users', 'guest-fsfreeze-freeze'];
+    const started = performance.now();
+    const answers = await Promise.allSettled(commands.map((command) => asked.ask(command, undefined)));
+    expect(performance.now() - started).toBeLessThan(9000);
+    expect(answers.map((one) => (one as PromiseRejectedResult).reason as unknown)).toMatchObject(
+      commands.map((command) => ({
+        code: 'agent.unresponsive',
+        wanted: `ask the guest agent (${command})`,
+        reason: 'it did not answer within 5000 ms',
+        details: { isAsked: false },
+      })),
+    );
+    expect(requests).toHaveLength(1);
+    isMute = false;
+    expect(await asked.ask('guest-get-users', undefined)).toBe(7);
+  }, 20_000);
+
   it('has one conversation at a time, and the next one goes on after a failure', async () => {
     let open = 0;
     let most = 0;
