@@ -89,8 +89,8 @@ describeWith(['root', ...programs, 'debugfs', 'e2fsck'], 'moments with frozen fi
     client = await daemon.connect();
     await client.call('domain.define', { xml });
     await client.call('domain.start', { domain: name });
-    const awake = { domain: name, until: 'agent', timeoutMs: 120_000 } as const;
-    await client.call('domain.wait', awake, { timeoutMs: 125_000 });
+    const awake = { domain: name, until: 'agent', timeoutMs: 240_000 } as const;
+    await client.call('domain.wait', awake, { timeoutMs: 245_000 });
     await eventually('the guest writes', () => numbers().length > 1);
   }, 300_000);
   afterAll(async () => {

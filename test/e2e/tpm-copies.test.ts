@@ -31,9 +31,9 @@ describeWith(needs, 'the keys in a TPM', () => {
     await client.call('domain.define', { xml: guests.domainXml(name, image, { devices }) });
     await client.call('domain.start', { domain: name });
     // The keys of the first step are told by the second.
-    await guests.next(name, 120_000);
+    await guests.next(name, 240_000);
     await guests.next(name);
-  }, 200_000);
+  }, 350_000);
   afterAll(async () => {
     await client?.close();
     await daemon?.remove();
@@ -83,9 +83,9 @@ describeWith(needs, 'the keys in a TPM', () => {
     await client.call('backup.restore', { path: backup, name: 'again', directory: guests.path('again') });
     await client.call('domain.start', { domain: 'again' });
     // Its log is that of the first one: it is the same description.
-    expectOfOneMoment(await guests.next(name, 120_000), known);
+    expectOfOneMoment(await guests.next(name, 240_000), known);
     await client.call('domain.destroy', { domain: 'again' });
-  }, 150_000);
+  }, 300_000);
 
   it('of a backup that was tampered with are not put in place', async () => {
     const file = join(backup, 'tpm/tpm2-00.permall');

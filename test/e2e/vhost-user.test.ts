@@ -83,10 +83,10 @@ describeWith(
       const head = execFileSync('sha256sum', { input: readFileSync(at('disk.raw')).subarray(0, 65_536) });
       await client.call('domain.start', { domain: name });
       expect((await client.call('domain.xml', { domain: name })).xml).toMatch(/<access mode='shared'\/>/);
-      await eventually('the guest reads', () => /read \w{16} \./.test(log()), 100_000);
+      await eventually('the guest reads', () => /read \w{16} \./.test(log()), 240_000);
       expect(log()).toContain(`read ${head.toString('latin1').slice(0, 16)} .`);
       await goesOn();
-    }, 120_000);
+    }, 300_000);
 
     it('goes on when the daemon is killed, and started again', async () => {
       await client.close();
