@@ -211,8 +211,12 @@ function fromVirtError(error: VirtError): ErrorBody {
   return { ...body, int1: known[errno] ?? -1 };
 }
 
-/** A disk with a job is refused by a number that says whether the job keeps a second image of it. */
-function numberOf({ row, details }: VirtError): number {
+/**
+ * A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there
+ * is a wrong argument, where other devices that are not there are missing.
+ */
+function numberOf({ code, row, details }: VirtError): number {
+  if (code === 'domain.no-device' && details?.['disk'] !== undefined) return errorNumber.invalidArg;
   const job = details?.['blockJob'];
   if (job === undefined) return row.libvirt;
   const isMirroring = job === 'copy' || job === 'active-commit';

@@ -202,6 +202,7 @@ export function findDisk(domain: Domain, { devices }: DomainDef, name: string): 
     wanted: `find disk '${name}' of domain '${domain.name}'`,
     reason: `invalid path: ${name}`,
     hint: `it has ${devices.disks.map(({ target }) => target.dev).join(', ') || 'no disks'}`,
+    details: { disk: name },
   });
 }
 

@@ -78,12 +78,8 @@ export const acceptedDifferences: readonly Accepted[] = [
   },
   { commands: /^blkdeviotune tuned vda --live/, how: 'status', reason: 'Group of the limits of a disk' },
   { commands: /^domblklist tuned/, how: 'nothing', reason: 'Place of a disk that was plugged in' },
-  {
-    commands:
-      /^((blkdeviotune|blockresize|domblkthreshold) tuned nothing|attach-disk tuned|detach-device-alias tuned nothing)/,
-    how: 'status',
-    reason: ownWords,
-  },
+  { commands: /^(blkdeviotune|blockresize|domblkthreshold) tuned nothing/, how: 'words', reason: ownWords },
+  { commands: /^(attach-disk tuned|detach-device-alias tuned nothing)/, how: 'status', reason: ownWords },
   { commands: /^domjobinfo/, how: 'numbers', reason: asked },
   { commands: /^backup-dumpxml keeper/, how: 'status', reason: 'Disks of a backup at work' },
   { commands: /^(save keeper|restore) @DIR@\/missing/, how: 'status', reason: ownWords },

@@ -63,3 +63,10 @@ it("takes another daemon's error for one of ours", () => {
   });
   expect(virtErrorOf({ ...body, code: 9999 }, 'migrate').code).toBe('operation.failed');
 });
+
+it('call a disk that is not there a wrong argument, as libvirt does, and another device missing', () => {
+  const reason = 'invalid path: vdz';
+  const disk = new VirtError('domain.no-device', { reason, details: { disk: 'vdz' } });
+  expect(errorBodyOf(disk)).toMatchObject({ code: 8, message: `invalid argument: ${reason}` });
+  expect(errorBodyOf(new VirtError('domain.no-device', { reason: 'no' }))).toMatchObject({ code: 99 });
+});
