@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { exitGaveWay } from '../base/daemon-exit.ts';
 import { errnoOf, fileError, oneLine, reasonOf, VirtError } from '../base/errors.ts';
 import { posixSpawn, reapChild, type WaitStatus } from '../base/ffi.ts';
 
@@ -25,7 +26,7 @@ const OUTPUT_BYTES = 8192;
 /**
  * Starts `vireod --mode session` in its own session, and returns when its socket takes connections. Its output goes
  * to the file `vireod-start.log` in the session's log directory. When another command starts one at the same time,
- * one of the two daemons gives way by itself, and both commands find the winner.
+ * one of the two daemons gives way by itself, and both commands find the winner: it has the paths before it serves.
  * @throws VirtError daemon.unreachable with what the daemon said, when it ends or does not serve in time
  */
 export async function startSessionDaemon(request: SessionDaemonRequest): Promise<void> {
@@ -36,17 +37,17 @@ export async function startSessionDaemon(request: SessionDaemonRequest): Promise
   let ended: WaitStatus | undefined;
   while (performance.now() < deadline) {
     if (await answers(request.socketPath)) return;
-    if (ended) break;
-    ended = reapChild(pid);
-    // One more look after its end: it may have given way to another daemon that serves by now.
-    if (!ended) await sleep(POLL_MS);
+    if (ended && ended.exitCode !== exitGaveWay) break;
+    ended ??= reapChild(pid);
+    if (!ended || ended.exitCode === exitGaveWay) await sleep(POLL_MS);
   }
   const said = endOfFile(logPath);
   throw new VirtError('daemon.unreachable', {
     wanted: 'start the session daemon',
-    reason: ended
-      ? `it ended with ${ended.signal === undefined ? `status ${ended.exitCode}` : `signal ${ended.signal}`}`
-      : `it did not serve ${request.socketPath} within ${request.timeoutMs} ms`,
+    reason:
+      ended && ended.exitCode !== exitGaveWay
+        ? `it ended with ${ended.signal === undefined ? `status ${ended.exitCode}` : `signal ${ended.signal}`}`
+        : `it did not serve ${request.socketPath} within ${request.timeoutMs} ms`,
     hint: `its output is in ${logPath}; 'vireod --mode session' runs it in the foreground`,
     details: { stderr: said, logPath },
   });

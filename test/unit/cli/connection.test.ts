@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -94,6 +95,23 @@ describe('a session daemon on demand', () => {
     await expect(
       startSessionDaemon({ socketPath, env, program, timeoutMs: 20_000 }),
     ).resolves.toBeUndefined();
+  });
+
+  it('that gives way to another is no failure: the other serves in a while', async () => {
+    const program = join(directory, 'gives-way');
+    writeFileSync(program, '#!/bin/sh\nexit 3\n');
+    chmodSync(program, 0o755);
+    const socketPath = join(directory, 'winner.sock');
+    const env = { XDG_STATE_HOME: directory };
+    const winner = createServer();
+    const late = setTimeout(() => winner.listen(socketPath), 500);
+    await startSessionDaemon({ socketPath, env, program, timeoutMs: 20_000 });
+    expect(winner.listening).toBe(true);
+    clearTimeout(late);
+    await new Promise((resolve) => winner.close(resolve));
+    await expect(startSessionDaemon({ socketPath, env, program, timeoutMs: 300 })).rejects.toThrow(
+      'it did not serve',
+    );
   });
 
   it('that fails is told with what it said', async () => {
