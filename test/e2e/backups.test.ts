@@ -260,6 +260,12 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     expect(await backups()).toEqual([]);
   }, 120_000);
 
+  async function restart(): Promise<void> {
+    daemon = await daemon.crashAndRestart();
+    client = await daemon.connect();
+    vm.use(client);
+  }
+
   it('leaves nothing of a backup that is called off, and ends one whose daemon was killed', async () => {
     const slow = { mode: 'full', bytesPerSecond: 1 << 20 } as const;
     const isInWork = async () =>
@@ -273,10 +279,8 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     expect(virsh('checkpoint-list', name, '--name')).toBe(before);
     const cutOff = create(slow).catch((error: unknown) => error);
     await eventually('a backup in work', isInWork);
-    daemon = await daemon.crashAndRestart();
+    await restart();
     await cutOff;
-    client = await daemon.connect();
-    vm.use(client);
     await eventually('the backup', async () => (await backups()).length === 1, 60_000);
     expect(litter()).toEqual([]);
     const [made] = await backups();
@@ -307,6 +311,14 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     });
     const promised = vm.lastWritten();
     await client.call('domain.destroy', { domain: name });
+    const known = (await backups()).length;
+    const lost = create().catch(() => undefined);
+    await eventually('one begins', async () => litter().length > 0 || (await backups()).length > known);
+    await restart();
+    await lost;
+    await eventually('no part of it', () => litter().length === 0);
+    // It may have been whole by then.
+    for (const { path } of (await backups()).slice(known)) await client.call('backup.delete', { path });
     const { whyFull, guest } = await create();
     expect([guest, whyFull]).toEqual(['off', expect.stringMatching(/guest is off/)]);
     const [, , offline] = await backups();

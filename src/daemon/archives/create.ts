@@ -66,10 +66,6 @@ export async function createArchive(world: ArchiveWorld, domain: Domain, wish: C
     });
   const takenAtMs = Date.now();
   const path = await freePath(join(wish.directory, domain.name), idOf(takenAtMs));
-  const partial = partialOf(path);
-  await mkdir(partial, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw fileError(error, 'make a directory for a backup', partial);
-  });
   const draft: PendingArchive = {
     ...{
       path,
@@ -82,15 +78,24 @@ export async function createArchive(world: ArchiveWorld, domain: Domain, wish: C
     ...(wish.plan !== undefined && { plan: wish.plan }),
     isFrozen: wish.quiesce === true,
   };
+  // The intent first: a daemon that finds it takes away what there is.
+  await world.pending.save(draft);
   try {
+    await makeDirectory(partialOf(path));
     const archive = domain.isActive
       ? await takeLive(world, domain, { wish, draft, disks, base })
       : await takeOff(world, domain, { wish, draft, disks, definition });
     return { archive, whyFull: base === undefined ? why : undefined };
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    await dropPending(world, domain);
     throw error;
   }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw fileError(error, 'make a directory for a backup', path);
+  });
 }
 
 function chosenDisks(domain: Domain, definition: DomainDef, { disks }: CreateWish): Disk[] {
@@ -167,48 +172,43 @@ async function takeLive(
     ...full,
     incremental: disks.filter(isIncremental).map(({ target }) => target.dev),
   });
-  try {
-    const begun = await world.backups.begin(
-      domain,
-      {
-        mode: 'push',
-        disks: disks.map((disk) => ({
-          ...{ name: disk.target.dev, backup: true, type: 'file' as const, format: 'qcow2' as const },
-          ...(isIncremental(disk) && { incremental: base?.manifest.checkpoint ?? '' }),
-          target: { file: join(partial, imageName(disk.target.dev)), seclabels: [] },
-        })),
-      },
-      {
-        ...(checkpoint !== undefined && {
-          checkpoint: {
-            name: checkpoint,
-            description: `made with the backup ${draft.path}`,
-            disks: noted.map(({ target }) => ({ name: target.dev })),
-          },
-        }),
-        backing: new Map(
-          disks
-            .flatMap(({ target: { dev } }) =>
-              base === undefined
-                ? []
-                : [[dev, { name: `../${base.id}/${imageName(dev)}`, format: 'qcow2' }] as const],
-            )
-            .filter(([dev]) => disks.some((disk) => disk.target.dev === dev && isIncremental(disk))),
-        ),
-        ...(firmware.around && { around: firmware.around }),
-        quiesce: wish.quiesce === true,
-        compressed: wish.compressed === true,
-        ...(wish.bytesPerSecond !== undefined && { bytesPerSecond: wish.bytesPerSecond }),
-        note: draft.path,
-      },
-    );
-    const archive = await finishLive(world, domain, await begun.ended);
-    if (firmware.late() !== undefined) throw madeBut(firmware.late(), archive, domain);
-    return archive;
-  } catch (error) {
-    await dropPending(world, domain);
-    throw error;
-  }
+  const begun = await world.backups.begin(
+    domain,
+    {
+      mode: 'push',
+      disks: disks.map((disk) => ({
+        ...{ name: disk.target.dev, backup: true, type: 'file' as const, format: 'qcow2' as const },
+        ...(isIncremental(disk) && { incremental: base?.manifest.checkpoint ?? '' }),
+        target: { file: join(partial, imageName(disk.target.dev)), seclabels: [] },
+      })),
+    },
+    {
+      ...(checkpoint !== undefined && {
+        checkpoint: {
+          name: checkpoint,
+          description: `made with the backup ${draft.path}`,
+          disks: noted.map(({ target }) => ({ name: target.dev })),
+        },
+      }),
+      backing: new Map(
+        disks
+          .flatMap(({ target: { dev } }) =>
+            base === undefined
+              ? []
+              : [[dev, { name: `../${base.id}/${imageName(dev)}`, format: 'qcow2' }] as const],
+          )
+          .filter(([dev]) => disks.some((disk) => disk.target.dev === dev && isIncremental(disk))),
+      ),
+      ...(firmware.around && { around: firmware.around }),
+      quiesce: wish.quiesce === true,
+      compressed: wish.compressed === true,
+      ...(wish.bytesPerSecond !== undefined && { bytesPerSecond: wish.bytesPerSecond }),
+      note: draft.path,
+    },
+  );
+  const archive = await finishLive(world, domain, await begun.ended);
+  if (firmware.late() !== undefined) throw madeBut(firmware.late(), archive, domain);
+  return archive;
 }
 
 /** The backup is whole, but the guest did not go on as it should when it began. */
@@ -301,7 +301,9 @@ function takeOff(
         { signal: job.signal },
       );
     }
-    return complete(draft, definition, 'off', job);
+    const archive = await complete(draft, definition, 'off', job);
+    await world.pending.remove(domain.uuid);
+    return archive;
   };
   return runJob(world.domains, domain, 'backup', work, { isCancellable: true });
 }
