@@ -155,10 +155,17 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
   it('gets a CPU behind a gap, and has it there in its definition, when it is saved, and at a start', async () => {
     // Linux counts its CPUs as they come; which they are, their APIC ids say.
     const present = (ids: string) =>
-      eventually(`the guest has CPUs ${ids}`, async () => {
-        await inside('for c in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$c/online; done 2>/dev/null');
-        return (await inside("echo $(sed -n 's/^apicid.*: //p' /proc/cpuinfo)")) === ids;
-      });
+      eventually(
+        `the guest has CPUs ${ids}`,
+        async () => {
+          // A guest on a busy host may be silent for a while, and take a CPU online at the second time only.
+          const found = await inside(
+            "for c in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$c/online; done 2>/dev/null; echo $(sed -n 's/^apicid.*: //p' /proc/cpuinfo)",
+          ).catch(() => '');
+          return found === ids;
+        },
+        120_000,
+      );
     expect(await virsh('setvcpu', 'g', '2', '--enable', '--live')).toBe('');
     await present('0 2');
     const gap =
@@ -191,7 +198,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await vireo('domain', 'set-vcpu', 'g', '1', '--enable', '--stored')).toBe(
       "CPU 1 of 'g' is enabled.\n",
     );
-  }, 90_000);
+  }, 300_000);
 
   it('gets CPUs plugged in, which it can use', async () => {
     await call('domain.set-vcpus', { domain: 'g', count: 3 });
