@@ -115,12 +115,6 @@ export class HostDevices implements HostDeviceProvider {
           reason: 'it is a bridge, and the host needs what is behind it',
         });
       this.refuseMounted(address, `detach PCI device ${address}`);
-      if (driver !== undefined && driver !== VFIO && !this.files.exists(`/sys/bus/pci/drivers/${driver}`))
-        throw new VirtError('host-device.unusable', {
-          wanted: `detach PCI device ${address}`,
-          reason: `the host has no driver ${driver}`,
-          hint: `load it first: modprobe ${driver}`,
-        });
       await bindToVfio(this.files, this.sysfs, address, driver);
       this.log.info({ address, from: device.driver, to: driver ?? VFIO }, 'moved a PCI device to VFIO');
     });
@@ -210,6 +204,7 @@ export class HostDevices implements HostDeviceProvider {
             {
               address: pciAddress(hostdev.source.address),
               isManaged: hostdev.managed === true,
+              driver: hostdev.driver?.model,
               path: pathOf(index),
             },
           ]
@@ -242,15 +237,15 @@ export class HostDevices implements HostDeviceProvider {
     }
   }
 
-  private async takePci(request: TakeRequest, { address, group, takeFrom }: PciGrant): Promise<void> {
+  private async takePci(request: TakeRequest, { address, group, takeFrom, driver }: PciGrant): Promise<void> {
     this.refuseOwnDisk(request, address, takeFrom !== undefined);
     const isMoved = takeFrom !== undefined;
     await this.claim(request, { device: `pci ${address}`, isMoved, ...this.vfioNode(request, group) });
     if (isMoved) {
-      await bindToVfio(this.files, this.sysfs, address);
+      await bindToVfio(this.files, this.sysfs, address, driver);
       this.log.info(
-        { domain: request.domainName, address, from: takeFrom.driver },
-        'moved a PCI device to vfio-pci',
+        { domain: request.domainName, address, from: takeFrom.driver, to: driver ?? VFIO },
+        'moved a PCI device to VFIO',
       );
     }
     this.openGroup(request, group);

@@ -18,6 +18,8 @@ export interface PciRequest {
   readonly address: string;
   /** We detach it from the host's driver, and give it back. */
   readonly isManaged: boolean;
+  /** The variant of vfio-pci that it is to have; any of them will do where none is named. */
+  readonly driver?: string | undefined;
   /** Path in the definition. */
   readonly path: string;
 }
@@ -27,6 +29,8 @@ export interface PciGrant {
   readonly group: string;
   /** The driver it is to be taken from; undefined when it has vfio-pci already. */
   readonly takeFrom: { readonly driver: string | undefined } | undefined;
+  /** The one it is to be given to; undefined: vfio-pci. */
+  readonly driver: string | undefined;
 }
 
 /**
@@ -41,7 +45,7 @@ export function planPci(files: HostFiles, wanted: string, requests: readonly Pci
 function planOne(
   files: HostFiles,
   wanted: string,
-  { address, isManaged, path }: PciRequest,
+  { address, isManaged, path, driver }: PciRequest,
   own: ReadonlySet<string>,
 ): PciGrant {
   const device = readPci(files, address);
@@ -62,10 +66,13 @@ function planOne(
       `${address} has no IOMMU group, so a guest with it could write all of the host's memory`,
       "switch the IOMMU on in the firmware (VT-d, AMD-Vi), and boot with 'intel_iommu=on' on Intel",
     );
-  if (!isManaged && !isVfioDriver(device.driver))
+  const isReady = driver === undefined ? isVfioDriver(device.driver) : device.driver === driver;
+  if (driver !== undefined && !isVfioDriver(driver))
+    refuse(`'${driver}' is not ${VFIO}, and no variant of it`, 'leave the model of <driver> out');
+  if (!isManaged && !isReady)
     refuse(
       `${address} belongs to ${device.driver === undefined ? 'no driver' : `the host's driver ${device.driver}`}`,
-      `let it be moved: <hostdev managed='yes'>, or bind it to ${VFIO} before the start`,
+      `let it be moved: <hostdev managed='yes'>, or bind it to ${driver ?? VFIO} before the start`,
     );
   const others = listGroup(files, group).filter((other) => !own.has(other.address) && isInTheWay(other));
   if (others.length > 0)
@@ -73,7 +80,7 @@ function planOne(
       `${address} shares IOMMU group ${group} with ${others.map((other) => `${other.address} (${other.driver})`).join(', ')}`,
       'give those to the same guest, or unbind them from their drivers',
     );
-  return { address, group, takeFrom: isVfioDriver(device.driver) ? undefined : { driver: device.driver } };
+  return { address, group, takeFrom: isReady ? undefined : { driver: device.driver }, driver };
 }
 
 /** PCI-to-PCI bridges, and what else has a bridge's header. */
@@ -102,7 +109,15 @@ export async function bindToVfio(
   to = VFIO,
 ): Promise<void> {
   const path = pciPath(address);
-  if (to === VFIO && !files.exists(`/sys/bus/pci/drivers/${VFIO}`)) await sysfs.loadVfio();
+  if (!files.exists(`/sys/bus/pci/drivers/${to}`)) {
+    if (to !== VFIO)
+      throw new VirtError('host-device.unusable', {
+        wanted: `give PCI device ${address} to ${to}`,
+        reason: `the host has no driver ${to}`,
+        hint: `load it first: modprobe ${to}`,
+      });
+    await sysfs.loadVfio();
+  }
   try {
     await sysfs.write(`${path}/driver_override`, to);
     if (readPci(files, address)?.driver !== undefined) await sysfs.write(`${path}/driver/unbind`, address);

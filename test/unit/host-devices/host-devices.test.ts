@@ -280,6 +280,35 @@ describe('variants of vfio-pci', () => {
   });
 });
 
+describe('the variant that a definition names', () => {
+  const card = (model: string, managed = 'yes') =>
+    pci(3, 0, 0, managed).replace('<source>', `<driver name='vfio' model='${model}'/><source>`);
+
+  it('gets the device for its guest, which goes back to its own driver afterwards', async () => {
+    const devices = provider();
+    mkdirSync(join(tree.root, 'sys/bus/pci/drivers/igb_vfio_pci'));
+    await take(devices, card('igb_vfio_pci'));
+    expect(driverOf('0000:03:00.0')).toBe('igb_vfio_pci');
+    await devices.release('uuid-one');
+    expect(driverOf('0000:03:00.0')).toBe('igb');
+  });
+
+  it('is refused where the host has none, the device is not with it unmanaged, or it is no variant', async () => {
+    const devices = provider();
+    await expect(take(devices, card('igb_vfio_pci'))).rejects.toMatchObject({
+      reason: 'the host has no driver igb_vfio_pci',
+    });
+    await expect(take(devices, card('igb'))).rejects.toMatchObject({
+      reason: expect.stringMatching(/'igb' is not vfio-pci/),
+    });
+    await devices.detach('0000:03:00.0');
+    await expect(take(devices, card('igb_vfio_pci', 'no'))).rejects.toMatchObject({
+      code: 'host-device.unusable',
+    });
+    expect(claims()).toEqual([]);
+  });
+});
+
 describe('a PCI device that somebody moves by hand', () => {
   it('goes to vfio-pci and back, and is reset only while no driver of the host has it', async () => {
     const devices = provider();

@@ -14,6 +14,9 @@ const documents = readdirSync(directory)
 /** Fields that are declared once for many devices: one golden case anywhere is enough. */
 const shared = /<(acpi|alias|address|log)>$/;
 
+/** Newer than libvirt 9.0, with whose schema the golden cases are compared; read in test/unit/host-devices. */
+const newer = new Set(['driver @model']);
+
 function present(element: XmlElement, found: Set<string>): void {
   for (const name of element.attrs.keys()) found.add(`${element.name} @${name}`);
   for (const child of element.children.filter(isElement)) {
@@ -46,7 +49,11 @@ test('shows every attribute and element that the mapping asks for', () => {
   for (const text of documents) present(parseXml(text), found);
   const isShown = (part: string): boolean => {
     const name = shared.exec(part)?.[0];
-    return found.has(part) || (name !== undefined && [...found].some((other) => other.endsWith(name)));
+    return (
+      newer.has(part) ||
+      found.has(part) ||
+      (name !== undefined && [...found].some((other) => other.endsWith(name)))
+    );
   };
   expect([...asked].filter((part) => !isShown(part)).sort()).toEqual([]);
 });

@@ -18,8 +18,9 @@ export function buildHostdevs(b: Build): void {
 function buildHostdev(b: Build, hostdev: Hostdev, path: string): void {
   const { source, sgio, rawio, shareable, readonly } = hostdev;
   b.refuse(path, { sgio, rawio, shareable, readonly }, 'is for scsi devices, which are not supported');
-  if (hostdev.driver !== undefined && hostdev.driver !== 'vfio')
-    b.problem(`${path}.driver`, `'${hostdev.driver}' is not supported; use vfio`);
+  const driver = hostdev.driver?.name;
+  if (driver !== undefined && driver !== 'vfio')
+    b.problem(`${path}.driver`, `'${driver}' is not supported; use vfio`);
   switch (source.type) {
     case 'pci':
       return buildPci(b, hostdev, path);

@@ -121,7 +121,14 @@ const typeParts = {
 
 const shape = object({
   mode: fixed('mode', 'subsystem', 'may'),
-  driver: childAttr('driver', 'name', oneOf('kvm', 'vfio', 'xen')),
+  driver: child(
+    'driver',
+    object({
+      name: attr('name', oneOf('kvm', 'vfio', 'xen')),
+      /** A variant of vfio-pci of the host's kernel, since libvirt 10.0: `mlx5_vfio_pci`. */
+      model: attr('model', matching(/^[a-z0-9_-]{1,63}$/, 'the name of a kernel driver')),
+    }),
+  ),
   source,
   managed: attr('managed', yesNo),
   sgio: attr('sgio', oneOf('filtered', 'unfiltered')),
