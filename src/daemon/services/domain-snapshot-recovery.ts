@@ -199,8 +199,10 @@ async function finishRevert(
 ): Promise<void> {
   const tree = snapshots.treeOf(domain);
   const { external, discard } = pending;
-  if (domain.isActive && external.length === 0 && (await isLoaded(snapshots, domain, pending)))
-    return snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
+  if (domain.isActive && external.length === 0 && (await isLoaded(snapshots, domain, pending))) {
+    await snapshots.finish(domain, hasMemory(snapshot) ? snapshot.name : tree.current);
+    return discardImages(snapshots, domain, discard);
+  }
   const whole = withBranch(revertible(domain, snapshot), pending);
   if (isNamed(snapshots, domain, external, 'live')) {
     await defineAsOf(snapshots, domain, whole);

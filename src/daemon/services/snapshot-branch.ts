@@ -41,7 +41,7 @@ export async function planBranch(
     const at = { below: below.path, belowFormat: below.format };
     external.push({ target: disk.target.dev, file, format: 'qcow2', isOurs: true, ...at });
   }
-  return { external, discard: external.length === 0 ? [] : await unneeded(snapshots, domain) };
+  return { external, discard: await unneeded(snapshots, domain, snapshot) };
 }
 
 /** The first image of a disk's that is not there, by what the definition says and by the headers. */
@@ -58,8 +58,8 @@ async function missingBelow(
   return undefined;
 }
 
-/** Images that were made for snapshots, that only the present state needs, and that is given up. */
-async function unneeded(snapshots: SnapshotWorld, domain: Domain): Promise<string[]> {
+/** Images that were made for snapshots, and that only the present state of the snapshot's disks needs, which is given up. */
+async function unneeded(snapshots: SnapshotWorld, domain: Domain, snapshot: Revertible): Promise<string[]> {
   const graph = await graphOf(snapshots, domain);
   const users = await snapshots.otherUsers(domain, graph);
   const ours = snapshots.oursOf(domain);
@@ -72,7 +72,11 @@ async function unneeded(snapshots: SnapshotWorld, domain: Domain): Promise<strin
       .flatMap(({ path }) => graph.chainOf(path).map((one) => one.path)),
   );
   const tops = currentOf(snapshots, domain).flatMap(({ devices }) =>
-    devices.disks.flatMap((disk) => imageAt(disk)?.path ?? []),
+    devices.disks.flatMap((disk) =>
+      ['internal', 'external'].includes(locationOf(snapshot, disk.target.dev))
+        ? (imageAt(disk)?.path ?? [])
+        : [],
+    ),
   );
   return [...new Set(tops)].filter((path) => ours.has(path) && !kept.has(path) && !users.has(path));
 }
