@@ -75,7 +75,6 @@ export const acceptedRefusals: Readonly<Record<string, string>> = {
   'graphics-vnc-socket': 'Sockets of display servers',
   'watchdog-dump': 'Watchdog action dump',
   'tpm-crb': 'TPM banks',
-  'vcpus-enabled': 'Enabled vCPUs with gaps',
   'features-kvm': 'KVM features of a guest under TCG',
   tuning: 'Resource partitions, shares of caches and memory bandwidth',
 };
