@@ -25,7 +25,7 @@ import {
   type Manifest,
   partialOf,
 } from './archive.ts';
-import { copiesIn, copyingAround, describeCopies } from './firmware.ts';
+import { copiesIn, copyingAround, describeCopies, refuseWithoutVariables } from './firmware.ts';
 import type { ArchiveWorld, PendingArchive } from './world.ts';
 
 export interface CreateWish {
@@ -57,6 +57,7 @@ const DEFAULT_FULL_EVERY = 14;
 export async function createArchive(world: ArchiveWorld, domain: Domain, wish: CreateWish): Promise<Created> {
   const definition = world.definitions.definition(domain);
   const disks = chosenDisks(domain, definition, wish);
+  refuseWithoutVariables(domain, definition);
   const { base, why } = await chooseParent(world, domain, disks, wish);
   if (wish.mode === 'incremental' && base === undefined)
     throw new VirtError('checkpoint.inconsistent', {

@@ -10,13 +10,19 @@ import { statIfPresent } from '../../base/files.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { Domain } from '../services/domain.ts';
 import { whilePaused } from '../services/frozen.ts';
-import { type CopyPaths, hasFirmwareState } from '../services/snapshot-firmware.ts';
+import { type CopyPaths, hasFirmwareState, refuseUncopied } from '../services/snapshot-firmware.ts';
 import { describeFile, type Manifest, tpmDirectory } from './archive.ts';
 import type { ArchiveWorld } from './world.ts';
 
 /** Where a backup has them. An empty file says that there were no variables yet, an empty directory that there was no state. */
 export function copiesIn(directory: string): CopyPaths {
   return { nvram: join(directory, 'nvram'), tpm: join(directory, tpmDirectory) };
+}
+
+/** @throws VirtError definition.unsupported where firmware variables would be missing in a backup */
+export function refuseWithoutVariables({ name }: Pick<Domain, 'name'>, definition: DomainDef): void {
+  const wanted = `back up domain '${name}'`;
+  refuseUncopied(definition, { wanted, into: 'a backup', instead: 'put them into a file' });
 }
 
 /** Takes copies of a guest that runs around what begins the backup of its disks; what went wrong afterwards is in `late`. */

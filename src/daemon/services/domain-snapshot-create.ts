@@ -95,7 +95,12 @@ export function planSnapshot(
     });
   const own = snapshots.definitions.definition(domain);
   const definition = domain.live === undefined ? own : keptForm(own);
-  if (memory === 'no' && options.noMetadata !== true) refuseUncopied(definition, wanted);
+  if (memory === 'no' && options.noMetadata !== true)
+    refuseUncopied(definition, {
+      ...{ wanted, into: 'a snapshot' },
+      instead:
+        'put them into a file, or make a snapshot with the memory of the running guest, which has them',
+    });
   const fallback = options.diskOnly === true || memory === 'external' ? 'external' : 'internal';
   const disks = alignDisks(definition, wish.disks, { fallback, wanted }).map(withoutReadOnly);
   if (disks.some((one) => one.snapshot === 'external'))

@@ -92,17 +92,20 @@ export function hasFirmwareState(definition: DomainDef): boolean {
 }
 
 /**
- * What cannot be copied beside a snapshot, and would be another after a return to it.
+ * What cannot be copied beside a snapshot or into a backup, and would be another after a return to it. `instead`: what works.
  * @throws VirtError definition.unsupported
  */
-export function refuseUncopied({ os: { nvram } }: DomainDef, wanted: string): void {
+export function refuseUncopied(
+  { os: { nvram } }: DomainDef,
+  { wanted, into, instead }: { readonly wanted: string; readonly into: string; readonly instead: string },
+): void {
   if (nvram === undefined || nvram.path !== undefined || nvram.source === undefined) return;
   if (nvram.source.type === 'file') return;
-  const message = `firmware variables on a source of type '${nvram.source.type}' cannot be kept beside a snapshot`;
+  const message = `firmware variables on a source of type '${nvram.source.type}' cannot be kept in ${into}`;
   throw new VirtError('definition.unsupported', {
     wanted,
     reason: message,
-    hint: 'put them into a file, or make a snapshot with the memory of the running guest, which has them',
+    hint: instead,
     details: { problems: [{ path: 'os.nvram', message }] },
   });
 }

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { refuseWithoutVariables } from '../../../src/daemon/archives/firmware.ts';
 import { FirmwareFiles, refuseUncopied } from '../../../src/daemon/services/snapshot-firmware.ts';
 import { parseDomain } from '../../../src/model/domain/domain.ts';
 import { xml } from '../jsonrpc/service-rig.ts';
@@ -94,5 +95,13 @@ it('refuses variables that cannot be copied', () => {
     `<loader readonly='yes' type='pflash'>/CODE.fd</loader><nvram type='block'><source dev='/dev/vars'/></nvram></os>`,
   );
   const { definition } = parseDomain(text, { mode: 'strict' });
-  expect(() => refuseUncopied(definition, 'snapshot it')).toThrow(/'block' cannot be kept beside a snapshot/);
+  const asked = { wanted: 'snapshot it', into: 'a snapshot', instead: 'put them into a file' };
+  expect(() => refuseUncopied(definition, asked)).toThrow(/'block' cannot be kept in a snapshot/);
+  expect(() => refuseWithoutVariables({ name: 'web' }, definition)).toThrow(
+    expect.objectContaining({
+      code: 'definition.unsupported',
+      wanted: "back up domain 'web'",
+      reason: "firmware variables on a source of type 'block' cannot be kept in a backup",
+    }),
+  );
 });
