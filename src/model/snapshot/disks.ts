@@ -129,7 +129,7 @@ export function checkTogether(disks: readonly AlignedDisk[], kept: Kept, wanted:
   if (kept.memory === 'internal' && internal.length === 0)
     refuse(
       'internal and full system snapshots require all disks to be selected for snapshot',
-      'the memory goes into a qcow2 disk; use an external snapshot where there is none',
+      'the memory goes into a qcow2 disk; where there is none it can have a file of its own (--memory-file)',
     );
   if (isWhole && (leftOut.length > 0 || of('manual').length > 0))
     refuse('internal and full system snapshots require all disks to be selected for snapshot');
