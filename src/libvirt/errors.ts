@@ -212,11 +212,13 @@ function fromVirtError(error: VirtError): ErrorBody {
 }
 
 /**
- * A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there
+ * What cannot change while the guest runs is no fault of the definition. A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there
  * is a wrong argument, where other devices that are not there are missing.
  */
 function numberOf({ code, row, details }: VirtError): number {
   if (code === 'domain.no-device' && details?.['disk'] !== undefined) return errorNumber.invalidArg;
+  if (code === 'definition.unsupported' && details?.['whileRunning'] === true)
+    return errorNumber.operationUnsupported;
   const job = details?.['blockJob'];
   if (job === undefined) return row.libvirt;
   const isMirroring = job === 'copy' || job === 'active-commit';

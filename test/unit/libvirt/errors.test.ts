@@ -1,6 +1,7 @@
 /** Errors as libvirt's clients see them: numbers, and texts that scripts look for. */
 import { describe, expect, it } from 'vitest';
 import { VirtError } from '../../../src/base/errors.ts';
+import { fixedWhileRunning } from '../../../src/drivers/qemu/hotplug/fixed.ts';
 import { errorBodyOf, errorNumber, LibvirtError, virtErrorOf } from '../../../src/libvirt/errors.ts';
 import { errorBody } from '../../../src/libvirt/protocol/message.ts';
 import { encodeAll, XdrError } from '../../../src/libvirt/xdr/xdr.ts';
@@ -44,6 +45,16 @@ describe('the text of', () => {
 it('tells the errno of a system error', () => {
   const error = new VirtError('file.denied', { reason: 'no', details: { errno: 'EACCES' } });
   expect(errorBodyOf(error).int1).toBe(13);
+});
+
+it('tells what cannot change while the guest runs from what a definition cannot have', () => {
+  const problem = { path: 'interface.model', message: 'cannot be changed while the guest runs' };
+  const { code, message } = errorBodyOf(fixedWhileRunning([problem], { wanted: 'update it' }));
+  expect({ code, message }).toEqual({
+    code: 84,
+    message: 'Operation not supported: interface.model: cannot be changed while the guest runs',
+  });
+  expect(errorBodyOf(new VirtError('definition.unsupported', { reason: 'no such machine' })).code).toBe(67);
 });
 
 it('tells every problem of a document', () => {

@@ -1,8 +1,9 @@
 /** A change of a device that a guest has: what it was, what it is to be, and what of it has to stay. */
-import { type Problem, VirtError } from '../../../base/errors.ts';
+import type { Problem } from '../../../base/errors.ts';
 import type { Device, OneDevice } from '../../../model/domain/device-list.ts';
 import { isSaid } from '../../../model/domain/device-match.ts';
 import type { QemuGuest } from '../guest.ts';
+import { fixedWhileRunning } from './fixed.ts';
 
 export interface DeviceChange {
   readonly old: OneDevice;
@@ -21,12 +22,8 @@ export function refuseOthers(guest: QemuGuest, { old, device }: DeviceChange, fr
   for (const [key, value] of Object.entries(device))
     if (!free.includes(key) && !isSaid(value, actual[key]))
       problems.push({ path: `${old.element}.${key}`, message: 'cannot be changed while the guest runs' });
-  const [first] = problems;
+  const [first, ...more] = problems;
   if (first === undefined) return;
-  throw new VirtError('definition.unsupported', {
-    wanted: `update <${old.element}> of domain '${guest.definition.name}'`,
-    reason: `${first.path}: ${first.message}`,
-    hint: 'change the stored definition; it holds from the next start on',
-    details: { problems },
-  });
+  const wanted = `update <${old.element}> of domain '${guest.definition.name}'`;
+  throw fixedWhileRunning([first, ...more], { wanted });
 }

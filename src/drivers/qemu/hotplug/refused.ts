@@ -1,7 +1,7 @@
 /** Which devices QEMU can take into a guest that runs, and let go of: the others are refused by name. Pure. */
-import { VirtError } from '../../../base/errors.ts';
 import type { OneDevice } from '../../../model/domain/device-list.ts';
 import type { Devices } from '../../../model/domain/devices/devices.ts';
+import { fixedWhileRunning } from './fixed.ts';
 
 /** Why a device cannot be plugged in or out while the guest runs; undefined when it can. */
 export function whyNot({ family, device }: OneDevice): string | undefined {
@@ -82,10 +82,5 @@ export function isPluggable(one: OneDevice): boolean {
 export function requirePluggable(one: OneDevice, wanted: string): void {
   const reason = whyNot(one);
   if (reason === undefined) return;
-  throw new VirtError('definition.unsupported', {
-    wanted,
-    reason: `${one.element}: ${reason}`,
-    hint: 'change the stored definition; it holds from the next start on',
-    details: { problems: [{ path: one.element, message: reason }] },
-  });
+  throw fixedWhileRunning([{ path: one.element, message: reason }], { wanted });
 }

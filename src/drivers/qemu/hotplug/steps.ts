@@ -1,5 +1,4 @@
 /** A device's options as monitor commands, each with the one that takes it back. Pure. */
-import { VirtError } from '../../../base/errors.ts';
 import { noDevices, type OneDevice, withDevice } from '../../../model/domain/device-list.ts';
 import type { Controller } from '../../../model/domain/devices/controller.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
@@ -18,6 +17,7 @@ import { buildVsock, buildWatchdogs } from '../argv/small.ts';
 import type { BuildContext, JsonObject, JsonValue, QemuArg, QemuCommand } from '../argv/types.ts';
 import type { QemuCapabilities } from '../probe/types.ts';
 import { chardevArguments } from './chardev.ts';
+import { fixedWhileRunning } from './fixed.ts';
 
 /** One command that makes something, and the one that removes it. */
 export interface LiveStep {
@@ -114,11 +114,8 @@ function stepOf({ flag, value }: QemuArg, one: OneDevice): LiveStep {
   }
   if (flag === '-action' && typeof value === 'object' && 'pairs' in value)
     return { execute: 'set-action', arguments: Object.fromEntries(value.pairs) };
-  throw new VirtError('definition.unsupported', {
-    wanted: `plug a <${one.element}>`,
-    reason: `${one.element}: it needs the option ${flag}, which QEMU takes at the start only`,
-    hint: 'change the stored definition; it holds from the next start on',
-  });
+  const message = `it needs the option ${flag}, which QEMU takes at the start only`;
+  throw fixedWhileRunning([{ path: one.element, message }], { wanted: `plug a <${one.element}>` });
 }
 
 function step(execute: string, args: JsonObject, undo: string, undoArgs: JsonObject): LiveStep {

@@ -8,6 +8,7 @@ import type { QemuGuest } from '../guest.ts';
 import type { StartDeps } from '../starting.ts';
 import { changeBoot, requireBoot } from './boot.ts';
 import { type DeviceChange, refuseOthers } from './change.ts';
+import { fixedWhileRunning } from './fixed.ts';
 
 /** The card's guest, its place there, and who connects it. */
 interface Place {
@@ -101,6 +102,9 @@ function isSameNetwork(wish: Interface['source'], actual: Interface['source']): 
   return isSaid(wish, actual);
 }
 
+const cannotBecome = (one: Interface['source'], other: Interface['source']): string =>
+  `an interface of type ${one.type} cannot become one of type ${other.type} while the guest runs`;
+
 async function moveInterface(
   { guest, links, interfaceIndex }: Place,
   nic: Interface,
@@ -109,13 +113,9 @@ async function moveInterface(
   const deviceName = nic.target?.dev;
   const isBridged = (one: Interface['source']) => one.type === 'network' || one.type === 'bridge';
   if (!isBridged(source) || !isBridged(nic.source) || deviceName === undefined || links?.move === undefined)
-    throw new VirtError('definition.unsupported', {
+    throw fixedWhileRunning([{ path: 'interface.source', message: cannotBecome(nic.source, source) }], {
       wanted: `connect ${nic.alias} of domain '${guest.definition.name}' to something else`,
-      reason: `interface.source: an interface of type ${nic.source.type} cannot become one of type ${source.type} while the guest runs`,
       hint: 'detach it and attach another',
-      details: {
-        problems: [{ path: 'interface.source', message: 'cannot be changed while the guest runs' }],
-      },
     });
   const definition = { ...nic, source };
   const actual = await links.move({
