@@ -51,7 +51,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], "libvirt's own clients and
     expect(await said('nodedev-dumpxml', 'net_lo_00_00_00_00_00_00')).toContain('<interface>lo</interface>');
     expect(await said('nodedev-list', '--cap', 'system')).toBe('computer');
     expect(await said('nodedev-list', '--tree')).toMatch(/^computer\n/);
-    expect(await refused('nodedev-detach', 'computer')).toContain('it is no PCI device');
+    expect(await refused('nodedev-detach', 'computer')).toContain('device computer is not a PCI device');
     expect(await refused('nodedev-dumpxml', 'pci_none')).toContain(
       "Node device not found: no node device with matching name 'pci_none'",
     );
