@@ -4,6 +4,9 @@ import type { ParamsInput, Result } from '../api/index.ts';
 import type { Cli } from './cli.ts';
 import { type Done, forEachNamed } from './for-each.ts';
 
+/** Help of an argument that names a domain. */
+export const DOMAIN_HELP = 'Name, uuid or id.';
+
 export type DomainRef = ParamsInput<'domain.get'>['domain'];
 export type DomainSummary = Result<'domain.start'>;
 

@@ -1,7 +1,7 @@
 /** `backup plan set|list|run|remove`: backups by the clock. */
 import type { ParamsInput, Result } from '../../api/index.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
@@ -37,7 +37,7 @@ const addSet: AddCommand = (parent, cli) => {
     .summary('store a plan')
     .description(methodSummary('backup.plan-set'))
     .argument('<plan>', PLAN_HELP)
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .requiredOption('--dir <directory>', paramHelp('backup.plan-set', 'directory'))
     .requiredOption('--every <time>', "day@02:30, week@sunday@02:30 or hour@15, by the host's clock.")
     .option('--keep-last <count>', 'The newest so many stay.')

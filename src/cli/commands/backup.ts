@@ -3,14 +3,13 @@ import { Option } from 'commander';
 import type { Result } from '../../api/index.ts';
 import { formatBytes, parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { confirm } from '../prompt.ts';
 import { addBackupPlan } from './backup-plan.ts';
 import { collect } from './checkpoint.ts';
 import type { AddCommand } from './command.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 const BACKUP_HELP = 'Directory of the backup: DIR/DOMAIN/ID.';
 
 export const addBackup: AddCommand = (parent, cli) => {

@@ -1,13 +1,12 @@
 /** `checkpoint create|list|size|xml|delete`: moments since which it is known what was written to disks. */
 import { formatBytes } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { safeLines } from '../format/table.ts';
 import { badOption } from '../options/fields.ts';
 import { confirm } from '../prompt.ts';
 import type { AddCommand } from './command.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 const CHECKPOINT_HELP = 'Name of the checkpoint.';
 
 export const addCheckpoint: AddCommand = (parent, cli) => {

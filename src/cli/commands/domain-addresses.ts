@@ -2,7 +2,7 @@
 import type { Result } from '../../api/index.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption } from '../options/fields.ts';
 import { type AddCommand, collect } from './command.ts';
 
@@ -23,7 +23,7 @@ export const addAddresses: AddCommand = (parent, cli) => {
     .description(
       `${methodSummary('domain.addresses')} lease: DHCP of its network. agent: the guest agent. arp: the host's neighbour table. user: open connections of a user network.`,
     )
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .option(
       '--source <source>',
       `${sources.join(', ')}: ${paramHelp('domain.addresses', 'sources')} May be given several times.`,

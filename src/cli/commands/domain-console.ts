@@ -4,7 +4,7 @@ import type { ParamsInput } from '../../api/index.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
 import { attachConsole, type ConsoleEnd } from '../console/attach.ts';
-import { type DomainRef, stateSentence, withDomain } from '../domains.ts';
+import { DOMAIN_HELP, type DomainRef, stateSentence, withDomain } from '../domains.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { withInterrupt } from '../interrupt.ts';
 import { parseDuration } from '../options/duration.ts';
@@ -23,7 +23,7 @@ export const addConsole: AddCommand = (parent, cli) => {
     .description(
       `${methodSummary('domain.console')} Leave it with Ctrl-]. Without a terminal, standard input goes to the guest as it is.`,
     )
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .option('--device <alias>', paramHelp('domain.console', 'console'))
     .option('--force', paramHelp('domain.console', 'force'))
     .option('--linger <time>', 'From a pipe: leave this long after its end (default: when the guest ends).')

@@ -6,7 +6,7 @@ import type { Result } from '../../api/index.ts';
 import { fileError } from '../../base/errors.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { forEachDomain, stateSentence, withDomain } from '../domains.ts';
+import { DOMAIN_HELP, forEachDomain, stateSentence, withDomain } from '../domains.ts';
 import { editDefinition } from '../edit-definition.ts';
 import { safeLines } from '../format/table.ts';
 import { confirm } from '../prompt.ts';
@@ -191,7 +191,7 @@ export const addXml: AddCommand = (parent, cli) => {
     .alias('dumpxml')
     .summary('print the definition')
     .description(methodSummary('domain.xml'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .option('--inactive', paramHelp('domain.xml', 'inactive'))
     .option('--secure', paramHelp('domain.xml', 'secure'))
     .option('--migratable', paramHelp('domain.xml', 'migratable'))
@@ -211,7 +211,7 @@ export const addEdit: AddCommand = (parent, cli) => {
     .description(
       'Opens the stored definition in $VISUAL or $EDITOR, and stores what you made of it. A definition that is refused can be edited again; its text is never lost.',
     )
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .option('--lenient', lenientHelp)
     .action((name: string, { lenient = false }: { readonly lenient?: boolean }) => edit(cli, name, !lenient));
 };

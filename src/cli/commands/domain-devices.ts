@@ -5,7 +5,7 @@ import type { ParamsInput } from '../../api/index.ts';
 import { fileError, VirtError } from '../../base/errors.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { parseDisk } from '../options/disk.ts';
 import { badOption } from '../options/fields.ts';
 import { parseNetwork } from '../options/network.ts';
@@ -29,7 +29,7 @@ export const addAttach: AddCommand = (parent, cli) => {
     .command('attach')
     .summary('add a device')
     .description(methodSummary('domain.attach-device'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('[file]', "File with the device's XML.")
     .option('--disk <disk>', 'A disk, like path=/srv/data.qcow2,size=10GiB.')
     .option('--network <network>', 'A network card, like network=default or user.')
@@ -87,7 +87,7 @@ export const addDetach: AddCommand = (parent, cli) => {
     .command('detach')
     .summary('take a device away')
     .description(methodSummary('domain.detach-device'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<device>', DEVICE_HELP)
     .option('--live', paramHelp('domain.detach-device', 'live'))
     .option('--stored', paramHelp('domain.detach-device', 'stored'))
@@ -112,7 +112,7 @@ export const addUpdate: AddCommand = (parent, cli) => {
     .command('update-device')
     .summary('change a device')
     .description(methodSummary('domain.update-device'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<file>', "File with the device's XML as it is to be.")
     .option('--force', paramHelp('domain.update-device', 'force'))
     .option('--live', paramHelp('domain.update-device', 'live'))
@@ -138,7 +138,7 @@ export const addMedia: AddCommand = (parent, cli) => {
     .command('media')
     .summary('change or eject a CD-ROM or floppy')
     .description(methodSummary('domain.change-media'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<drive>', 'Target (sda) or alias of the drive.')
     .argument('[image]', 'Image file or block device.')
     .option('--volume <volume>', VOLUME_HELP)

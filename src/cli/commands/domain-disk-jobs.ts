@@ -7,12 +7,11 @@ import type { ParamsInput, Result } from '../../api/index.ts';
 import { formatBytes, parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { ProgressLine } from '../format/progress.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 const DISK_HELP = 'Target (vda), alias, or path of the image.';
 const POLL_MS = 300;
 

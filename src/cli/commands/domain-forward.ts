@@ -2,7 +2,7 @@
 import type { Result } from '../../api/index.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { formatEndpoint, parseForward, parseHostEnd } from '../options/forward.ts';
 import type { AddCommand } from './command.ts';
 
@@ -23,13 +23,13 @@ export const addForward: AddCommand = (parent, cli) => {
     .command('list')
     .summary('list the port forwards')
     .description(methodSummary('domain.port-forward.list'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .action((name: string) => list(cli, name));
   forward
     .command('add')
     .summary('lead a port into a domain')
     .description(methodSummary('domain.port-forward.add'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<forward>', FORWARD_HELP)
     .option('--interface <alias>', paramHelp('domain.port-forward.add', 'interface'))
     .action((name: string, text: string, options: ForwardOptions) => add(cli, { name, text, ...options }));
@@ -37,7 +37,7 @@ export const addForward: AddCommand = (parent, cli) => {
     .command('remove')
     .summary('take a port forward away')
     .description(methodSummary('domain.port-forward.remove'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<host-port>', '[tcp|udp:][HOST-ADDRESS:]HOST-PORT, like 2222 or udp:5353.')
     .option('--interface <alias>', paramHelp('domain.port-forward.remove', 'interface'))
     .action((name: string, text: string, options: ForwardOptions) => remove(cli, { name, text, ...options }));

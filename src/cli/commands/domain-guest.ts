@@ -5,12 +5,11 @@ import { fileError, oneLine } from '../../base/errors.ts';
 import { formatBytes } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { parseDuration } from '../options/duration.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 /** Our own patience ends after the daemon's, which has more to say. */
 const GRACE_MS = 10_000;
 

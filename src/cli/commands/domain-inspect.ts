@@ -7,13 +7,11 @@ import { fileError } from '../../base/errors.ts';
 import { parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { type DomainRef, stateSentence, withDomain } from '../domains.ts';
+import { DOMAIN_HELP, type DomainRef, stateSentence, withDomain } from '../domains.ts';
 import { safeLines } from '../format/table.ts';
 import { parseDuration } from '../options/duration.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 export const addLog: AddCommand = (parent, cli) => {
   parent

@@ -4,7 +4,7 @@ import type { ParamsInput, Result } from '../../api/index.ts';
 import { formatBytes } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 
@@ -20,7 +20,7 @@ export const addSetLink: AddCommand = (parent, cli) => {
     .command('set-link')
     .summary('pull the cable of a network card, or plug it in')
     .description(methodSummary('domain.set-link'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<interface>', INTERFACE_HELP)
     .argument('<state>', 'up or down.')
     .option('--live', paramHelp('domain.set-link', 'live'))
@@ -55,7 +55,7 @@ export const addSetBandwidth: AddCommand = (parent, cli) => {
     .command('set-bandwidth')
     .summary('limit the bandwidth of a network card')
     .description(methodSummary('domain.set-bandwidth'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('<interface>', INTERFACE_HELP)
     .addOption(new Option('--inbound <limit>', `${paramHelp('domain.set-bandwidth', 'inbound')} ${form}.`))
     .addOption(new Option('--outbound <limit>', `${paramHelp('domain.set-bandwidth', 'outbound')} ${form}.`))
@@ -104,7 +104,7 @@ export const addNetStats: AddCommand = (parent, cli) => {
     .command('net-stats')
     .summary('show the traffic of network cards')
     .description(`${methodSummary('domain.interface-stats')} Received and sent are the guest's.`)
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .argument('[interface]', INTERFACE_HELP)
     .action((name: string, nic: string | undefined) => showStatistics(cli, name, nic));
 };

@@ -2,11 +2,9 @@
 import type { ParamsInput, Result } from '../../api/index.ts';
 import { formatBytes, parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 type Limits = Result<'domain.limits'>;
 type Changes = ParamsInput<'domain.set-limits'>['limits'];

@@ -5,7 +5,7 @@ import { formatBytes } from '../../base/units.ts';
 import { type DomainStateName, stateReasons } from '../../model/domain/state.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { stateTone } from '../format/colour.ts';
 import type { Output } from '../format/output.ts';
 import type { Column } from '../format/table.ts';
@@ -97,7 +97,7 @@ export const addShow: AddCommand = (parent, cli) => {
     .alias('info')
     .summary('show a domain in detail')
     .description(methodSummary('domain.get'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .action((name: string) => show(cli, name));
 };
 

@@ -7,11 +7,9 @@ import { perfEvents } from '../../model/domain/perf-events.ts';
 import { dirtyRateModes } from '../../model/domain/statistics-groups.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 interface PerfOptions {
   readonly enable?: string;

@@ -4,15 +4,13 @@ import type { Result } from '../../api/index.ts';
 import { fileError } from '../../base/errors.ts';
 import { type TarFile, tarGz } from '../../base/tar.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { safeLines } from '../format/table.ts';
 import { parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 
 type Report = Result<'domain.report'>;
 type Entry = Report['record'][number];
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 export const addRecord: AddCommand = (parent, cli) => {
   parent

@@ -4,13 +4,11 @@ import type { ParamsInput, Result } from '../../api/index.ts';
 import { saveFormats } from '../../model/saved-state/image.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { forEachDomain, nameOf, stateSentence, withDomain } from '../domains.ts';
+import { DOMAIN_HELP, forEachDomain, nameOf, stateSentence, withDomain } from '../domains.ts';
 import { editDefinition } from '../edit-definition.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 import { readDocument } from './domain-define.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 interface StateOptions {
   readonly running?: boolean;

@@ -1,7 +1,7 @@
 /** `domain autostart|rename|title|description|metadata`: what is known about a domain, not what it is made of. */
 import { Argument } from 'commander';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { forEachDomain, nameOf, withDomain } from '../domains.ts';
+import { DOMAIN_HELP, forEachDomain, nameOf, withDomain } from '../domains.ts';
 import type { AddCommand } from './command.ts';
 import { metadataCommand, type Settable, textCommand } from './settings.ts';
 
@@ -37,7 +37,7 @@ export const addLifecycleAction: AddCommand = (parent, cli) => {
     .command('set-action')
     .summary('set what happens when the guest powers off, reboots or crashes')
     .description(methodSummary('domain.set-lifecycle-action'))
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .addArgument(new Argument('<event>', 'What the guest does.').choices(lifecycleEvents))
     .addArgument(new Argument('<action>', 'What comes of it.').choices(lifecycleActions))
     .option('--live', 'Only of the running guest.')
@@ -74,7 +74,7 @@ export const addRename: AddCommand = (parent, cli) => {
 
 const domains: Settable = {
   noun: 'domain',
-  argumentHelp: 'Name, uuid or id.',
+  argumentHelp: DOMAIN_HELP,
   readText: (cli, name, field) =>
     withDomain(cli, name, async (client, domain) => (await client.call('domain.get', { domain }))[field]),
   async writeText(cli, name, field, text) {

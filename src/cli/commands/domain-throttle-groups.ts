@@ -1,12 +1,11 @@
 /** `domain throttle-group list|set|remove`: limits that disks of a domain share. */
 import type { Command } from 'commander';
 import { methodSummary, paramHelp } from '../api-help.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 import { addLimitOptions, type LimitOptions, limitsText, readLimits } from './disk-limits.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 const GROUP_HELP = 'Name of the group: letters, digits, and _ . -';
 
 interface TargetOptions {

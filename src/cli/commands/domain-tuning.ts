@@ -4,13 +4,11 @@ import type { ParamsInput } from '../../api/index.ts';
 import { formatBytes, parseSize } from '../../base/units.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption, parseCount } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
 import { addLimitOptions, type LimitOptions, limitsText, readLimits } from './disk-limits.ts';
 import { addDiskJobs } from './domain-disk-jobs.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 interface TargetOptions {
   readonly live?: boolean;

@@ -4,11 +4,9 @@ import type { Result } from '../../api/index.ts';
 import { fileError } from '../../base/errors.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { badOption } from '../options/fields.ts';
 import type { AddCommand } from './command.ts';
-
-const DOMAIN_HELP = 'Name, uuid or id.';
 
 export const addLaunchSecurity: AddCommand = (parent, cli) => {
   parent

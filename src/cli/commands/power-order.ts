@@ -4,7 +4,7 @@ import type { ParamsInput, Result } from '../../api/index.ts';
 import { hostDownActions } from '../../model/domain/power-order.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { parseDuration } from '../options/duration.ts';
 import { parseCount } from '../options/fields.ts';
@@ -27,7 +27,7 @@ export const addPowerOrder: AddCommand = (parent, cli) => {
     .command('power-order')
     .summary('show or set when a guest starts and ends with its host')
     .description('Shows when a guest starts and ends with its host, or sets it.')
-    .argument('<domain>', 'Name, uuid or id.')
+    .argument('<domain>', DOMAIN_HELP)
     .option('--order <number>', paramHelp('domain.power-order.set', 'order'))
     .option('--start-delay <time>', 'How long after its start the next guest waits, like 10s.')
     .addOption(

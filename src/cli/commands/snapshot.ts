@@ -3,7 +3,7 @@ import { Option } from 'commander';
 import type { ParamsInput, Result } from '../../api/index.ts';
 import { methodSummary, paramHelp } from '../api-help.ts';
 import type { Cli } from '../cli.ts';
-import { withDomain } from '../domains.ts';
+import { DOMAIN_HELP, withDomain } from '../domains.ts';
 import { safeLines } from '../format/table.ts';
 import { badOption } from '../options/fields.ts';
 import { confirm } from '../prompt.ts';
@@ -11,7 +11,6 @@ import type { AddCommand } from './command.ts';
 import { readDocument } from './domain-define.ts';
 import { DRY_RUN_HELP, showPlan } from './snapshot-plan.ts';
 
-const DOMAIN_HELP = 'Name, uuid or id.';
 const SNAPSHOT_HELP = 'Name of the snapshot.';
 
 type Snapshot = Result<'snapshot.get'>;
