@@ -26,6 +26,7 @@ export const repairs: Readonly<Record<ErrorCode, string>> = {
   'domain.start-failed': "'vireo log NAME' shows what QEMU said",
   'domain.state': "'vireo show NAME' tells its state",
   'domain.no-device': "'vireo xml NAME' shows its devices",
+  'domain.device-exists': "'vireo xml NAME' shows its devices; give the new one another name or place",
   'domain.no-metadata': "'vireo xml NAME' shows what metadata it has",
   'domain.no-block-job': "'vireo domain disk jobs NAME' shows those that are in work",
   'domain.quarantined':

@@ -14,6 +14,7 @@ export const errorNumber = {
   xmlError: 27,
   operationDenied: 29,
   confSyntax: 33,
+  xmlDetail: 35,
   systemError: 38,
   rpc: 39,
   noDomain: 42,
@@ -87,6 +88,7 @@ const leads: Readonly<Record<ErrorNumber, string>> = {
   27: 'XML error',
   29: 'operation forbidden',
   33: 'configuration file syntax error',
+  35: '',
   38: '',
   39: '',
   42: 'Domain not found',
@@ -212,17 +214,29 @@ function fromVirtError(error: VirtError): ErrorBody {
 }
 
 /**
- * What cannot change while the guest runs is no fault of the definition. A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there
- * is a wrong argument, where other devices that are not there are missing.
+ * What cannot change while the guest runs is no fault of the definition. A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there,
+ * and a device that is to be updated, is a wrong argument, where other devices that are not there are missing.
  */
 function numberOf({ code, row, details }: VirtError): number {
-  if (code === 'domain.no-device' && details?.['disk'] !== undefined) return errorNumber.invalidArg;
+  if (code === 'domain.no-device' && (details?.['disk'] ?? details?.['toUpdate']) !== undefined)
+    return errorNumber.invalidArg;
   if (code === 'definition.unsupported' && details?.['whileRunning'] === true)
     return errorNumber.operationUnsupported;
+  if (code === 'domain.device-exists') return numberOfTaken(details);
   const job = details?.['blockJob'];
   if (job === undefined) return row.libvirt;
   const isMirroring = job === 'copy' || job === 'active-commit';
   return isMirroring ? errorNumber.blockCopyActive : errorNumber.operationUnsupported;
+}
+
+/**
+ * A running guest's disk that is given twice is a fault of the document, its controller a failed operation; everything
+ * else that is there already, an operation that is not valid now (seen with libvirtd 9.0).
+ */
+function numberOfTaken(details: VirtError['details']): ErrorNumber {
+  if (details?.['where'] !== 'live') return errorNumber.operationInvalid;
+  if (details['element'] === 'disk' && details['isPlace'] !== true) return errorNumber.xmlError;
+  return details['element'] === 'controller' ? errorNumber.operationFailed : errorNumber.operationInvalid;
 }
 
 /** What clients look for, word for word, whoever met the condition. */

@@ -12,6 +12,7 @@ import type { Column } from '../format/table.ts';
 import { formatDuration } from '../options/duration.ts';
 import { formatEndpoint } from '../options/forward.ts';
 import type { AddCommand } from './command.ts';
+import { allOption } from './list-options.ts';
 
 type ListEntry = Result<'domain.list'>['domains'][number];
 type Details = Result<'domain.get'>;
@@ -62,6 +63,7 @@ export const addList: AddCommand = (parent, cli) => {
     .alias('ls')
     .summary('list the domains')
     .description(methodSummary('domain.list'))
+    .addOption(allOption('domains'))
     .addOption(new Option('--active', 'Only domains that run.').conflicts('inactive'))
     .addOption(new Option('--inactive', 'Only domains that do not run.'))
     .addOption(new Option('--transient', 'Only domains without a stored definition.'))

@@ -7,6 +7,7 @@ import type { Output } from '../format/output.ts';
 import type { Column } from '../format/table.ts';
 import { NETWORK_HELP } from '../networks.ts';
 import type { AddCommand } from './command.ts';
+import { allOption } from './list-options.ts';
 import { forwardTable } from './network-forward.ts';
 
 type Entry = Result<'network.list'>['networks'][number];
@@ -42,6 +43,7 @@ export const addNetworkList: AddCommand = (parent, cli) => {
     .alias('ls')
     .summary('list the networks')
     .description(methodSummary('network.list'))
+    .addOption(allOption('networks'))
     .addOption(new Option('--active', 'Only networks that are active.').conflicts('inactive'))
     .addOption(new Option('--inactive', 'Only networks that are not.'))
     .addOption(new Option('--autostart', 'Only networks that start with the daemon.'))

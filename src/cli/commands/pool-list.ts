@@ -11,6 +11,7 @@ import { oneOf } from '../options/fields.ts';
 import { POOL_HELP } from '../volumes.ts';
 import type { AddCommand } from './command.ts';
 import { readDocument } from './domain-define.ts';
+import { allOption } from './list-options.ts';
 
 type Entry = Result<'pool.list'>['pools'][number];
 
@@ -60,6 +61,7 @@ export const addPoolList: AddCommand = (parent, cli) => {
     .alias('ls')
     .summary('list the pools')
     .description(methodSummary('pool.list'))
+    .addOption(allOption('pools'))
     .addOption(new Option('--active', 'Only pools that are active.').conflicts('inactive'))
     .addOption(new Option('--inactive', 'Only pools that are not.'))
     .addOption(new Option('--autostart', 'Only pools that start with the daemon.'))

@@ -11,7 +11,8 @@ import {
   replaceDevice,
   withDevices,
 } from '../../model/domain/device-list.ts';
-import { findByWord, findLike } from '../../model/domain/device-match.ts';
+import { findByWord, findLike, findToUpdate } from '../../model/domain/device-match.ts';
+import { refuseTaken } from '../../model/domain/device-taken.ts';
 import type { Devices } from '../../model/domain/devices/devices.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
@@ -56,8 +57,8 @@ export class DomainDevices {
 
   /**
    * Adds a device. The answer is its alias in the running guest, undefined when only the definition was meant.
-   * @throws VirtError xml.*, definition.unsupported, domain.inactive, domain.transient, file.*, link.failed, network.*,
-   * host-device.*, qmp.*
+   * @throws VirtError xml.*, definition.unsupported, domain.device-exists, domain.inactive, domain.transient, file.*,
+   * link.failed, network.*, host-device.*, qmp.*
    */
   async attach(domain: Domain, wish: DeviceWish, targets: Targets): Promise<string | undefined> {
     return runJob(this.world, domain, 'attach device', async () => {
@@ -65,6 +66,7 @@ export class DomainDevices {
       let given = 'device' in wish ? wish.device : parseDevice(wish.xml, wish);
       // All is checked before anything is done.
       const stored = chosen.stored ? await this.storedWith(domain, given) : undefined;
+      if (chosen.live) refuseTaken(this.definitions.definition(domain), given, 'live');
       if (stored !== undefined) given = withMacOf(given, stored);
       return changeAndStore(domain, { definitions: this.definitions, stored }, async () =>
         chosen.live ? this.attachLive(domain, given) : undefined,
@@ -94,6 +96,7 @@ export class DomainDevices {
 
   private async storedWith(domain: Domain, given: OneDevice): Promise<DomainDef> {
     const before = this.definitions.definition(domain, { inactive: true });
+    refuseTaken(before, given, 'stored');
     return this.checked(addDevice(withDevices(before, withScsi(before.devices, given)), given));
   }
 
@@ -189,14 +192,14 @@ export class DomainDevices {
 
   private async storedUpdated(domain: Domain, given: OneDevice): Promise<DomainDef> {
     const definition = this.definitions.definition(domain, { inactive: true });
-    const old = findLike(definition, withoutRun(given));
+    const old = findToUpdate(definition, withoutRun(given));
     const device = keepPlace(withoutRun(given).device, old.device);
     return this.checked(withDevices(definition, replaceDevice(definition.devices, old, device)));
   }
 
   private async updateLive(domain: Domain, given: OneDevice, force: boolean): Promise<void> {
     const { guest } = domain.requireLive('update a device of');
-    const old = findLike(guest.definition, given);
+    const old = findToUpdate(guest.definition, given);
     try {
       await this.world.driver.updateDevice(guest, { old, device: given.device, force });
     } finally {
@@ -257,10 +260,16 @@ function withoutRun(one: OneDevice): OneDevice {
   return { ...one, device: isGenerated ? nic : { ...nic, target } };
 }
 
-/** Where the new description leaves open where the device sits, it stays there. */
+/** Where the new description leaves open where the device sits, it stays there; on another bus it gets a new place. */
 function keepPlace(device: Device, old: Device): Device {
   if (!('address' in old) || ('address' in device && device.address !== undefined)) return device;
+  if (busOf(device) !== busOf(old)) return device;
   return { ...device, address: old.address } as Device;
+}
+
+function busOf(device: Device): unknown {
+  const { target, bus } = device as { readonly target?: { readonly bus?: string }; readonly bus?: string };
+  return target?.bus ?? bus;
 }
 
 /** Without a model of its own a SCSI controller would be an emulated LSI card, which knows no plugging. */

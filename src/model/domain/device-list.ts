@@ -49,7 +49,7 @@ function familyOfElement(name: string): DeviceList | SingleName {
     | undefined;
   const found = list ?? singleNames.find((single) => single === name);
   if (found !== undefined) return found;
-  throw new VirtError('xml.invalid', {
+  throw new VirtError('definition.unsupported', {
     wanted: 'read the device',
     reason: `<${name.slice(0, 64)}> is no device`,
     hint: `devices are ${[...Object.values(listNames), ...singleNames].join(', ')}`,

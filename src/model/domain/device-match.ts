@@ -1,23 +1,58 @@
 /** Which device of a definition a client means: by the part of its XML that names it, or by a word. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { VirtError } from '../../base/errors.ts';
+import { isVirtError, VirtError } from '../../base/errors.ts';
 import { aliasOfDevice, allDevices, type Device, type OneDevice } from './device-list.ts';
 import type { Devices } from './devices/devices.ts';
 import type { DomainDef } from './domain.ts';
 
 /**
- * Finds the device that an element describes, as libvirt does: an alias decides; else a disk by its target, an interface
- * by its MAC address, everything else by all that the element says.
+ * Finds the device that an element describes, as libvirt does: a disk by its target, an interface by its MAC address,
+ * everything else by all that the element says. An alias decides, unless the element has the name of another device.
  * @throws VirtError domain.no-device when there is none, or more than one fits
  */
 export function findLike(definition: DomainDef, wanted: OneDevice): OneDevice {
   const alias = aliasOfDevice(wanted);
   const family = allDevices(definition.devices).filter((one) => one.family === wanted.family);
-  const byAlias = alias === undefined ? undefined : family.filter((one) => aliasOfDevice(one) === alias);
-  const found = byAlias?.length ? byAlias : family.filter((one) => isMeant(wanted, one));
+  const byAlias = alias === undefined ? [] : family.filter((one) => aliasOfDevice(one) === alias);
+  const found =
+    byAlias.length > 0
+      ? byAlias.filter((one) => hasNameOf(one, wanted))
+      : family.filter((one) => isMeant(wanted, one));
   if (found.length === 1 && found[0] !== undefined) return found[0];
   throw noDevice(definition, `<${wanted.element}${nameOf(wanted)}>`, found.length);
 }
+
+/** Devices that have a name, or are what they are of the host: another description is of another device. */
+const namedFamilies: ReadonlySet<string> = new Set([
+  'disks',
+  'interfaces',
+  'filesystems',
+  'controllers',
+  'graphics',
+  'hostdevs',
+]);
+
+/**
+ * Finds the device whose new description an element is: as `findLike`, and where nothing tells it but what is to change,
+ * the only one of its kind.
+ * @throws VirtError domain.no-device, with `details.toUpdate`
+ */
+export function findToUpdate(definition: DomainDef, wanted: OneDevice): OneDevice {
+  try {
+    return findLike(definition, wanted);
+  } catch (error) {
+    if (!isVirtError(error, 'domain.no-device')) throw error;
+    const family = allDevices(definition.devices).filter((one) => one.family === wanted.family);
+    const [only] = family;
+    if (only !== undefined && family.length === 1 && !namedFamilies.has(only.family) && !hasAlias(wanted))
+      return only;
+    const { code, wanted: what = 'update a device', reason, hint } = error;
+    const details = { toUpdate: true };
+    throw new VirtError(code, { wanted: what, reason, ...(hint !== undefined && { hint }), details });
+  }
+}
+
+const hasAlias = (one: OneDevice): boolean => aliasOfDevice(one) !== undefined;
 
 /**
  * Finds a device by alias, by target (`vdb`, of disks and directories), or by MAC address or host device (`vnet0`).
@@ -89,6 +124,12 @@ function isMeant(wanted: OneDevice, candidate: OneDevice): boolean {
     default:
       return isSaid(identityOf(wanted.device), candidate.device);
   }
+}
+
+/** False where what has the alias bears another name than the one that is said: no guess which of the two is meant. */
+function hasNameOf(candidate: OneDevice, wanted: OneDevice): boolean {
+  const [word] = wordsOf(wanted);
+  return word === undefined || wordsOf(candidate).includes(word);
 }
 
 /** The parts by which one device is told from its like: its place in the guest may be left out. */

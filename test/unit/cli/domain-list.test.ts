@@ -27,6 +27,13 @@ describe('list', () => {
     expect(daemon.paramsOf('domain.list')).toEqual({});
   });
 
+  it('lists all where all are asked for, as virsh wants it said, and refuses what contradicts that', async () => {
+    daemon.answers = { 'domain.list': () => ({ domains: [summary('web')], quarantined: [] }) };
+    expect(await vireo('list', '--all', '--names')).toMatchObject({ code: 0, stdout: 'web\n' });
+    expect(daemon.paramsOf('domain.list')).toEqual({});
+    expect(await vireo('list', '--all', '--inactive')).toMatchObject({ code: 2, stdout: '' });
+  });
+
   it('passes its filters on', async () => {
     daemon.answers = { 'domain.list': () => ({ domains: [], quarantined: [] }) };
     const { stdout } = await vireo(

@@ -1,5 +1,6 @@
 /** Devices over JSON-RPC and the service: what is asked of the driver, what is stored, what is told. */
 import { describe, expect, it } from 'vitest';
+import { errorBodyOf } from '../../../src/libvirt/errors.ts';
 import { startDaemon, xml } from '../jsonrpc/service-rig.ts';
 
 const disk = (dev: string) =>
@@ -90,5 +91,64 @@ describe('attach, detach and update', () => {
     });
     expect(await has('vda.img')).toEqual({ live: true, stored: false });
     driver.lastGuest.emit({ kind: 'device-kept', alias: 'virtio-disk0', seconds: 0 });
+  });
+
+  it('are refused where the name or place is taken, in the guest as in the definition', async () => {
+    const channel = (name: string) => `<channel type='unix'><target type='virtio' name='${name}'/></channel>`;
+    const controller = (index: number) => `<controller type='scsi' index='${index}' model='virtio-scsi'/>`;
+    const drive = (dev: string) =>
+      `<disk type='file'><source file='/srv/${dev}.img'/><target dev='${dev}' bus='scsi'/><address type='drive' controller='4' bus='0' target='0' unit='3'/></disk>`;
+    const watchdog = `<watchdog model='i6300esb' action='none'/>`;
+    const all = [disk('vda'), controller(4), drive('sdk'), channel('a.b'), watchdog];
+    const { client, driver } = await running(all.join(''));
+    const taken: readonly [device: string, live: number, stored: number][] = [
+      [disk('vda'), 27, 55],
+      [controller(4), 9, 55],
+      [drive('sdl'), 55, 55],
+      [channel('a.b'), 55, 55],
+      [watchdog, 55, 55],
+    ];
+    for (const [device, live, stored] of taken)
+      for (const [targets, number] of [
+        [{ live: true }, live],
+        [{ stored: true }, stored],
+        [{}, stored],
+      ] as const) {
+        const call = client.call('domain.attach-device', { domain: 'web', xml: device, ...targets });
+        const error: unknown = await call.catch((thrown: unknown) => thrown);
+        expect(error, device).toMatchObject({
+          code: 'domain.device-exists',
+          hint: expect.stringMatching(/./),
+        });
+        expect(errorBodyOf(error).code, device).toBe(number);
+      }
+    expect(driver.plugged).toEqual([]);
+  });
+
+  it('updates the only device of a kind, whatever of it changes, and a disk on another bus', async () => {
+    const sound = (model: string) => `<sound model='${model}'/>`;
+    const { client, has } = await running(sound('ich6') + disk('vda'));
+    const update = (device: string) =>
+      client.call('domain.update-device', { domain: 'web', xml: device, stored: true });
+    await update(sound('ich9'));
+    expect(await has("<sound model='ich9'")).toEqual({ live: false, stored: true });
+    await update(disk('vda').replace("bus='virtio'", "bus='usb'"));
+    expect(await has("<target dev='vda' bus='usb'")).toEqual({ live: false, stored: true });
+    const missing: unknown = await update(disk('vdz')).catch((thrown: unknown) => thrown);
+    expect(missing).toMatchObject({ code: 'domain.no-device' });
+    expect(errorBodyOf(missing).code).toBe(8);
+  });
+
+  it('takes no device by an alias whose name is that of another', async () => {
+    const named = (dev: string, alias: string) =>
+      disk(dev).replace('</disk>', `<alias name='${alias}'/></disk>`);
+    const { client, driver } = await running(named('vda', 'ua-data') + disk('vdb'));
+    for (const dev of ['vdb', 'vdz'])
+      await expect(
+        client.call('domain.detach-device', { domain: 'web', xml: named(dev, 'ua-data') }),
+      ).rejects.toThrow(expect.objectContaining({ code: 'domain.no-device' }));
+    expect(driver.plugged).toEqual([]);
+    await client.call('domain.detach-device', { domain: 'web', xml: named('vda', 'ua-data') });
+    expect(driver.plugged).toEqual(['detach disk']);
   });
 });

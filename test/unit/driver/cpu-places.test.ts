@@ -9,6 +9,7 @@ import {
   unplugCpus,
 } from '../../../src/drivers/qemu/tuning/cpus.ts';
 import { withPluggedCpus } from '../../../src/drivers/qemu/tuning/start-cpus.ts';
+import { QemuTuning } from '../../../src/drivers/qemu/tuning/tuning.ts';
 
 /** `N` there from the beginning, `p` plugged in, `-` free. */
 const places = (text: string, count = 1): CpuPlace[] =>
@@ -113,6 +114,30 @@ describe('what QEMU is asked', () => {
     const version = (major: number) => ({ version: { major, minor: 2, micro: 0, package: '' } });
     expect(() => refuseEmulatedUnplug(version(7))).toThrow(/QEMU 7.2 keeps using a CPU that is gone/);
     expect(() => refuseEmulatedUnplug(version(10))).not.toThrow();
+  });
+
+  it('to take CPUs away by their numbers alone where the guest has an accelerator, or QEMU is new enough', async () => {
+    const tuning = (type: string, major: number) => {
+      const rig = qmp({ ...boot, 2: '/machine/peripheral/vcpu2' });
+      Object.assign(rig.client, { version: { major, minor: 2, micro: 0, package: '' } });
+      const definition = () => ({ type }) as never;
+      return { ...rig, tuning: new QemuTuning({ qmp: () => rig.client, definition, directory: '/d' }) };
+    };
+    for (const [type, major] of [
+      ['kvm', 7],
+      ['qemu', 10],
+    ] as const) {
+      const { tuning: one, asked } = tuning(type, major);
+      await one.unplugCpus([2]);
+      expect(asked.filter(([command]) => command.startsWith('device'))).toEqual([
+        ['device_del', { id: 'vcpu2' }],
+      ]);
+    }
+    const old = tuning('qemu', 7);
+    expect(() => old.tuning.unplugCpus([2])).toThrow(
+      expect.objectContaining({ code: 'request.unsupported', hint: expect.stringContaining('--guest') }),
+    );
+    expect(old.asked).toEqual([]);
   });
 
   it('to plug what a definition has behind a gap before its guest runs', async () => {

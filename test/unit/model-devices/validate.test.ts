@@ -245,6 +245,19 @@ describe('memory and CPUs', () => {
     ]);
   });
 
+  test('finds memory whose sizes are not whole blocks', () => {
+    const target = (size: number, block: number, requested: number) =>
+      `<memory model='virtio-mem'><target><size unit='KiB'>${size}</size><block unit='KiB'>${block}</block><requested unit='KiB'>${requested}</requested></target></memory>`;
+    const problems = (...sizes: [number, number, number]) =>
+      found({ devices: target(...sizes) }).filter((problem) => problem.includes('.target.'));
+    expect(problems(8192, 2048, 4096)).toEqual([]);
+    expect(problems(9216, 3072, 0)).toEqual(['devices.memory[0].target.block: is no power of two']);
+    expect(problems(8193, 2048, 1024)).toEqual([
+      'devices.memory[0].target.size: is not a whole number of blocks',
+      'devices.memory[0].target.requested: is not a whole number of blocks',
+    ]);
+  });
+
   test('finds a topology and pins that do not fit', () => {
     expect(found({ rest: "<cpu><topology sockets='1' cores='3' threads='1'/></cpu>" })).toEqual([
       'cpu.topology: makes 3 CPUs, but vcpu is 4',

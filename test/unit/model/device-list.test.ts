@@ -32,8 +32,8 @@ describe('one device', () => {
   it('is read by its element, and what is none is refused by name', () => {
     expect(device(rng)).toMatchObject({ family: 'rngs', element: 'rng' });
     expect(device("<vsock model='virtio'><cid auto='yes'/></vsock>")).toMatchObject({ family: 'vsock' });
-    expect(() => device('<disc/>')).toThrow(expect.objectContaining({ code: 'xml.invalid' }));
-    expect(() => device('<emulator/>')).toThrow(expect.objectContaining({ code: 'xml.invalid' }));
+    expect(() => device('<disc/>')).toThrow(expect.objectContaining({ code: 'definition.unsupported' }));
+    expect(() => device('<emulator/>')).toThrow(expect.objectContaining({ code: 'definition.unsupported' }));
   });
 
   it('comes and goes, one of a kind only once', () => {

@@ -1,8 +1,9 @@
 /** A change of a display server that runs: its password, until when that is good, and who stays connected. */
-
+import { throwProblems } from '../../../base/xml/codec.ts';
 import { withDevices } from '../../../model/domain/device-list.ts';
 import { isSaid } from '../../../model/domain/device-match.ts';
 import type { Graphics, Listen } from '../../../model/domain/devices/graphics.ts';
+import { passwordProblems } from '../../../model/domain/validate/devices.ts';
 import type { QemuGuest } from '../guest.ts';
 import { setPasswords } from '../monitor.ts';
 import { type DeviceChange, refuseOthers } from './change.ts';
@@ -37,6 +38,8 @@ export async function changeGraphics(guest: QemuGuest, change: DeviceChange): Pr
   } as Served;
   if (!isNew && passwdValidTo === before.passwdValidTo && connected === before.connected) return before;
   const { definition } = guest;
+  const wanted = `update <graphics> of domain '${definition.name}'`;
+  throwProblems(passwordProblems({ graphics: [after] }), wanted, 'definition.unsupported');
   const only = { ...definition.devices, graphics: [after] };
   await setPasswords(guest.monitorClient(), withDevices(definition, only), { isRenewed: true });
   return after;

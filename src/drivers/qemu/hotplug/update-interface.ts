@@ -80,11 +80,14 @@ async function retuneInterface(
   const deviceName = before.target?.dev;
   const { bandwidth: _limits, filterref: _filter, ...rest } = before;
   const definition = { ...rest, ...(bandwidth && { bandwidth }), ...(filterref && { filterref }) };
-  if (deviceName === undefined || links?.retune === undefined)
+  if (deviceName === undefined || links?.retune === undefined) {
+    const part = isSame(bandwidth, before.bandwidth) ? 'filterref' : 'bandwidth';
     throw new VirtError('definition.unsupported', {
       wanted: `update ${before.alias} of domain '${guest.definition.name}'`,
-      reason: `interface.bandwidth: an interface of type ${before.source.type} has no device on the host to limit`,
+      reason: `interface.${part}: an interface of type ${before.source.type} has no device on the host for that`,
+      hint: 'type network, bridge, direct and ethernet have one',
     });
+  }
   await links.retune({
     domainUuid: guest.definition.uuid ?? '',
     domainName: guest.definition.name,

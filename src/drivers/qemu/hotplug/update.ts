@@ -44,7 +44,8 @@ async function changeDisk(deps: StartDeps, guest: QemuGuest, change: DeviceChang
   const disk = change.device as Disk;
   const isRemovable = before.device === 'cdrom' || before.device === 'floppy';
   const medium = isRemovable ? ['source', 'backingStore', 'driver', 'target', 'readonly'] : [];
-  refuseOthers(guest, change, ['boot', ...medium]);
+  const fixed = { ...change, device: { ...disk, source: withoutPolicy(disk.source) } as Device };
+  refuseOthers(guest, fixed, ['boot', ...medium]);
   requireBoot(guest, change);
   const isSame =
     isSaid(disk.source, before.source) && JSON.stringify(pathOf(disk)) === JSON.stringify(pathOf(before));
@@ -57,8 +58,20 @@ async function changeDisk(deps: StartDeps, guest: QemuGuest, change: DeviceChang
   const loaded =
     isRemovable && !isSame
       ? await changeMedia(deps, guest, change.old, { disk: after, force: change.force })
-      : before;
+      : withPolicyOf(before, disk);
   return changeBoot(guest, loaded, disk);
+}
+
+/** What a missing image means is settled at starts: it changes in the running definition alone. */
+function withoutPolicy(source: Disk['source']): Disk['source'] {
+  if (!('startupPolicy' in source)) return source;
+  const { startupPolicy: _policy, ...rest } = source;
+  return rest;
+}
+
+function withPolicyOf(before: Disk, { source }: Disk): Disk {
+  if (!('startupPolicy' in source) || source.startupPolicy === undefined) return before;
+  return { ...before, source: { ...before.source, startupPolicy: source.startupPolicy } as Disk['source'] };
 }
 
 /** A pool knows the format of its volumes; anything else that says none is raw. */

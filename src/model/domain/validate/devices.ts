@@ -25,7 +25,8 @@ export function deviceProblems({ devices }: DomainDef): Problem[] {
 /** RFB's VNC authentication uses a DES key (RFC 6143, 7.2.2): what is longer would be cut without a word. */
 const MAX_VNC_PASSWORD_BYTES = 8;
 
-function passwordProblems({ graphics }: Devices): Problem[] {
+/** Passwords that a display would not take whole. */
+export function passwordProblems({ graphics }: Pick<Devices, 'graphics'>): Problem[] {
   return graphics.flatMap((one, i) =>
     one.type === 'vnc' && Buffer.byteLength(one.passwd ?? '') > MAX_VNC_PASSWORD_BYTES
       ? [

@@ -36,6 +36,21 @@ function numaProblems({ cpu, memory, devices }: DomainDef): Problem[] {
   return [{ path: 'cpu.numa', message }];
 }
 
+/** QEMU hw/virtio/virtio-mem.c: blocks are powers of two, and sizes are whole blocks. */
+function blockProblems({ target }: DomainDef['devices']['memories'][number], path: string): Problem[] {
+  const { blockKiB, sizeKiB, requestedKiB = 0 } = target;
+  if (blockKiB === undefined) return [];
+  // Above 2^31 KiB bit operations are no longer exact.
+  if (blockKiB <= 0 || !Number.isInteger(Math.log2(blockKiB)))
+    return [{ path: `${path}.block`, message: 'is no power of two' }];
+  const problems: Problem[] = [];
+  if (sizeKiB % blockKiB !== 0)
+    problems.push({ path: `${path}.size`, message: 'is not a whole number of blocks' });
+  if (requestedKiB % blockKiB !== 0)
+    problems.push({ path: `${path}.requested`, message: 'is not a whole number of blocks' });
+  return problems;
+}
+
 function moduleProblems({ cpu, maxMemory, devices }: DomainDef): Problem[] {
   const problems: Problem[] = [];
   const cells = new Set((cpu?.numa?.cells ?? []).map((cell, index) => cell.id ?? index));
@@ -48,6 +63,7 @@ function moduleProblems({ cpu, maxMemory, devices }: DomainDef): Problem[] {
       problems.push({ path, message: 'memory devices need <maxMemory>' });
     if (requestedKiB !== undefined && requestedKiB > sizeKiB)
       problems.push({ path: `${path}.target.requested`, message: 'is more than the size' });
+    problems.push(...blockProblems(module, `${path}.target`));
     if (module.model === 'virtio-mem' && (blockKiB === undefined || requestedKiB === undefined))
       problems.push({ path: `${path}.target`, message: 'virtio-mem needs <block> and <requested>' });
     if ((module.model === 'nvdimm' || module.model === 'virtio-pmem') && module.source?.path === undefined)
