@@ -3,9 +3,12 @@ import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
+import { changeGuest } from './late-changes.ts';
+import type { DomainWorld } from './world.ts';
 
 /** Where a change is stored. */
 export interface ToStore {
+  readonly world: Pick<DomainWorld, 'runtime' | 'log'>;
   readonly definitions: Pick<DomainDefinitions, 'replaceStored'>;
   /** The stored definition after it; undefined where only the guest is meant. */
   readonly stored: DomainDef | undefined;
@@ -15,17 +18,19 @@ export interface ToStore {
  * Changes the running guest and replaces the stored definition, where there is one to replace. The guest is changed when the
  * new definition is on the disk and before that takes the place of the old one: a full disk is told of before anything is
  * done, and a guest that refuses leaves the stored definition as it was.
+ * A QEMU that does not answer in time is told
+ * of; what becomes of the change then is in the running definition when it does (late-changes.ts).
  * @throws VirtError file.*, in words that say so where only the guest has the change; whatever `change` throws
  */
 export async function changeAndStore<T>(
   domain: Domain,
-  { definitions, stored }: ToStore,
+  { world, definitions, stored }: ToStore,
   change: () => Promise<T>,
 ): Promise<T> {
-  if (stored === undefined) return change();
+  if (stored === undefined) return changeGuest(world, domain, change);
   const answers: T[] = [];
   const before = async (): Promise<void> => {
-    answers.push(await change());
+    answers.push(await changeGuest(world, domain, change));
   };
   try {
     await definitions.replaceStored(domain, stored, before);

@@ -8,8 +8,9 @@ import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { runChange } from './late-changes.ts';
 import { refuseForwardedPorts } from './user-forwards.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import type { DomainWorld } from './world.ts';
 
 /** A port forward with the interface it belongs to. */
 export interface DomainPortForward extends PortForward {
@@ -126,7 +127,7 @@ export class DomainControls {
         reason: `the user network has one guest, at ${USER_GUEST_ADDRESS}`,
       });
     const forward = { ...wanted, guestAddress: USER_GUEST_ADDRESS };
-    return runJob(this.world, domain, 'add port forward', async () => {
+    return runChange(this.world, domain, 'add port forward', async () => {
       const definition = this.definitions.definition(domain);
       const index = userInterface(domain, definition, interfaceName);
       const taken = portForwardsOf(definition).find((other) => isSameHostEnd(other, forward));
@@ -149,7 +150,7 @@ export class DomainControls {
     interfaceName: string | undefined,
     hostEnd: Pick<PortForward, 'protocol' | 'hostAddress' | 'hostPort'>,
   ): Promise<void> {
-    await runJob(this.world, domain, 'remove port forward', async () => {
+    await runChange(this.world, domain, 'remove port forward', async () => {
       const definition = this.definitions.definition(domain);
       const found = portForwardsOf(definition).find(
         (other) =>
@@ -189,7 +190,7 @@ export class DomainControls {
     const stored = domain.isPersistent
       ? after(this.definitions.definition(domain, { inactive: true }))
       : undefined;
-    await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+    await changeAndStore(domain, { world: this.world, definitions: this.definitions, stored }, async () => {
       if (domain.live === undefined) return;
       await guest(domain.live.guest);
       Object.assign(domain.live.guest.definition, after(domain.live.guest.definition));

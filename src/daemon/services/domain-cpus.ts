@@ -10,8 +10,9 @@ import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { inheritedPlaces, limitNewThreads, threadsOf } from './guest-threads.ts';
+import { runChange } from './late-changes.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import type { DomainWorld } from './world.ts';
 
 const SAMPLE_MS = 5000;
 
@@ -30,19 +31,23 @@ export class DomainCpus {
   /** Has a thread run on these processors of the host only, now and from the next start on. */
   async pin(domain: Domain, target: PinTarget, cpus: string, targets: Targets): Promise<void> {
     const verb = 'pin a thread of';
-    await runJob(this.world, domain, 'pin a thread', async () => {
+    await runChange(this.world, domain, 'pin a thread', async () => {
       const chosen = chooseTargets(domain, verb, targets);
       const stored = chosen.stored ? this.definitions.definition(domain, { inactive: true }) : undefined;
       cpusetMembers(cpus);
       if (stored) checkTarget(domain, target, stored);
       const pinned = stored && withPin(stored, target, cpus);
-      await changeAndStore(domain, { definitions: this.definitions, stored: pinned }, async () => {
-        if (!chosen.live) return;
-        const { guest } = domain.requireLive(verb);
-        checkTarget(domain, target, guest.definition);
-        for (const thread of targetThreads(await this.threads(domain), target)) pinThread(thread, cpus);
-        Object.assign(guest.definition, withPin(guest.definition, target, cpus));
-      });
+      await changeAndStore(
+        domain,
+        { world: this.world, definitions: this.definitions, stored: pinned },
+        async () => {
+          if (!chosen.live) return;
+          const { guest } = domain.requireLive(verb);
+          checkTarget(domain, target, guest.definition);
+          for (const thread of targetThreads(await this.threads(domain), target)) pinThread(thread, cpus);
+          Object.assign(guest.definition, withPin(guest.definition, target, cpus));
+        },
+      );
       await saveStatus(this.world, domain);
     });
     if (domain.isActive && targets.live !== false)

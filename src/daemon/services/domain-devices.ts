@@ -26,10 +26,11 @@ import type { Domain } from './domain.ts';
 import { forwardsOfCard } from './domain-controls.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { runChange } from './late-changes.ts';
 import { followReceiveFilter } from './receive-filters.ts';
 import { chooseTargets, type Targets } from './targets.ts';
 import { refuseForwardedPorts } from './user-forwards.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import type { DomainWorld } from './world.ts';
 
 /** How a device is given: its XML, or what was made of a short description. */
 export type DeviceWish = { readonly xml: string; readonly mode: ParseMode } | { readonly device: OneDevice };
@@ -61,14 +62,14 @@ export class DomainDevices {
    * link.failed, network.*, host-device.*, qmp.*
    */
   async attach(domain: Domain, wish: DeviceWish, targets: Targets): Promise<string | undefined> {
-    return runJob(this.world, domain, 'attach device', async () => {
+    return runChange(this.world, domain, 'attach device', async () => {
       const chosen = chooseTargets(domain, 'attach a device to', targets);
       let given = 'device' in wish ? wish.device : parseDevice(wish.xml, wish);
       // All is checked before anything is done.
       const stored = chosen.stored ? await this.storedWith(domain, given) : undefined;
       if (chosen.live) refuseTaken(this.definitions.definition(domain), given, 'live');
       if (stored !== undefined) given = withMacOf(given, stored);
-      return changeAndStore(domain, { definitions: this.definitions, stored }, async () =>
+      return changeAndStore(domain, { world: this.world, definitions: this.definitions, stored }, async () =>
         chosen.live ? this.attachLive(domain, given) : undefined,
       );
     });
@@ -128,19 +129,23 @@ export class DomainDevices {
    * @throws VirtError domain.no-device, definition.unsupported, domain.state, operation.failed when the guest refuses, qmp.*
    */
   async detach(domain: Domain, name: DeviceName, targets: Targets): Promise<boolean> {
-    return runJob(this.world, domain, 'detach device', async () => {
+    return runChange(this.world, domain, 'detach device', async () => {
       const chosen = chooseTargets(domain, 'detach a device from', targets);
       const live = chosen.live ? find(this.definitions.definition(domain), name) : undefined;
       if (live?.family === 'disks')
         refuseBlockJobs(domain, 'detach a disk from', (live.device as Disk).target.dev);
       const stored = chosen.stored ? await this.storedWithout(domain, name, live) : undefined;
-      return changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
-        if (live === undefined) return true;
-        const { guest } = domain.requireLive('detach a device from');
-        const outcome = await this.world.driver.detachDevice(guest, live);
-        await saveStatus(this.world, domain);
-        return outcome === 'removed';
-      });
+      return changeAndStore(
+        domain,
+        { world: this.world, definitions: this.definitions, stored },
+        async () => {
+          if (live === undefined) return true;
+          const { guest } = domain.requireLive('detach a device from');
+          const outcome = await this.world.driver.detachDevice(guest, live);
+          await saveStatus(this.world, domain);
+          return outcome === 'removed';
+        },
+      );
     });
   }
 
@@ -180,11 +185,11 @@ export class DomainDevices {
     wish: DeviceWish,
     options: Targets & { readonly force?: boolean | undefined },
   ): Promise<void> {
-    await runJob(this.world, domain, 'update device', async () => {
+    await runChange(this.world, domain, 'update device', async () => {
       const chosen = chooseTargets(domain, 'update a device of', options);
       const given = 'device' in wish ? wish.device : parseDevice(wish.xml, wish);
       const stored = chosen.stored ? await this.storedUpdated(domain, given) : undefined;
-      await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+      await changeAndStore(domain, { world: this.world, definitions: this.definitions, stored }, async () => {
         if (chosen.live) await this.updateLive(domain, given, options.force ?? false);
       });
     });

@@ -10,9 +10,10 @@ import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
+import { runChange } from './late-changes.ts';
 import { floorOf } from './network-shares.ts';
 import { chooseTargets, type Targets } from './targets.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import type { DomainWorld } from './world.ts';
 
 /** Counters of one interface, or why there are none. */
 export interface InterfaceStatistics {
@@ -136,7 +137,7 @@ export class DomainInterfaces {
       readonly definition: (nic: Interface) => Interface;
     },
   ): Promise<void> {
-    await runJob(this.world, domain, verb.replace(/ of$/, ''), async () => {
+    await runChange(this.world, domain, verb.replace(/ of$/, ''), async () => {
       const chosen = chooseTargets(domain, verb, targets);
       const changed = (definition: DomainDef) => {
         const index = findInterface(domain, definition, name, this.nameInOther(domain, name));
@@ -146,7 +147,7 @@ export class DomainInterfaces {
       const stored = chosen.stored
         ? changed(this.definitions.definition(domain, { inactive: true }))
         : undefined;
-      await changeAndStore(domain, { definitions: this.definitions, stored }, async () => {
+      await changeAndStore(domain, { world: this.world, definitions: this.definitions, stored }, async () => {
         if (!chosen.live) return;
         const { guest } = domain.requireLive(verb);
         const after = changed(guest.definition);

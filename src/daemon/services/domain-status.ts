@@ -51,7 +51,7 @@ export async function saveLoaded(
 }
 
 /** Writes the status of a running domain as it is now. */
-export async function saveStatus(world: DomainWorld, domain: Domain): Promise<void> {
+export async function saveStatus(world: Pick<DomainWorld, 'runtime'>, domain: Domain): Promise<void> {
   const { live } = domain;
   if (live === undefined) return;
   // In its turn: by then the guest may have ended, and its file be gone.

@@ -23,8 +23,9 @@ import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { inheritedPlaces, limitNewThreads } from './guest-threads.ts';
+import { runChange } from './late-changes.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import type { DomainWorld } from './world.ts';
 
 /** A change of which CPUs are there. */
 interface VcpuChange {
@@ -100,17 +101,21 @@ export class DomainVcpus {
 
   /** All is checked, then the guest changed, then stored. */
   private async change(domain: Domain, { wanted, targets, ...change }: VcpuChange): Promise<void> {
-    await runJob(this.world, domain, 'set the CPUs', async () => {
+    await runChange(this.world, domain, 'set the CPUs', async () => {
       const chosen = chooseTargets(domain, verb, targets);
       const stored = chosen.stored ? this.definitions.definition(domain, { inactive: true }) : undefined;
       if (stored) change.check(stored);
       if (chosen.live) change.check(domain.requireLive(verb).guest.definition);
       const after = stored && change.stored(stored);
-      await changeAndStore(domain, { definitions: this.definitions, stored: after }, async () => {
-        if (!chosen.live) return;
-        const { guest } = domain.requireLive(verb);
-        await this.plug(domain, change.live(await guest.tuning.cpuPlaces()), wanted);
-      });
+      await changeAndStore(
+        domain,
+        { world: this.world, definitions: this.definitions, stored: after },
+        async () => {
+          if (!chosen.live) return;
+          const { guest } = domain.requireLive(verb);
+          await this.plug(domain, change.live(await guest.tuning.cpuPlaces()), wanted);
+        },
+      );
       await saveStatus(this.world, domain);
     });
   }

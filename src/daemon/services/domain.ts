@@ -26,6 +26,8 @@ export interface LiveDomain {
   isRebooting: boolean;
   /** MAC addresses that guests gave their cards, by alias, where they are not those of the definition. */
   readonly ownMacs: Map<string, string>;
+  /** A change that QEMU did not answer in time, until it has and the change is made or taken back; never rejects. */
+  settling?: Promise<void>;
 }
 
 /** Why the last run ended, kept for `domain.get` after a crash. */

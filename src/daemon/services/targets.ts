@@ -5,7 +5,8 @@ import { changeAndStore } from './change-and-store.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
-import { type DomainWorld, runJob } from './world.ts';
+import { runChange } from './late-changes.ts';
+import type { DomainWorld } from './world.ts';
 
 /** What a change is made to; when neither is said: wherever the domain is. */
 export interface Targets {
@@ -60,12 +61,12 @@ export async function applyTargeted(
   change: TargetedChange,
 ): Promise<void> {
   const { verb, check, definition: after, running = after } = change;
-  await runJob(world, domain, verb.replace(/ of$/, ''), async () => {
+  await runChange(world, domain, verb.replace(/ of$/, ''), async () => {
     const chosen = chooseTargets(domain, verb, change.targets);
     const stored = chosen.stored ? definitions.definition(domain, { inactive: true }) : undefined;
     if (chosen.live) check?.(domain.requireLive(verb).guest.definition, 'live');
     if (stored) check?.(stored, 'stored');
-    await changeAndStore(domain, { definitions, stored: stored && after(stored) }, async () => {
+    await changeAndStore(domain, { world, definitions, stored: stored && after(stored) }, async () => {
       if (!chosen.live) return;
       const { guest } = domain.requireLive(verb);
       await change.live?.();

@@ -168,6 +168,7 @@ export class QemuGuest implements LiveGuest {
   /** Takes the monitor into use: events from now on change the state. */
   attach(monitor: QmpClient): void {
     this.monitor = monitor;
+    monitor.heedLateness();
     monitor.onEvent((event) => this.take(event));
     void this.untilClosed(monitor);
   }
@@ -333,6 +334,11 @@ export class QemuGuest implements LiveGuest {
     this.letGo();
     this.listeners.close();
     this.monitorListeners.clear();
+  }
+
+  /** The daemon that comes next finds the guest again. */
+  get isLetGo(): boolean {
+    return this.isDetached;
   }
 
   private letGo(): void {

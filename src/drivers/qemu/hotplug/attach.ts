@@ -121,6 +121,10 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
     guest.setRecord(record);
     undo.keep();
     return withDevices(complete, replaceDevice(complete.devices, part, own.device));
+  } catch (error) {
+    // What becomes of it, the next daemon finds by the intent.
+    if (guest.isLetGo) undo.keep();
+    throw error;
   } finally {
     await table.close();
   }

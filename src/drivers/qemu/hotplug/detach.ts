@@ -1,5 +1,6 @@
 /** Takes a device out of a running guest: asks the guest, waits for its word, and clears away what was behind it. */
 import { isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
+import { patiently } from '../../../base/late-answers.ts';
 import {
   addressOf,
   aliasOfDevice,
@@ -103,7 +104,7 @@ function isScsi({ family, device }: OneDevice): boolean {
  */
 export async function finishRemoval(deps: StartDeps, guest: QemuGuest, alias: string): Promise<boolean> {
   if (/^vcpu\d+$/.test(alias))
-    guest.setDefinition(await withPresentCpus(guest.definition, guest.monitorClient()));
+    guest.setDefinition(await patiently(() => withPresentCpus(guest.definition, guest.monitorClient())));
   const one = findAlias(guest, alias);
   if (one === undefined) return false;
   const { logger } = deps.options;
@@ -116,7 +117,8 @@ export async function finishRemoval(deps: StartDeps, guest: QemuGuest, alias: st
   };
   await attempt('removing what is behind a device', async () => {
     const plan = await planOf(deps, guest, one);
-    await removeBackends(guest.monitorClient(), plan, { alias, log: logger });
+    // Nobody waits for QEMU here, and what stayed would be in the way of the next of that name.
+    await patiently(() => removeBackends(guest.monitorClient(), plan, { alias, log: logger }));
   });
   const { record } = guest;
   // Looked for again: what the guest does with its channels makes new objects of them.

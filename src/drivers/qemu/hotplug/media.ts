@@ -1,4 +1,5 @@
 /** Media in drives: the new one's nodes come first, so that one that cannot be opened leaves the old one in. */
+import { toTheEnd } from '../../../base/late-answers.ts';
 import { Undo } from '../../../base/undo.ts';
 import {
   aliasOfDevice,
@@ -50,9 +51,12 @@ export async function changeMedia(
   const owner = plan === undefined ? alias : `${alias} ${plan.node}`;
   if (plan !== undefined)
     await addNodes(deps, guest, plan, { owner, undo, passed, wanted: wantedOf(guest, old) });
-  await swapMedium(qmp, { id: alias, node: plan?.node, force, domain: guest.definition.name });
-  undo.keep();
-  await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
+  // A drive between two media fits no definition.
+  await toTheEnd(async () => {
+    await swapMedium(qmp, { id: alias, node: plan?.node, force, domain: guest.definition.name });
+    undo.keep();
+    await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
+  });
   return plan?.disk ?? { ...disk, target: { ...disk.target, tray: undefined } };
 }
 

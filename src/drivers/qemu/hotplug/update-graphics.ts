@@ -1,4 +1,5 @@
 /** A change of a display server that runs: its password, until when that is good, and who stays connected. */
+import { toTheEnd } from '../../../base/late-answers.ts';
 import { throwProblems } from '../../../base/xml/codec.ts';
 import { withDevices } from '../../../model/domain/device-list.ts';
 import { isSaid } from '../../../model/domain/device-match.ts';
@@ -41,7 +42,9 @@ export async function changeGraphics(guest: QemuGuest, change: DeviceChange): Pr
   const wanted = `update <graphics> of domain '${definition.name}'`;
   throwProblems(passwordProblems({ graphics: [after] }), wanted, 'definition.unsupported');
   const only = { ...definition.devices, graphics: [after] };
-  await setPasswords(guest.monitorClient(), withDevices(definition, only), { isRenewed: true });
+  await toTheEnd(() =>
+    setPasswords(guest.monitorClient(), withDevices(definition, only), { isRenewed: true }),
+  );
   return after;
 }
 

@@ -107,6 +107,11 @@ export class QmpClient {
     return this.wire.events.subscribe(listener);
   }
 
+  /** From now on work that is given up is heeded (base/late-answers.ts): late answers count, and nothing more is begun. */
+  heedLateness(): void {
+    this.wire.heedsLateness = true;
+  }
+
   get isOpen(): boolean {
     return this.wire.end === undefined;
   }

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { reasonOf, VirtError } from '../../../base/errors.ts';
 import { sendWithFds } from '../../../base/ffi/pass-fds.ts';
+import { currentAsker } from '../../../base/late-answers.ts';
 import {
   decodeMessage,
   encodeCommand,
@@ -55,6 +56,8 @@ export class QmpWire {
   end: QmpEnd | undefined;
   /** Hears of each command's end: a reply, its time that was over, or the end of the connection. */
   onReply: ((reply: MonitorReply) => void) | undefined;
+  /** What is sent on behalf of work that may be given up heeds that (base/late-answers.ts). */
+  heedsLateness = false;
   private readonly socket: Socket;
   private readonly splitter = new LineSplitter();
   private readonly pending = new Map<number, Pending>();
@@ -83,6 +86,9 @@ export class QmpWire {
   /** `fd` goes with the command's first byte; the caller keeps its own. */
   send(command: string, args: QmpObject | undefined, timeoutMs: number, fd?: number): Promise<unknown> {
     if (this.end !== undefined) return Promise.reject(this.end.error);
+    const asker = this.heedsLateness ? currentAsker() : undefined;
+    const refusal = onlyAsks(command) ? undefined : asker?.refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
     const id = this.freeId();
     if (id === undefined)
       return Promise.reject(
@@ -97,9 +103,11 @@ export class QmpWire {
     const tell = (problem: string | undefined): void =>
       this.onReply?.({ command, args, ms: performance.now() - sentAt, problem });
     const timer = setTimeout(() => {
-      entry.settle = undefined;
       tell(`no answer within ${timeoutMs} ms`);
-      reject(timeoutError(command, timeoutMs));
+      const error = timeoutError(command, timeoutMs);
+      if (asker !== undefined) return asker.tellLate(error);
+      entry.settle = undefined;
+      reject(error);
     }, timeoutMs);
     entry.settle = (outcome) => {
       clearTimeout(timer);
@@ -190,6 +198,9 @@ export class QmpWire {
     entry.settle?.(outcome);
   }
 }
+
+/** Commands that change nothing. */
+const onlyAsks = (command: string): boolean => /^(query-|qom-get$|qom-list$)/.test(command);
 
 export function timeoutError(command: string, timeoutMs: number): VirtError {
   return new VirtError('qmp.timeout', {

@@ -1,5 +1,6 @@
 /** The driver's LiveTuning over one guest's monitor. */
 import { VirtError } from '../../../base/errors.ts';
+import { toTheEnd } from '../../../base/late-answers.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
 import type { DomainDef } from '../../../model/domain/domain.ts';
 import type { DirtyRateMode } from '../../../model/domain/statistics-groups.ts';
@@ -113,9 +114,11 @@ export class QemuTuning implements LiveTuning {
       'thread-pool-min': settings.threadPoolMin,
       'thread-pool-max': settings.threadPoolMax,
     };
-    for (const [property, value] of Object.entries(properties))
-      if (value !== undefined)
-        await this.parts.qmp().execute('qom-set', { path: `/objects/iothread${id}`, property, value });
+    await toTheEnd(async () => {
+      for (const [property, value] of Object.entries(properties))
+        if (value !== undefined)
+          await this.parts.qmp().execute('qom-set', { path: `/objects/iothread${id}`, property, value });
+    });
   }
 
   resizeDisk(alias: string, bytes: number): Promise<void> {
