@@ -84,6 +84,20 @@ describe('an upgrade', () => {
     await until(() => stream.destroyed && rig.server.clientCount === 0);
   });
 
+  it('lets the stream go when the client leaves before it has taken the answer', async () => {
+    const { stream } = fakeConsole();
+    const answer = { result: { console: 'x'.repeat(4 << 20) }, stream }; // more than the socket takes at once
+    const handlers = fakeHandlers({ 'domain.console': () => Promise.resolve(answer) });
+    const rig = await startServer({ handlers });
+    const raw = await rig.raw();
+    raw.socket.pause();
+    raw.send(`${JSON.stringify(open(1))}\n`);
+    await sleep(50);
+    expect(stream.destroyed).toBe(false);
+    raw.socket.destroy();
+    await until(() => stream.destroyed && rig.server.clientCount === 0);
+  });
+
   it('holds the guest back when the client does not read', async () => {
     const { output, stream } = fakeConsole();
     const raw = await (await startServer({ handlers: consoleHandlers(stream) })).raw();

@@ -308,12 +308,15 @@ export class Connection {
     this.phase = 'stream';
     this.stopEvents?.();
     this.subscriptions.clear();
+    if (this.socket.writable) {
+      this.outbox.send(`${formatResult(id, result)}\n`);
+      await this.outboxEmpty();
+    }
+    // The client has left, before the answer or instead of taking it: of that a bridge would hear no more.
     if (!this.socket.writable) {
       destroyStream(stream, this.log);
       return;
     }
-    this.outbox.send(`${formatResult(id, result)}\n`);
-    await this.outboxEmpty();
     this.socket.off('data', this.onData);
     this.socket.off('end', this.onEnd);
     await bridge({ socket: this.socket, stream, head: this.reader.rest(), log: this.log });
