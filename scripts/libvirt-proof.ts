@@ -2,7 +2,7 @@
  * Which real clients had which calls of libvirt's protocol answered: read from logs that daemons wrote on level `debug`
  * while the tests ran, for docs/libvirt-coverage.md.
  *
- *   mkdir DIR; VIREO_PROOF=DIR npx vitest run --project host test/e2e test/integration/virsh-parity.test.ts
+ *   mkdir DIR; VIREO_PROOF=DIR npx vitest run --project host --project alone test/e2e test/integration/virsh-parity.test.ts
  *   node scripts/libvirt-proof.ts DIR; npx vitest run --project unit test/unit/libvirt/coverage.test.ts -u
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';

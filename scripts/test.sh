@@ -24,14 +24,14 @@ gate=passed
 sh scripts/check.sh || gate=failed
 run "$reports/unit.json" --project unit
 set -- "$reports/unit.json"
-# Files with real guests that failed run once more, whole; the summary names what only passed then.
-for project in lab host; do
+# Files with real guests that failed run once more, whole and one by one; the summary names what only passed then.
+for project in host alone; do
   run "$reports/$project.json" --project "$project"
   set -- "$@" "$reports/$project.json"
   failed=$(node scripts/failed-files.ts "$reports/$project.json")
   [ -n "$failed" ] || continue
   # shellcheck disable=SC2086 # one word a file
-  run "$reports/$project-again.json" --project "$project" $failed
+  run "$reports/$project-again.json" --project "$project" --no-file-parallelism $failed
   set -- "$@" "$reports/$project-again.json"
 done
 node scripts/test-summary.ts "$gate" "$@"
