@@ -30,12 +30,12 @@ const hostInterface = z
   })
   .meta({ id: 'HostInterface', description: 'A network interface of the host.' });
 
-const heldBy = {
-  ids: z.string().describe('Vendor and product: `8086:100e`.'),
+const named = {
   vendor: z.string().nullable().describe('Name of the vendor, where the host knows it.'),
   product: z.string().nullable(),
   usedBy: z.object({ uuid: z.string(), name: z.string() }).nullable().describe('The domain that has it.'),
 };
+const heldBy = { ids: z.string().describe('Vendor and product: `8086:100e`.'), ...named };
 
 const hostDevice = z
   .discriminatedUnion('type', [
@@ -56,6 +56,17 @@ const hostDevice = z
       device: z.int().describe('Changes each time it is plugged in.'),
       serial: z.string().nullable(),
       hub: z.boolean().describe('A hub, which cannot be given to a guest.'),
+    }),
+    z.object({
+      type: z.literal('scsi'),
+      ...named,
+      adapter: z.string().describe('`scsi_host2`, as <adapter> names it.'),
+      bus: z.int(),
+      target: z.int(),
+      unit: z.int(),
+      node: z.string().nullable().describe("`/dev/sg3`; null while the kernel's module sg is not loaded."),
+      block: z.string().nullable().describe('`sdb`, of a disk.'),
+      kind: z.string().nullable().describe('`disk`, `tape`, `cdrom` and other words.'),
     }),
   ])
   .meta({ id: 'HostDevice', description: 'A device of the host that <hostdev> can name.' });
@@ -141,11 +152,14 @@ export const hostMethods = [
   method({
     name: 'host.devices',
     since: '0.1.0',
-    summary: 'Lists the PCI and USB devices of the host, and the domains that have them.',
+    summary: 'Lists the PCI, USB and SCSI devices of the host, and the domains that have them.',
     access: 'query',
     params: () =>
       z.strictObject({
-        type: z.enum(['pci', 'usb']).optional().describe('Only devices of this type: `pci` or `usb`.'),
+        type: z
+          .enum(['pci', 'usb', 'scsi'])
+          .optional()
+          .describe('Only devices of this type: `pci`, `usb` or `scsi`.'),
       }),
     result: () => z.object({ devices: z.array(hostDevice) }),
     errors: [],

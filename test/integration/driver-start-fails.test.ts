@@ -116,6 +116,7 @@ describeWith([qemu], 'a start that fails leaves nothing', () => {
       releaseOne: () => Promise.resolve(),
       releaseOthers: () => Promise.resolve(),
       holders: () => new Map(),
+      scsiNode: () => undefined,
     };
     const usb = "<hostdev type='usb'><source><vendor id='0x1234'/><product id='0x5678'/></source></hostdev>";
     const lending = new QemuDriver(

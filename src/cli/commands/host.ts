@@ -153,10 +153,10 @@ function stateOfInterface({ up, state, speedMbps }: HostInterface): string {
 const addDevices: AddCommand = (host, cli) => {
   host
     .command('devices')
-    .summary('list the PCI and USB devices')
+    .summary('list the PCI, USB and SCSI devices')
     .description(methodSummary('host.devices'))
-    .addOption(new Option('--type <type>', paramHelp('host.devices', 'type')).choices(['pci', 'usb']))
-    .action(async ({ type }: { readonly type?: 'pci' | 'usb' }) => {
+    .addOption(new Option('--type <type>', paramHelp('host.devices', 'type')).choices(['pci', 'usb', 'scsi']))
+    .action(async ({ type }: { readonly type?: HostDevice['type'] }) => {
       const params = type === undefined ? {} : { type };
       const result = await cli.withClient((client) => client.call('host.devices', params));
       cli.out.result(result, () => deviceTable(cli.out, result.devices));
@@ -168,8 +168,8 @@ function deviceTable(out: Output, devices: readonly HostDevice[]): string {
   return out.table(devices, [
     { title: 'TYPE', value: ({ type }) => type },
     { title: 'ADDRESS', value: addressOf },
-    { title: 'IDS', value: ({ ids }) => ids },
-    { title: 'DRIVER', value: (one) => (one.type === 'pci' ? (one.driver ?? '') : '') },
+    { title: 'IDS', value: (one) => (one.type === 'scsi' ? '' : one.ids) },
+    { title: 'DRIVER', value: driverOf },
     { title: 'GROUP', value: (one) => (one.type === 'pci' ? String(one.iommuGroup ?? '') : '') },
     { title: 'USED BY', value: ({ usedBy }) => usedBy?.name ?? '' },
     {
@@ -180,8 +180,16 @@ function deviceTable(out: Output, devices: readonly HostDevice[]): string {
   ]);
 }
 
-/** As <address> has it for USB: bus and device. */
+/** The host's driver; of a SCSI device the nodes by which the host knows it. */
+function driverOf(one: HostDevice): string {
+  if (one.type === 'usb') return '';
+  if (one.type === 'pci') return one.driver ?? '';
+  return [one.node?.slice('/dev/'.length), one.block].filter((word) => typeof word === 'string').join(' ');
+}
+
+/** As <address> has it: bus and device for USB; adapter, bus, target and unit for SCSI. */
 function addressOf(one: HostDevice): string {
+  if (one.type === 'scsi') return `${one.adapter} ${one.bus}:${one.target}:${one.unit}`;
   return one.type === 'pci' ? one.address : `bus ${one.bus} device ${one.device}`;
 }
 

@@ -1,7 +1,8 @@
-/** The host's PCI and USB devices with their names and the guests that have them. Only looks; a session may, too. */
+/** The host's PCI, USB and SCSI devices with their names and the guests that have them. Only looks; a session may, too. */
 import type { HostDeviceProvider } from '../../drivers/driver.ts';
 import { listPci, listUsb, type PciDevice, type UsbDevice } from '../../drivers/host-devices/list.ts';
 import { findNames, idsOf } from '../../drivers/host-devices/names.ts';
+import { listScsi, type ScsiDevice } from '../../drivers/host-devices/scsi.ts';
 import { hostFiles } from '../../kvm/host-files.ts';
 
 interface Holder {
@@ -15,10 +16,17 @@ interface Described {
   readonly usedBy: Holder | undefined;
 }
 
-/** One device; `ids` is `vendor:product` in hexadecimal digits. */
-export type ListedDevice = Described & { readonly ids: string } & (
-    | ({ readonly type: 'pci' } & Omit<PciDevice, 'vendor' | 'device'>)
-    | ({ readonly type: 'usb' } & Omit<UsbDevice, 'vendor' | 'product' | keyof Described>)
+/** `vendor:product` in hexadecimal digits. */
+interface Identified {
+  readonly ids: string;
+}
+
+/** One device. */
+export type ListedDevice = Described &
+  (
+    | ({ readonly type: 'pci' } & Identified & Omit<PciDevice, 'vendor' | 'device'>)
+    | ({ readonly type: 'usb' } & Identified & Omit<UsbDevice, 'vendor' | 'product' | keyof Described>)
+    | ({ readonly type: 'scsi' } & Omit<ScsiDevice, keyof Described>)
   );
 
 export function listHostDevices(
@@ -56,5 +64,10 @@ export function listHostDevices(
         usedBy: holders.get(`usb ${one.name}`),
       };
     }),
+    ...listScsi(files).map((one) => ({
+      type: 'scsi' as const,
+      ...one,
+      usedBy: holders.get(`scsi ${one.place}`),
+    })),
   ];
 }

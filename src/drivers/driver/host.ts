@@ -52,7 +52,9 @@ export interface HostDeviceProvider {
   release(domainUuid: string): Promise<void>;
   /** The same for all guests but these, after a restart of the daemon. */
   releaseOthers(running: ReadonlySet<string>): Promise<void>;
-  /** Who has what: by `pci ADDRESS`, `usb NAME`, `mdev UUID`. */
+  /** The SCSI generic node (`/dev/sg2`) of `HOST:BUS:TARGET:UNIT`; undefined when there is none. */
+  scsiNode(place: string): string | undefined;
+  /** Who has what: by `pci ADDRESS`, `usb NAME`, `mdev UUID`, `scsi HOST:BUS:TARGET:UNIT`, `vhost-scsi WWPN`. */
   holders(): ReadonlyMap<string, { readonly uuid: string; readonly name: string }>;
 }
 

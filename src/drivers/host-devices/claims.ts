@@ -12,8 +12,10 @@ import type { Logger } from '../../base/log.ts';
 
 const claimShape = z.strictObject({
   version: z.literal(1),
-  /** `pci 0000:01:00.0`, `usb 1-2`, `mdev UUID`. */
-  device: z.string().regex(/^(pci|usb|mdev) [0-9A-Za-z:.-]{1,64}$/),
+  /** `pci 0000:01:00.0`, `usb 1-2`, `mdev UUID`, `scsi 2:0:0:1`, `vhost-scsi WWPN`. */
+  device: z.string().regex(/^(pci|usb|mdev|scsi|vhost-scsi) [0-9A-Za-z:.-]{1,64}$/),
+  /** Other guests may have it as well, if they say so too. */
+  isShared: z.boolean().optional(),
   domainUuid: z.string(),
   domainName: z.string(),
   /** IOMMU group. */
@@ -23,7 +25,7 @@ const claimShape = z.strictObject({
   /** This user was let in at this node. */
   node: z
     .string()
-    .regex(/^\/dev\/vfio\/\d+$/)
+    .regex(/^\/dev\/(vfio\/|sg)\d+$/)
     .optional(),
   uid: z.int().optional(),
 });
@@ -50,7 +52,9 @@ export class ClaimStore {
   async add(claim: Claim, wanted: string): Promise<void> {
     const others = this.list().filter(({ domainUuid }) => domainUuid !== claim.domainUuid);
     const holder = others.find(
-      (other) => other.device === claim.device || (claim.group !== undefined && other.group === claim.group),
+      (other) =>
+        (other.device === claim.device && !(other.isShared && claim.isShared)) ||
+        (claim.group !== undefined && other.group === claim.group),
     );
     if (holder !== undefined)
       throw new VirtError('host-device.in-use', {
@@ -62,15 +66,17 @@ export class ClaimStore {
         hint: `stop '${holder.domainName}' first`,
       });
     await ensureDirectory(this.directory, 0o700);
-    await writeAtomic(this.pathOf(claim.device), `${JSON.stringify(claim)}\n`);
+    await writeAtomic(this.pathOf(claim), `${JSON.stringify(claim)}\n`);
   }
 
   async remove(claim: Claim): Promise<void> {
-    await rm(this.pathOf(claim.device), { force: true });
+    await rm(this.pathOf(claim), { force: true });
   }
 
-  private pathOf(device: string): string {
-    return join(this.directory, `${device.replace(' ', '-')}.json`);
+  /** Of a shared device each guest has a note of its own. */
+  private pathOf({ device, isShared, domainUuid }: Claim): string {
+    const owner = isShared ? `-${domainUuid}` : '';
+    return join(this.directory, `${device.replace(' ', '-')}${owner}.json`);
   }
 
   private read(name: string): Claim | undefined {

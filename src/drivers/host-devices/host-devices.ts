@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import type { Hostdev } from '../../model/domain/devices/hostdev.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
+import { scsiHostPlace } from '../../model/domain/host-scsi.ts';
 import type { HostDeviceProvider } from '../driver.ts';
 import { type Claim, ClaimStore } from './claims.ts';
 import { listUsb, type PciDevice, pciPath, readPci } from './list.ts';
@@ -19,6 +20,7 @@ import {
   returnToHost,
   VFIO,
 } from './pci.ts';
+import { readScsiDevice, requireVhostTarget, usableScsi } from './scsi.ts';
 import { kernelSysfs, type SysfsWriter } from './sysfs-writer.ts';
 import { findUsb, returnUsb } from './usb.ts';
 
@@ -79,9 +81,17 @@ export class HostDevices implements HostDeviceProvider {
         );
         return found && `usb ${found.name}`;
       }
-      default:
-        return undefined;
+      case 'scsi': {
+        const place = scsiHostPlace(source);
+        return place && `scsi ${place}`;
+      }
+      case 'scsi_host':
+        return `vhost-scsi ${source.wwpn}`;
     }
+  }
+
+  scsiNode(place: string): string | undefined {
+    return readScsiDevice(this.files, place)?.node;
   }
 
   releaseOthers(running: ReadonlySet<string>): Promise<void> {
@@ -232,7 +242,12 @@ export class HostDevices implements HostDeviceProvider {
         return hostdev;
       case 'usb':
         return this.takeUsb(request, hostdev, index);
-      default:
+      case 'scsi':
+        await this.takeScsi(request, hostdev, index);
+        return hostdev;
+      case 'scsi_host':
+        requireVhostTarget(this.files, source.wwpn, wantedOf(request), pathOf(index));
+        await this.claim(request, { device: `vhost-scsi ${source.wwpn}`, isMoved: false });
         return hostdev;
     }
   }
@@ -301,6 +316,20 @@ export class HostDevices implements HostDeviceProvider {
     return { ...hostdev, source: { ...hostdev.source, address: { bus: device.bus, device: device.device } } };
   }
 
+  /** Of an iSCSI target nothing is the host's: QEMU connects to it by itself. */
+  private async takeScsi(request: TakeRequest, hostdev: Hostdev, index: number): Promise<void> {
+    const { source, shareable, readonly } = hostdev;
+    const place = source.type === 'scsi' ? scsiHostPlace(source) : undefined;
+    if (place === undefined) return;
+    const wish = { wanted: wantedOf(request), path: pathOf(index), isReadonly: readonly === true };
+    const { node } = usableScsi(this.files, place, wish);
+    const { uid } = request;
+    const rights = uid === undefined ? {} : { node, uid };
+    const device = `scsi ${place}`;
+    await this.claim(request, { device, isMoved: false, ...(shareable && { isShared: true }), ...rights });
+    if (uid !== undefined) this.nodes.grant(node, uid);
+  }
+
   private async claim(
     request: TakeRequest,
     claim: Omit<Claim, 'version' | 'domainUuid' | 'domainName'>,
@@ -327,11 +356,20 @@ export class HostDevices implements HostDeviceProvider {
     }
   }
 
+  /** Guests that run as one user by configuration have their rights together. */
+  private revoke({ node, uid, domainUuid }: Claim): void {
+    if (node === undefined || uid === undefined) return;
+    const isNeeded = this.claims
+      .list()
+      .some((other) => other.domainUuid !== domainUuid && other.node === node && other.uid === uid);
+    if (!isNeeded) this.nodes.revoke(node, uid);
+  }
+
   /** Each is tried whatever becomes of the others; one that fails keeps its claim, so that it is tried again. */
   private async releaseWhere(which: (claim: Claim) => boolean): Promise<void> {
     for (const claim of this.claims.list().filter(which)) {
       try {
-        if (claim.node !== undefined && claim.uid !== undefined) this.nodes.revoke(claim.node, claim.uid);
+        this.revoke(claim);
         const [kind = '', name = ''] = claim.device.split(' ');
         if (kind === 'pci' && claim.isMoved) await returnToHost(this.files, this.sysfs, name);
         if (kind === 'usb') await this.returnUsb(name);

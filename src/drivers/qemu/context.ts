@@ -55,6 +55,7 @@ export function buildContext(
     graphicsPorts,
     nowMs: Date.now(),
     utcOffsetSeconds: -60 * new Date().getTimezoneOffset(),
+    scsiNode: (place) => options.hostDevices?.scsiNode(place),
     ...(passed && { passedGroups: passed.all }),
     ...(options.memoryDirectory !== undefined && { memoryDirectory: options.memoryDirectory }),
   };

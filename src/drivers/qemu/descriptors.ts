@@ -108,7 +108,8 @@ export async function openNeed(need: FdNeed, table: DescriptorTable, context: Op
     case 'connect':
       return table.addFd(need.fd, connectTo(need.path));
     case 'vhost-vsock':
-      return table.addHandle(need.fd, await openDevice('/dev/vhost-vsock'));
+    case 'vhost-scsi':
+      return table.addHandle(need.fd, await openDevice(`/dev/${need.kind}`));
     case 'tap':
     case 'vhost-net':
     case 'passt':

@@ -222,7 +222,12 @@ function videoModels(devices: Devices): string[] {
 
 function hostdevFacts({ hasIommu }: DomainFactsRequest, devices: Devices): Enums | undefined {
   const pci = hasIommu && devices.has('vfio-pci');
-  const subsysType = [...(devices.has('usb-host') ? ['usb'] : []), ...(pci ? ['pci'] : [])];
+  const scsi = devices.has('scsi-generic');
+  const subsysType = [
+    ...(devices.has('usb-host') ? ['usb'] : []),
+    ...(pci ? ['pci'] : []),
+    ...(scsi ? ['scsi'] : []),
+  ];
   if (subsysType.length === 0) return undefined;
   return {
     mode: ['subsystem'],

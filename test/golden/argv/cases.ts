@@ -61,6 +61,7 @@ export const context: BuildContext = {
   allowCommandLinePassthrough: true,
   graphicsPorts: [{ port: 5905, websocket: 5705 }],
   nowMs: Date.UTC(2026, 10, 21, 12, 0, 0),
+  scsiNode: (place) => (place === '2:0:0:1' ? '/dev/sg3' : undefined),
 };
 
 export function build(name: string, capabilities: QemuCapabilities): QemuCommand {

@@ -125,6 +125,7 @@ export class Trial {
       }
       case 'vhost-net':
       case 'vhost-vsock':
+      case 'vhost-scsi':
         throw new Error(`${need.kind} is not there`);
     }
   }

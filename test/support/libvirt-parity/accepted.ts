@@ -93,7 +93,7 @@ export const acceptedWords: readonly { readonly reason: string; readonly words: 
   { reason: 'Displays on the host', words: /^libvirt only: devices\/graphics\/type (sdl|dbus)$/ },
   {
     reason: 'Host devices without an IOMMU',
-    words: /^libvirt only: devices\/hostdev\/subsysType (pci|scsi)$/,
+    words: /^libvirt only: devices\/hostdev\/subsysType pci$/,
   },
   { reason: 'Filesystem driver handle', words: /^libvirt only: devices\/filesystem\/driverType handle$/ },
   { reason: 'TPM version', words: /devices\/tpm\/(backendModel|backendVersion) / },

@@ -230,7 +230,7 @@ describe('the list of devices', () => {
     const devices = provider();
     await take(devices, pci(3) + usb(ids('046d', '0825')));
     const listed = listHostDevices(devices, hostFiles(tree.root));
-    expect(listed.map(({ ids: found }) => found)).toEqual([
+    expect(listed.map((one) => (one.type === 'scsi' ? one.place : one.ids))).toEqual([
       '8086:1901',
       '10de:1c03',
       '10de:10f1',

@@ -120,13 +120,17 @@ function kvmOf({ usable, problem }: KvmReport): Result<'host.info'>['kvm'] {
 }
 
 function deviceOf(one: ListedDevice): Result<'host.devices'>['devices'][number] {
-  const { ids } = one;
-  const shared = {
-    ids,
+  const named = {
     vendor: one.vendorName ?? null,
     product: one.productName ?? null,
     usedBy: one.usedBy ?? null,
   };
+  if (one.type === 'scsi') {
+    const [host, bus = 0, target = 0, unit = 0] = one.place.split(':').map(Number);
+    const { node = null, block = null, kind = null } = one;
+    return { type: 'scsi', ...named, adapter: `scsi_host${host}`, bus, target, unit, node, block, kind };
+  }
+  const shared = { ids: one.ids, ...named };
   if (one.type === 'usb') {
     const { name, bus, device, serial, isHub } = one;
     return { type: 'usb', ...shared, name, bus, device, serial: serial ?? null, hub: isHub };

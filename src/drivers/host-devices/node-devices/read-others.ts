@@ -127,6 +127,9 @@ const scsiKinds: Readonly<Record<number, string>> = {
   17: 'disk',
 };
 
+/** The word for a SCSI peripheral device type; undefined for one that has none. */
+export const scsiKindOf = (type: number): string | undefined => scsiKinds[type];
+
 /** Hosts, targets and units, told apart by their names: `host0`, `target0:0:0`, `0:0:0:0`. */
 export function readScsi(files: HostFiles, node: SysfsNode): Found {
   const { sysname } = node;
@@ -135,7 +138,7 @@ export function readScsi(files: HostFiles, node: SysfsNode): Found {
   const numbers = /^(\d+):(\d+):(\d+):(\d+)$/.exec(sysname)?.slice(1).map(Number);
   if (numbers === undefined) return undefined;
   const [host = 0, bus = 0, target = 0, lun = 0] = numbers;
-  const kind = scsiKinds[node.number('type') ?? -1];
+  const kind = scsiKindOf(node.number('type') ?? -1);
   return { type: 'scsi', host, bus, target, lun, ...(kind !== undefined && { kind }) };
 }
 

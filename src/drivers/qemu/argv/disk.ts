@@ -225,7 +225,8 @@ const narrow: ReadonlySet<string | undefined> = new Set([
   'buslogic',
 ]);
 
-function scsiPlace(b: Build, address: AddressOf<'drive'>, path: string): JsonObject {
+/** The place on a SCSI controller's bus, as QEMU has it. */
+export function scsiPlace(b: Build, address: AddressOf<'drive'>, path: string): JsonObject {
   const alias = controllerAlias(b, 'scsi', address.controller, path);
   const controller = b.definition.devices.controllers.find(
     (candidate) => candidate.type === 'scsi' && (candidate.index ?? 0) === address.controller,

@@ -1,4 +1,4 @@
-/** Devices of the host in the guest (PCI, USB, mediated), and USB devices redirected from a client. */
+/** Devices of the host in the guest (PCI, USB, mediated; SCSI in host-scsi.ts), and USB devices redirected from a client. */
 
 import type { Redirdev } from '../../../model/domain/devices/chardev.ts';
 import type { Hostdev, RedirFilter } from '../../../model/domain/devices/hostdev.ts';
@@ -6,6 +6,7 @@ import { aliasOf, placement } from './address.ts';
 import { hostPciAddress } from './blockdev.ts';
 import { buildChardev } from './chardev.ts';
 import type { Build } from './context.ts';
+import { buildScsiHostdev, buildVhostScsi } from './host-scsi.ts';
 import { romOptions } from './interface.ts';
 import type { JsonObject } from './types.ts';
 
@@ -16,8 +17,8 @@ export function buildHostdevs(b: Build): void {
 }
 
 function buildHostdev(b: Build, hostdev: Hostdev, path: string): void {
-  const { source, sgio, rawio, shareable, readonly } = hostdev;
-  b.refuse(path, { sgio, rawio, shareable, readonly }, 'is for scsi devices, which are not supported');
+  const { source, shareable, readonly } = hostdev;
+  if (source.type !== 'scsi') b.refuse(path, { shareable, readonly }, 'is for scsi devices');
   const driver = hostdev.driver?.name;
   if (driver !== undefined && driver !== 'vfio')
     b.problem(`${path}.driver`, `'${driver}' is not supported; use vfio`);
@@ -29,8 +30,9 @@ function buildHostdev(b: Build, hostdev: Hostdev, path: string): void {
     case 'mdev':
       return buildMdev(b, hostdev, path);
     case 'scsi':
+      return buildScsiHostdev(b, hostdev, path);
     case 'scsi_host':
-      b.problem(`${path}.type`, `'${source.type}' is not supported`);
+      return buildVhostScsi(b, hostdev, path);
   }
 }
 

@@ -42,7 +42,7 @@ export function networkSource(b: Build, source: NetworkSource, where: Where): No
     case 'ftps':
       return web(b, source, path);
     case 'iscsi':
-      return { ...iscsi(b, source, path), ...chap(b, where) };
+      return iscsiNode(b, source, where);
     case 'rbd':
       return { ...rbd(b, source, path), ...cephx(b, where) };
     case 'gluster':
@@ -71,7 +71,7 @@ function refuseForeign(b: Build, source: NetworkSource, path: string): void {
   if (source.protocol !== 'nfs') b.refuse(path, { identity }, why);
 }
 
-function oneHost(b: Build, source: NetworkSource, path: string): SourceHost {
+function oneHost(b: Build, source: Pick<NetworkSource, 'hosts'>, path: string): SourceHost {
   if (source.hosts.length !== 1) b.problem(`${path}.host`, 'exactly one host is needed');
   return source.hosts[0] ?? {};
 }
@@ -105,8 +105,15 @@ function web(b: Build, source: NetworkSource, path: string): Node {
   };
 }
 
+/** A LUN of an iSCSI target; of a disk, or of a SCSI device that is passed through. */
+export function iscsiNode(b: Build, source: IscsiSource, where: Where): Node {
+  return { ...iscsi(b, source, where.path), ...chap(b, where) };
+}
+
+type IscsiSource = Pick<NetworkSource, 'hosts'> & Partial<Pick<NetworkSource, 'name' | 'initiatorIqn'>>;
+
 /** `iqn.2013-07.com.example:iscsi/1`: the target, and the LUN behind the last slash. */
-function iscsi(b: Build, source: NetworkSource, path: string): Node {
+function iscsi(b: Build, source: IscsiSource, path: string): Node {
   const { host, port } = inet(oneHost(b, source, path), 'iscsi');
   const found = /^(.+?)(?:\/(\d{1,5}))?$/.exec(source.name ?? '');
   if (found === null) b.problem(`${path}.name`, 'is missing');

@@ -95,7 +95,7 @@ export type FdNeed = {
     }
   /** Queue `queue` of the tap for interface `interfaceIndex`, and its vhost-net descriptor. */
   | { readonly kind: 'tap' | 'vhost-net'; readonly interfaceIndex: number; readonly queue: number }
-  | { readonly kind: 'vhost-vsock' }
+  | { readonly kind: 'vhost-vsock' | 'vhost-scsi' }
   /** Our end of the socket pair to the passt of that interface; comes from the helper that has the other end. */
   | { readonly kind: 'passt'; readonly interfaceIndex: number }
 );
@@ -165,6 +165,8 @@ export interface BuildContext {
   readonly nowMs?: number;
   /** Groups of descriptors that clients have handed over; left out where a command line is only shown or checked. */
   readonly passedGroups?: ReadonlyMap<string, PassedGroup>;
+  /** The SCSI generic node (`/dev/sg2`) of a device of the host, by its `HOST:BUS:TARGET:UNIT`; undefined when it is not there. */
+  readonly scsiNode?: (place: string) => string | undefined;
   /** How far the host's local time is ahead of UTC, for `<clock offset='variable' basis='localtime'>`. */
   readonly utcOffsetSeconds?: number;
 }

@@ -93,7 +93,7 @@ function refuseBus({ definition }: QemuGuest, { family, device }: OneDevice, wan
 
 function isScsi({ family, device }: OneDevice): boolean {
   return (
-    family === 'hostdevs' ||
+    (family === 'hostdevs' && (device as Devices['hostdevs'][number]).source.type === 'scsi') ||
     (family === 'disks' && (device as Devices['disks'][number]).target.bus === 'scsi')
   );
 }

@@ -36,12 +36,9 @@ export function whyNot({ family, device }: OneDevice): string | undefined {
       return model === 'i6300esb' ? undefined : `a watchdog of model ${model} is on the board; use i6300esb`;
     }
     case 'hostdevs': {
-      const { source, ramfb } = device as Devices['hostdevs'][number];
+      const { ramfb } = device as Devices['hostdevs'][number];
       // QEMU's vfio-pci-nohotplug.
-      if (ramfb === true) return 'a boot framebuffer is there from the start only';
-      return source.type === 'usb' || source.type === 'pci' || source.type === 'mdev'
-        ? undefined
-        : `a ${source.type} device of the host can be given at the start only`;
+      return ramfb === true ? 'a boot framebuffer is there from the start only' : undefined;
     }
     case 'filesystems':
       return (device as Devices['filesystems'][number]).driver?.type === 'virtiofs'

@@ -23,7 +23,7 @@ export function defaultOtherDevices(draft: Draft): void {
 }
 
 function defaultHostdev(hostdev: Draft['devices']['hostdevs'][number]): void {
-  if (hostdev.source.type !== 'scsi_host') hostdev.managed ??= false;
+  hostdev.managed ??= false;
   if (hostdev.source.type === 'mdev' && hostdev.model === 'vfio-pci') hostdev.display ??= false;
 }
 

@@ -4,6 +4,7 @@ import type { Controller } from '../devices/controller.ts';
 import type { Devices } from '../devices/devices.ts';
 import type { Hostdev } from '../devices/hostdev.ts';
 import type { DomainDef } from '../domain.ts';
+import { scsiHostPlace } from '../host-scsi.ts';
 import { eachDevice } from './each-device.ts';
 import { repeated } from './unique.ts';
 
@@ -149,8 +150,12 @@ function hostKey({ source }: Hostdev): string | undefined {
       return source.address && `USB device ${source.address.bus}.${source.address.device}`;
     case 'mdev':
       return `mediated device ${source.uuid}`;
-    default:
-      return undefined;
+    case 'scsi': {
+      const place = scsiHostPlace(source);
+      return place && `SCSI device ${place}`;
+    }
+    case 'scsi_host':
+      return `vhost-scsi target ${source.wwpn}`;
   }
 }
 

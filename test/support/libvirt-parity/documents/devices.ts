@@ -149,6 +149,17 @@ export const deviceParts: Readonly<Record<string, Parts>> = {
     machine: 'q35',
     devices: `<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0' bus='0x3d' slot='0' function='0'/></source></hostdev>`,
   },
+  'hostdev-scsi': {
+    devices: `<controller type='scsi' index='0' model='lsilogic'/><hostdev mode='subsystem' type='scsi' sgio='filtered'><source><adapter name='scsi_host7'/><address bus='0' target='1' unit='2'/></source><readonly/><shareable/></hostdev>`,
+  },
+  'hostdev-iscsi': {
+    machine: 'q35',
+    devices: `<controller type='scsi' index='0' model='virtio-scsi'/><hostdev mode='subsystem' type='scsi'><source protocol='iscsi' name='iqn.2026-01.com.example:a/1'><host name='example.org' port='3260'/></source></hostdev>`,
+  },
+  'hostdev-vhost-scsi': {
+    machine: 'q35',
+    devices: `<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>`,
+  },
   'hostdev-usb': {
     devices: `<hostdev mode='subsystem' type='usb'><source><vendor id='0x1234'/><product id='0xabcd'/></source></hostdev>`,
   },

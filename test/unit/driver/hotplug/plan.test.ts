@@ -56,6 +56,37 @@ describe('a plan', () => {
     expect(command.fds).toMatchObject([{ kind: 'file', path: '/srv/d.img', set: 5 }]);
   });
 
+  it('plugs SCSI devices of the host, with a controller where there is none', () => {
+    const scsi = (more = '') =>
+      `<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='0' unit='1'/></source>${more}</hostdev>`;
+    const { parts } = place(guest('q35'), scsi());
+    expect(parts.map(({ element, device: one }) => [element, 'model' in one ? one.model : ''])).toEqual([
+      ['controller', 'virtio-scsi'],
+      ['hostdev', ''],
+    ]);
+    const { steps } = plan(guest('q35'), scsi('<shareable/>'));
+    expect(steps).toMatchObject([
+      {
+        execute: 'blockdev-add',
+        arguments: { driver: 'host_device', filename: '/dev/sg3', 'read-only': false },
+        undo: { execute: 'blockdev-del', arguments: { 'node-name': 'libvirt-hostdev0-backend' } },
+      },
+      {
+        execute: 'device_add',
+        arguments: { driver: 'scsi-generic', drive: 'libvirt-hostdev0-backend', 'share-rw': true },
+      },
+    ]);
+  });
+
+  it('plugs a vhost-scsi target by a descriptor', () => {
+    const target = `<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>`;
+    const { steps, command } = plan(guest('q35'), target);
+    expect(steps).toMatchObject([{ arguments: { driver: 'vhost-scsi-pci', wwpn: 'naa.5123456789abcde0' } }]);
+    expect(command.fds).toMatchObject([{ kind: 'vhost-scsi' }]);
+    const real: RealDescriptors = { nameOf: () => 'vireo-1', numberOf: () => 9 };
+    expect(withDescriptors(steps[0]?.arguments ?? {}, real)).toMatchObject({ vhostfd: 'vireo-1' });
+  });
+
   it('plugs PCI and mediated devices of the host, but no boot framebuffer', () => {
     const card = `<hostdev mode='subsystem' type='pci' managed='yes'><source><address bus='3' slot='0' function='1'/></source></hostdev>`;
     const { steps } = plan(guest('q35'), card);
