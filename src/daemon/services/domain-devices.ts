@@ -115,11 +115,12 @@ export class DomainDevices {
     try {
       const alias = await this.world.driver.attachDevice(guest, given, { save });
       this.world.events.emit('domain.device-added', domain.identity, { alias });
-      if (given.family === 'interfaces') await followReceiveFilter(this.world, domain, guest, alias);
+      if (given.family === 'interfaces') void followReceiveFilter(this.world, domain, guest, alias);
       return alias;
-    } finally {
-      // Controllers that were added on the way stay, whatever became of the device.
+    } catch (error) {
+      // Nothing is being plugged in any more; controllers that were added on the way stay.
       await save();
+      throw error;
     }
   }
 

@@ -1,5 +1,6 @@
 /** Status files: what a new daemon must know of what runs, one JSON file for each object, written in order. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { hash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as z from 'zod';
@@ -20,6 +21,8 @@ export class StatusFiles<
   private readonly schema: z.ZodType<Status>;
   private readonly log: Logger;
   private readonly turns = new Map<string, Promise<void>>();
+  /** Of what each file holds, a hash. */
+  private readonly written = new Map<string, string>();
 
   constructor(options: { directory: string; schema: z.ZodType<Status>; log: Logger }) {
     this.directory = options.directory;
@@ -70,19 +73,25 @@ export class StatusFiles<
     return this.inTurn(uuid, async () => {
       const status = current();
       if (status === undefined) return;
-      const write = (): Promise<void> =>
-        writeAtomic(this.pathOf(uuid), JSON.stringify(status), { mode: 0o600 });
+      const text = JSON.stringify(status);
+      const digest = hash('sha256', text, 'base64');
+      // A call and the event that it caused often say the same.
+      if (this.written.get(uuid) === digest && existsSync(this.pathOf(uuid))) return;
+      this.written.delete(uuid);
+      const write = (): Promise<void> => writeAtomic(this.pathOf(uuid), text, { mode: 0o600 });
       await write().catch(async (error: unknown) => {
         if (!isVirtError(error, 'file.not-found')) throw error;
         // The directory, made when the daemon started, was taken away.
         await ensureDirectory(this.directory, 0o700);
         await write();
       });
+      this.written.set(uuid, digest);
     });
   }
 
   remove(uuid: string): Promise<void> {
     return this.inTurn(uuid, async () => {
+      this.written.delete(uuid);
       try {
         await rm(this.pathOf(uuid));
       } catch (error) {

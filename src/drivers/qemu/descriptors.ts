@@ -154,13 +154,26 @@ async function openFile(need: Need<'file'>, table: DescriptorTable, context: Ope
     return;
   }
   const direct = need.direct === true ? constants.O_DIRECT : 0;
-  const handle = await openChecked(need, accessFlags[need.access] | direct);
-  table.addHandle(need.fd, handle);
-  if (need.access === 'truncate' && (await handle.stat()).isFile()) {
-    await handle.truncate(0);
-    context.onLog(need.path);
-  }
-  if (need.roFd !== undefined) table.addHandle(need.roFd, await openChecked(need, accessFlags.ro | direct));
+  // At the same time; of two failures the first is told.
+  const [handle] = await allSettledOrThrow([
+    openInto(table, need.fd, openChecked(need, accessFlags[need.access] | direct)),
+    ...(need.roFd === undefined
+      ? []
+      : [openInto(table, need.roFd, openChecked(need, accessFlags.ro | direct))]),
+  ]);
+  if (need.access !== 'truncate' || handle === undefined || !(await handle.stat()).isFile()) return;
+  await handle.truncate(0);
+  context.onLog(need.path);
+}
+
+async function openInto(
+  table: DescriptorTable,
+  target: number,
+  opening: Promise<FileHandle>,
+): Promise<FileHandle> {
+  const handle = await opening;
+  table.addHandle(target, handle);
+  return handle;
 }
 
 /**

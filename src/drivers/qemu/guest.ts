@@ -29,6 +29,7 @@ import { ConsoleTable, consoleEnd } from './console.ts';
 import { findConsole } from './find-device.ts';
 import { exitOf } from './guest-exit.ts';
 import { GuestListeners } from './guest-listeners.ts';
+import { DescriptorSets } from './hotplug/descriptor-sets.ts';
 import { Unplugs } from './hotplug/unplugs.ts';
 import { QemuLaunchSecurity } from './launch-security.ts';
 import { LogKeeper, type LogLimits } from './log-file.ts';
@@ -60,6 +61,7 @@ export class QemuGuest implements LiveGuest {
   readonly exited: Promise<GuestExit>;
   /** Devices that the guest was asked to let go of. */
   readonly unplugs: Unplugs;
+  readonly sets = new DescriptorSets();
   private remembered: GuestRecord;
   readonly tuning: QemuTuning;
   readonly memory = new QemuMemory(

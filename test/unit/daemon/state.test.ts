@@ -1,5 +1,5 @@
 /** Stored definitions and runtime status: what is broken is put aside and named, everything else is served. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -128,6 +128,25 @@ describe('runtime status', () => {
     await Promise.all([...late, gone]);
     await next;
     expect(runtime.loadAll()).toMatchObject([{ phase: 'starting', id: 7 }]);
+  });
+
+  it('is not written again while it says the same, but when its file is gone', async () => {
+    const runtime = new RuntimeStore({ directory: join(root, 'status'), log: silentLogger });
+    const path = join(root, 'status', `${uuid(1)}.json`);
+    runtime.loadAll();
+    await runtime.save(status(1));
+    const { ino } = statSync(path);
+    await runtime.save(status(1));
+    expect(statSync(path).ino).toBe(ino);
+    await runtime.save({ ...status(1), id: 7 });
+    await runtime.save(status(1));
+    expect(runtime.loadAll()).toMatchObject([{ id: status(1).id }]);
+    rmSync(path);
+    await runtime.save(status(1));
+    expect(runtime.loadAll()).toHaveLength(1);
+    await runtime.remove(uuid(1));
+    await runtime.save(status(1));
+    expect(runtime.loadAll()).toHaveLength(1);
   });
 
   it('puts a broken file aside even when one was put aside before, and a directory in its place', async () => {

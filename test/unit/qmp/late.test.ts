@@ -4,6 +4,7 @@ import { inTime } from '../../../src/base/late-answers.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { Undo } from '../../../src/base/undo.ts';
 import { DescriptorTable } from '../../../src/drivers/qemu/descriptors.ts';
+import { DescriptorSets } from '../../../src/drivers/qemu/hotplug/descriptor-sets.ts';
 import { performPlan } from '../../../src/drivers/qemu/hotplug/perform.ts';
 import type { LivePlan } from '../../../src/drivers/qemu/hotplug/steps.ts';
 import { connectQmp, type QmpClient } from '../../../src/drivers/qemu/qmp/client.ts';
@@ -51,7 +52,7 @@ describe('a QEMU that answers late', () => {
 
   const attach = async (qmp: QmpClient) => {
     await using undo = new Undo(silentLogger);
-    await performPlan(qmp, plan, new DescriptorTable(), { alias: 'disk0', undo });
+    await performPlan(qmp, plan, new DescriptorTable(), { alias: 'disk0', sets: new DescriptorSets(), undo });
     undo.keep();
   };
 

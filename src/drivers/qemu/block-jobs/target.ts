@@ -8,7 +8,7 @@ import { followChains, highestImage, numberImages } from '../backing-chain.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import { runningStart } from '../hotplug/attach.ts';
-import { firstFreeSet, performPlan } from '../hotplug/perform.ts';
+import { performPlan } from '../hotplug/perform.ts';
 import { type LivePlan, planDevice } from '../hotplug/steps.ts';
 import { openNeeds } from '../needs.ts';
 import { withConnections } from './nbd-server.ts';
@@ -43,14 +43,18 @@ export async function addTarget(
   const whole = planDevice(guest.definition, deviceOf(numbered), {
     capabilities: await capabilitiesOf(options, guest.definition),
     context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
-    firstSet: await firstFreeSet(qmp),
+    firstSet: await guest.sets.firstFree(qmp),
   });
   const alike = nodesOnly(whole, number, request.below === 'shared' ? belowOf(disk) : null);
   const plan = await withConnections(qmp, alike);
   const table = new DescriptorTable();
   try {
     await openNeeds(runningStart(deps, guest, undo), plan.alone, plan.command.fds, table);
-    await performPlan(qmp, plan, table, { alias: `copy of ${disk.target.dev} ${number}`, undo });
+    await performPlan(qmp, plan, table, {
+      alias: `copy of ${disk.target.dev} ${number}`,
+      sets: guest.sets,
+      undo,
+    });
   } finally {
     await table.close();
   }

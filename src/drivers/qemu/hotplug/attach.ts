@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { VirtError } from '../../../base/errors.ts';
+import { allSettledOrThrow } from '../../../base/settled.ts';
 import type { ProcessIdentity } from '../../../base/spawn.ts';
 import { Undo } from '../../../base/undo.ts';
 import {
@@ -36,13 +37,13 @@ import { noteSocket, type StartDeps, type Starting } from '../starting.ts';
 import { withVolumeName } from '../volume-sources.ts';
 import { withVsockCid } from '../vsock-cid.ts';
 import { pluggableDisk } from './image.ts';
-import { firstFreeSet, performPlan } from './perform.ts';
+import { performPlan } from './perform.ts';
 import { placeDevice } from './place.ts';
 import { requirePluggable } from './refused.ts';
 import { type LivePlan, planDevice } from './steps.ts';
 
 export interface AttachOptions {
-  /** Writes the guest's status: called when the intent is noted, before QEMU is touched. */
+  /** Writes the guest's status: called when the intent is noted, before QEMU is touched, and when the device is there. */
   readonly save: () => Promise<void>;
 }
 
@@ -101,7 +102,7 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
   const plan = planDevice(complete, part, {
     capabilities: await capabilitiesOf(options, complete),
     context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts, passed),
-    firstSet: await firstFreeSet(qmp),
+    firstSet: await guest.sets.firstFree(qmp),
   });
   const table = new DescriptorTable();
   try {
@@ -111,15 +112,18 @@ async function attachPart(deps: StartDeps, guest: QemuGuest, work: Part): Promis
     guest.setRecord({ ...guest.record, plugging: formatDevices([{ ...part, device: actual }]) });
     undo.add('forget the intent', () => guest.setRecord(withoutIntent(guest.record)));
     await work.save();
-    const { ptys } = await performPlan(qmp, plan, table, { alias, undo }).catch(async (error: unknown) => {
-      throw await diskHeld(options, error, { wanted, definition: plan.alone });
-    });
+    const { ptys } = await performPlan(qmp, plan, table, { alias, sets: guest.sets, undo }).catch(
+      async (error: unknown) => {
+        throw await diskHeld(options, error, { wanted, definition: plan.alone });
+      },
+    );
     const record = recordAfter(guest.record, { starting, plan, alias, ptys, helpers });
     const own = withPtys({ ...part, device: actual }, record);
     // One that was added before is in the guest already, whatever becomes of the device behind it.
     guest.setDefinition(addDevice(guest.definition, own));
     guest.setRecord(record);
     undo.keep();
+    await allSettledOrThrow([table.close(), work.save()]);
     return withDevices(complete, replaceDevice(complete.devices, part, own.device));
   } catch (error) {
     // What becomes of it, the next daemon finds by the intent.

@@ -118,7 +118,9 @@ export async function finishRemoval(deps: StartDeps, guest: QemuGuest, alias: st
   await attempt('removing what is behind a device', async () => {
     const plan = await planOf(deps, guest, one);
     // Nobody waits for QEMU here, and what stayed would be in the way of the next of that name.
-    await patiently(() => removeBackends(guest.monitorClient(), plan, { alias, log: logger }));
+    await patiently(() =>
+      removeBackends(guest.monitorClient(), plan, { alias, sets: guest.sets, log: logger }),
+    );
   });
   const { record } = guest;
   // Looked for again: what the guest does with its channels makes new objects of them.

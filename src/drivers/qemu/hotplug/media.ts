@@ -22,7 +22,7 @@ import { withVolumeName } from '../volume-sources.ts';
 import { runningStart } from './attach.ts';
 import { planOf } from './detach.ts';
 import { pluggableDisk } from './image.ts';
-import { firstFreeSet, performPlan, removeBackends } from './perform.ts';
+import { performPlan, removeBackends } from './perform.ts';
 import { type LivePlan, planDevice } from './steps.ts';
 import { swapMedium } from './tray.ts';
 
@@ -55,7 +55,7 @@ export async function changeMedia(
   await toTheEnd(async () => {
     await swapMedium(qmp, { id: alias, node: plan?.node, force, domain: guest.definition.name });
     undo.keep();
-    await removeBackends(qmp, before, { alias: ownerOf(old), log: deps.options.logger });
+    await removeBackends(qmp, before, { alias: ownerOf(old), sets: guest.sets, log: deps.options.logger });
   });
   return plan?.disk ?? { ...disk, target: { ...disk.target, tray: undefined } };
 }
@@ -100,7 +100,7 @@ async function insertable(
     {
       capabilities: await capabilitiesOf(options, after),
       context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts, passed),
-      firstSet: await firstFreeSet(qmp),
+      firstSet: await guest.sets.firstFree(qmp),
     },
   );
   const front = plan.steps.find(({ execute }) => execute === 'device_add');
@@ -125,7 +125,7 @@ async function addNodes(
   const table = new DescriptorTable();
   try {
     await openNeeds({ ...runningStart(deps, guest, undo), passed }, plan.alone, plan.command.fds, table);
-    await performPlan(guest.monitorClient(), plan, table, { alias: owner, undo });
+    await performPlan(guest.monitorClient(), plan, table, { alias: owner, sets: guest.sets, undo });
   } catch (error) {
     throw await diskHeld(deps.options, error, { wanted, definition: plan.alone });
   } finally {

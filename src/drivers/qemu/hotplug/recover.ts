@@ -72,6 +72,6 @@ async function settleOne(
     return;
   }
   const plan = await planOf(deps, guest, one);
-  await removeBackends(guest.monitorClient(), plan, { alias, log: deps.options.logger });
+  await removeBackends(guest.monitorClient(), plan, { alias, sets: guest.sets, log: deps.options.logger });
   deps.options.logger.info({ domain: definition.name, alias }, 'took back a device that was being attached');
 }

@@ -110,7 +110,7 @@ function stepOf({ flag, value }: QemuArg, one: OneDevice): LiveStep {
     if (flag === '-netdev') return step('netdev_add', json, 'netdev_del', { id: json['id'] });
     if (flag === '-object') return step('object-add', json, 'object-del', { id: json['id'] });
     if (flag === '-blockdev')
-      return step('blockdev-add', json, 'blockdev-del', { 'node-name': json['node-name'] });
+      return step('blockdev-add', shortest(json), 'blockdev-del', { 'node-name': json['node-name'] });
   }
   if (flag === '-action' && typeof value === 'object' && 'pairs' in value)
     return { execute: 'set-action', arguments: Object.fromEntries(value.pairs) };
@@ -120,6 +120,11 @@ function stepOf({ flag, value }: QemuArg, one: OneDevice): LiveStep {
 
 function step(execute: string, args: JsonObject, undo: string, undoArgs: JsonObject): LiveStep {
   return { execute, arguments: args, undo: { execute: undo, arguments: undoArgs } };
+}
+
+/** Without what QEMU assumes anyway (qapi/block-core.json, BlockdevOptions): it reads its monitor byte by byte. */
+function shortest({ 'read-only': isReadOnly, ...json }: JsonObject): JsonObject {
+  return isReadOnly === true ? { 'read-only': true, ...json } : json;
 }
 
 /** JSON of ours cannot hold 64-bit numbers; QEMU's option visitor reads them from words. */

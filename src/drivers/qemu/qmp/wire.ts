@@ -122,6 +122,16 @@ export class QmpWire {
     return promise;
   }
 
+  /** What is sent meanwhile goes out in one write. No descriptors: those go past the queue. */
+  together<T>(send: () => T): T {
+    this.socket.cork();
+    try {
+      return send();
+    } finally {
+      this.socket.uncork();
+    }
+  }
+
   /** Goes past Node's queue, which must be empty then: the monitor reads a few hundred bytes at once. */
   private sendWithDescriptor(bytes: Buffer, fd: number, entry: Pending): void {
     const handle = (this.socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;

@@ -16,7 +16,7 @@ import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
 import type { QemuGuest } from '../guest.ts';
 import { runningStart } from '../hotplug/attach.ts';
-import { firstFreeSet, performPlan } from '../hotplug/perform.ts';
+import { performPlan } from '../hotplug/perform.ts';
 import { type LivePlan, planDevice } from '../hotplug/steps.ts';
 import { openNeeds } from '../needs.ts';
 import type { StartDeps } from '../starting.ts';
@@ -80,7 +80,7 @@ async function addNodes(
     {
       capabilities: await capabilitiesOf(options, definition),
       context: buildContext(options, guest.record.directory, 0, guest.record.graphicsPorts),
-      firstSet: await firstFreeSet(qmp),
+      firstSet: await guest.sets.firstFree(qmp),
     },
   );
   const own = ownPart(plan, number);
@@ -88,7 +88,11 @@ async function addNodes(
   try {
     const alone = withDevices(definition, withDevice(noDevices(), { ...old, device: after }));
     await openNeeds(runningStart(deps, guest, undo), alone, own.command.fds, table);
-    await performPlan(qmp, own, table, { alias: `${after.alias ?? ''} libvirt-${number}-format`, undo });
+    await performPlan(qmp, own, table, {
+      alias: `${after.alias ?? ''} libvirt-${number}-format`,
+      sets: guest.sets,
+      undo,
+    });
   } finally {
     await table.close();
   }

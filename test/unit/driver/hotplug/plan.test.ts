@@ -68,7 +68,7 @@ describe('a plan', () => {
     expect(steps).toMatchObject([
       {
         execute: 'blockdev-add',
-        arguments: { driver: 'host_device', filename: '/dev/sg3', 'read-only': false },
+        arguments: { driver: 'host_device', filename: '/dev/sg3' },
         undo: { execute: 'blockdev-del', arguments: { 'node-name': 'libvirt-hostdev0-backend' } },
       },
       {
