@@ -12,6 +12,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const measuring = [
   'test/e2e/bad-days/hostile-names.test.ts',
   'test/e2e/bad-days/logs-and-secrets.test.ts',
+  'test/e2e/bad-days/qemu-fails.test.ts',
   'test/integration/guest-links.test.ts',
   'test/integration/net-steady.test.ts',
   'test/integration/storage.test.ts',

@@ -295,8 +295,9 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     } finally {
       process.kill(pid ?? 0, 'SIGCONT');
     }
-    expect(times[0]).toBeLessThan(2500);
-    expect(times[1]).toBeLessThan(500);
+    // The first waits for QEMU, two seconds; the second no more. The rest is what a busy machine may add.
+    expect(times[0]).toBeLessThan(8000);
+    expect(times[1]).toBeLessThan(2000);
     await eventually('it answers again', async () => (await timed())?.silence === null);
   }, 30_000);
 

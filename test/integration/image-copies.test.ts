@@ -23,9 +23,16 @@ import { copyOver, copyToFile } from '../../src/storage/images/copy.ts';
 import { createOther } from '../../src/storage/images/create-other.ts';
 import { createQcow2 } from '../../src/storage/images/create-qcow2.ts';
 import { openImage } from '../../src/storage/images/new-file.ts';
+import { commandLine, eventually } from '../support/daemon.ts';
 import { MIB, patchy, virtualBytes } from '../support/image-files.ts';
 import { describeWith } from '../support/needs.ts';
 import { run, scratch } from '../support/scratch.ts';
+
+/** How many programs work in that directory. */
+const processesWith = (directory: string) =>
+  readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && commandLine(Number(name)).some((word) => word.includes(directory)),
+  ).length;
 
 const hashOf = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
@@ -204,6 +211,7 @@ describeWith(['qemu-img'], 'a conversion', () => {
       await convertToFile({ path: '${raw}', format: 'raw' }, '${directory}/out', spec, { onProgress });`;
     const { signal } = spawnSync(process.execPath, ['--input-type=module', '--eval', script]);
     expect(signal).toBe('SIGKILL');
+    await eventually('qemu-img has ended', () => processesWith(directory) === 0);
     const { size } = statSync(join(directory, 'out'));
     await new Promise((resolve) => setTimeout(resolve, 500));
     // Nobody writes to it any more.

@@ -247,7 +247,10 @@ describeWith(needs, 'a test of a network', () => {
       (await lab.run('host', 'nft', 'list', 'ruleset')).includes('dnat to'),
     );
     await agent.crash();
-    expect(await lab.run('host', 'ip', '-br', 'link')).not.toContain('vtest');
+    await eventually(
+      'its link went with it',
+      async () => !(await lab.run('host', 'ip', '-br', 'link')).includes('vtest'),
+    );
     agent = await lab.agent();
     await agent.ask('reconcile', natPlan);
     expect(await everything()).toEqual(before);

@@ -1,5 +1,5 @@
 /** A program in QEMU's place that is the real one, except for guests named `bad`, for which it fails as it is told. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeForEverybody } from './for-everybody.ts';
 
@@ -53,6 +53,9 @@ export function writeBadQemu(
   const files = { program: join(directory, 'qemu-system-x86_64'), mode: join(directory, 'failure') };
   const script = join(directory, 'monitor.mjs');
   writeFileSync(script, monitor, { mode: 0o644 });
+  // By a name of its own, so that nobody takes another's for this one.
+  const sleep = join(directory, 'sleep');
+  symlinkSync('/bin/sleep', sleep);
   writeFileSync(
     files.program,
     `#!/bin/sh
@@ -60,7 +63,7 @@ case "$*" in *guest=bad*) ;; *) exec '${real}' "$@" ;; esac
 failure=$(cat '${files.mode}')
 case $failure in
   'ends at once') echo '${lastWords}' >&2; exit 1 ;;
-  'never greets') exec sleep 600 ;;
+  'never greets') exec '${sleep}' 600 ;;
   *) exec '${nodeForEverybody(directory)}' '${script}' "$failure" "$@" ;;
 esac
 `,

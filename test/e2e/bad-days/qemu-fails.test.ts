@@ -16,10 +16,7 @@ function programs(directory: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((pid) => {
-      const argv = commandLine(pid);
-      return argv.some((word) => word.startsWith(`${directory}/`)) || argv.join(' ') === 'sleep 600 ';
-    });
+    .filter((pid) => commandLine(pid).some((word) => word.startsWith(`${directory}/`)));
 }
 
 describeWith(['root', real], 'a QEMU that fails', () => {
@@ -27,6 +24,8 @@ describeWith(['root', real], 'a QEMU that fails', () => {
   let client: VireoClient;
   let directory: string;
   let program: ReturnType<typeof writeBadQemu>;
+  /** What a start takes here and now, with no QEMU to wait for. */
+  let daemonStartMs = 0;
   beforeAll(async () => {
     const root = mkdtempSync(join(tmpdir(), 'vireo-'));
     mkdirSync(join(root, 'etc/vireo'), { recursive: true });
@@ -36,7 +35,9 @@ describeWith(['root', real], 'a QEMU that fails', () => {
     );
     directory = mkdtempSync(join(tmpdir(), 'vireo-bad-'));
     program = writeBadQemu(directory, real);
+    const startedAt = performance.now();
     daemon = await TestDaemon.start({ root });
+    daemonStartMs = performance.now() - startedAt;
     client = await daemon.connect();
     await client.call('domain.define', { xml: badXml('bad') });
     await client.call('domain.define', { xml: idleXml('other') });
@@ -172,7 +173,7 @@ describeWith(['root', real], 'a QEMU that fails', () => {
     await daemon.end('SIGKILL');
     const startedAt = performance.now();
     daemon = await TestDaemon.start({ root: daemon.root });
-    expect(performance.now() - startedAt).toBeLessThan(6000);
+    expect(performance.now() - startedAt).toBeLessThan(6000 + 2 * daemonStartMs);
     client = await daemon.connect();
     expect(await client.call('domain.get', { domain: 'hung' })).toMatchObject({ active: true, pid });
     process.kill(pid ?? 0, 'SIGCONT');

@@ -49,7 +49,8 @@ export const natPlan: NetworkPlan = {
     hosts: [{ address: '192.168.150.1', names: ['gateway'] }],
     guestNames: [],
   },
-  dnsmasqOptions: [],
+  // A new lease else takes three seconds: dnsmasq first asks by ping whether anybody has the address.
+  dnsmasqOptions: ['no-ping'],
   portForwards: [],
   guests: [],
 };
@@ -181,7 +182,7 @@ export class NetLab {
 
   /** A TCP server that tells each caller who it is, by its own name and the address it sees. */
   async serve(name: string, port: number): Promise<void> {
-    const script = `require('net').createServer((s) => s.end('${name} sees ' + s.remoteAddress.replace('::ffff:', '') + '\\n')).listen(${port}, '::', () => console.log('ready'))`;
+    const script = `require('net').createServer((s) => s.on('error', () => {}).end('${name} sees ' + s.remoteAddress.replace('::ffff:', '') + '\\n')).listen(${port}, '::', () => console.log('ready'))`;
     const child = this.spawn(name, process.execPath, '-e', script);
     await new Promise((done) => child.stdout?.once('data', done));
   }
