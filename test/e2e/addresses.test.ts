@@ -79,7 +79,7 @@ describeWith(needs, 'addresses of guests', () => {
       expect(Math.abs(Date.parse(event.time) - statSync(file).mtimeMs)).toBeLessThan(10_000); // now, and not when the guest began to ask
       break;
     }
-  }, 120_000);
+  });
 
   it('come from DHCP, the agent and the neighbour table in one answer, and the shell shows it', async () => {
     await wait('alpha', 'agent');
@@ -93,7 +93,7 @@ describeWith(needs, 'addresses of guests', () => {
     const row = shown.split('\n').find((line) => line.includes(leased?.address ?? ''));
     expect(row).toMatch(/^vnet\d+ +eth0 +52:54:00:00:00:0a +192\.168\.122\.\d+\/24 +lease, agent, arp$/);
     expect(vireo('domain', 'wait', 'alpha', '--for', 'agent')).toBe("The guest agent of 'alpha' answers.\n");
-  }, 120_000);
+  });
 
   it('lead to the SSH server, which is found without the agent', async () => {
     const [leased] = await addressesOf('alpha', 'lease');
@@ -101,7 +101,7 @@ describeWith(needs, 'addresses of guests', () => {
     expect(vireo('wait', 'alpha', '--for', 'ssh')).toBe(
       `SSH of 'alpha' answers at ${leased?.address} port 22.\n`,
     );
-  }, 60_000);
+  });
 
   it('are told to be free when the guest gives them back', async () => {
     const [leased] = await addressesOf('alpha', 'lease');
@@ -118,7 +118,7 @@ describeWith(needs, 'addresses of guests', () => {
     }
     expect(told).toEqual(['network.lease-removed', 'network.lease-added']);
     expect((await addressesOf('alpha', 'lease'))[0]?.address).toBe(leased?.address);
-  }, 60_000);
+  });
 
   it('are found again by a daemon that has seen nothing of it, and asked for anew', async () => {
     const [leased] = await addressesOf('alpha', 'lease');
@@ -126,7 +126,7 @@ describeWith(needs, 'addresses of guests', () => {
     client = await daemon.connect();
     expect((await wait('alpha', 'address', 30_000)).reached?.address).toBe(leased?.address);
     await wait('alpha', 'agent', 10_000);
-  }, 60_000);
+  });
 
   it('of a user network are told when they were seen, and SSH is found behind a forward', async () => {
     const nic =
@@ -140,5 +140,5 @@ describeWith(needs, 'addresses of guests', () => {
       { address: '10.0.2.15', prefix: 24, sources: ['user'] },
     ]);
     expect((await wait('beta', 'ssh')).reached).toEqual({ address: '127.0.0.1', port: 23222 });
-  }, 120_000);
+  });
 });

@@ -33,7 +33,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     vm = new WritingGuest(client, daemon.root, name);
     [disk = ''] = vm.makeChain(1);
     await vm.start(disk);
-  }, 120_000);
+  });
   afterAll(async () => {
     await client?.close();
     await daemon?.remove();
@@ -94,7 +94,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     vm.expectWhole(join(again, basename(disk)), promised);
     expect(virsh('checkpoint-list', name, '--name').split('\n')).toHaveLength(2);
     virsh('checkpoint-delete', name, 'virtnbdbackup.0', '--children');
-  }, 120_000);
+  });
 
   it('pushes a full and an incremental image, which together hold all that was promised', async () => {
     const [full, second] = [vm.path('full.qcow2'), vm.path('second.qcow2')];
@@ -117,7 +117,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     // The name is taken, and nothing is written over.
     expect(() => begin(push(full), 'c1')).toThrow(/domain moment c1 already exists/);
     expect(() => begin(push(full))).toThrow(/store '.*full.qcow2' for backup of 'vda' exists/);
-  }, 120_000);
+  });
 
   it('serves a moment over NBD with what has changed, also after a daemon that was killed', async () => {
     const promised = begin(pull('c1'));
@@ -156,7 +156,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     expect(lastJob()).toMatch(/Job type:\s*Completed/);
     expect([existsSync(scratch()), existsSync(socket())]).toEqual([false, false]);
     await vm.expectGood();
-  }, 120_000);
+  });
 
   it('serves a moment over TLS, to those with a certificate alone', async () => {
     const port = await freePort();
@@ -176,7 +176,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     vm.expectWhole(copy, promised);
     virsh('domjobabort', name);
     await idle();
-  }, 60_000);
+  });
 
   it('goes on through a snapshot, and tells when it is not known what was written', async () => {
     virsh('snapshot-create-as', name, 'top', '--disk-only', '--no-metadata');
@@ -210,7 +210,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     virsh('start', name);
     expect(() => begin(push(vm.path('none.qcow2'), 'c2'))).toThrow(/missing or broken bitmap 'c2'/);
     expect(existsSync(vm.path('none.qcow2'))).toBe(false);
-  }, 120_000);
+  });
 
   const store = () => join(daemon.root, 'store');
   const vireo = (...args: string[]) =>
@@ -258,7 +258,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     });
     expect(vireo('backup', 'delete', '-y', '--dependents', first.path).split('\n')).toHaveLength(2);
     expect(await backups()).toEqual([]);
-  }, 120_000);
+  });
 
   async function restart(): Promise<void> {
     daemon = await daemon.crashAndRestart();
@@ -359,7 +359,7 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
     expect(bitmapsOf(image)).toEqual(['last']);
     expect(() => virsh('undefine', name)).toThrow(/cannot delete inactive domain with \d+ checkpoints/);
     virsh('undefine', name, '--checkpoints-metadata');
-  }, 120_000);
+  });
 });
 
 /** True for an image that nobody has open. */

@@ -26,7 +26,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'the displays of a running
     const shown = (await client.call('domain.xml', { domain: 'shown' })).xml;
     for (const type of ['vnc', 'spice'] as const)
       ports[type] = Number(new RegExp(`type='${type}' port='(\\d+)'`).exec(shown)?.[1]);
-  }, 60_000);
+  });
   afterAll(async () => {
     await client?.close();
     await daemon?.remove();
@@ -65,7 +65,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'the displays of a running
         'Device updated successfully',
       );
       expect([await letsIn[type]('first'), await letsIn[type]('second')]).toEqual([false, true]);
-    }, 30_000);
+    });
 
     it('lets nobody in when the password has expired, and again when it has not', async () => {
       await update(type, "passwd='second' passwdValidTo='2020-01-01T00:00:00'");
@@ -78,7 +78,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'the displays of a running
       // A new password without a time is good for ever.
       await update(type, "passwd='third'");
       expect(await letsIn[type]('third')).toBe(true);
-    }, 30_000);
+    });
 
     it('stays where it listens, and says so', async () => {
       const unchanged = (await client.call('domain.xml', { domain: 'shown', secure: true })).xml;
@@ -99,7 +99,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'the displays of a running
         /graphics\.port: cannot be changed while the guest runs/,
       );
       expect(await letsIn[type]('third')).toBe(true);
-    }, 30_000);
+    });
   });
 
   it('of SPICE keeps or ends who is connected, as wished', async () => {
@@ -112,5 +112,5 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh'], 'the displays of a running
     await link.isOver;
     link.socket.destroy();
     expect(await letsIn.spice('fifth')).toBe(true);
-  }, 30_000);
+  });
 });

@@ -115,7 +115,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'stdbuf'], 'what a guest ca
         },
         new RegExp(`'graphics' for domain 'ev': ${phase}`),
       );
-  }, 90_000);
+  });
 
   it('is told: a device that it keeps, a watchdog, and what that leads to', async () => {
     await hears(
@@ -132,7 +132,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'stdbuf'], 'what a guest ca
       { event: 'domain.stopped', reason: 'destroyed' },
       /'lifecycle' for domain 'ev': Stopped Destroyed/,
     );
-  }, 120_000);
+  });
 
   it('is told: a sleep on disk, which is a power-off too', async () => {
     writeImage(path('sleeper.img'), bootSector.sleepsOnDisk);
@@ -150,5 +150,5 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'stdbuf'], 'what a guest ca
       { event: 'domain.stopped', reason: 'shutdown' },
       /'lifecycle' for domain 'sleeper': Stopped Shutdown/,
     );
-  }, 90_000);
+  });
 });

@@ -38,7 +38,7 @@ describeWith(
     beforeAll(async () => {
       ({ daemon, client } = await daemonInNamespace(here, 'vireo-objects-'));
       await untilDefaultIsActive(client);
-    }, 120_000);
+    });
     afterAll(async () => {
       await daemon?.remove();
       removeNamespace(here);

@@ -248,7 +248,7 @@ describeWith(
       expect(JSON.parse(macs)).toContainEqual({ domain: 'epsilon', macs: ['52:54:00:00:00:0e'] });
       await client.call('domain.destroy', { domain: 'epsilon' });
       await client.call('domain.undefine', { domain: 'epsilon' });
-    }, 120_000);
+    });
 
     it('starts the network that a guest names with it, or refuses the guest and says how to', async () => {
       await client.call('network.create', { name: 'lab', mode: 'isolated' });

@@ -88,7 +88,7 @@ describeWith(needs, 'snapshots of a guest with UEFI and a TPM', () => {
     const known = guests.steps(name);
     await client.call('snapshot.revert', { domain: name, snapshot: 'live' });
     await expectGoesOnFrom(known);
-  }, 60_000);
+  });
 
   it('are brought back into a new QEMU, whatever is in the files meanwhile', async () => {
     const known = guests.steps(name);
@@ -107,7 +107,7 @@ describeWith(needs, 'snapshots of a guest with UEFI and a TPM', () => {
     expect(kept().variables).toBe(variables);
     await client.call('domain.resume', { domain: name });
     await expectGoesOnFrom(known);
-  }, 60_000);
+  });
 
   it('with the memory in a file: both are in that file', async () => {
     virsh('snapshot-create-as', name, 'file', '--memspec', `${guests.path('memory')},snapshot=external`);
@@ -124,7 +124,7 @@ describeWith(needs, 'snapshots of a guest with UEFI and a TPM', () => {
     virsh('snapshot-revert', name, 'file');
     await expectGoesOnFrom(known);
     await eventually('QEMU has written the variables', () => kept().variables === variables);
-  }, 60_000);
+  });
 
   it('of the disks alone: both are copied while the guest stands still, and it goes on', async () => {
     const before = guests.steps(name).at(-1)?.step ?? 0;
@@ -164,7 +164,7 @@ describeWith(needs, 'snapshots of a guest with UEFI and a TPM', () => {
     await expect(
       client.call('snapshot.revert', { domain: name, snapshot: 'live', resetNvram: true }),
     ).rejects.toMatchObject({ code: 'request.invalid' });
-  }, 60_000);
+  });
 
   it('go with their copies; the first of all brings back that there was nothing', async () => {
     vireo('snapshot', 'delete', name, 'disks', '--yes');
@@ -176,5 +176,5 @@ describeWith(needs, 'snapshots of a guest with UEFI and a TPM', () => {
     virsh('undefine', name, '--nvram', '--snapshots-metadata');
     expect(existsSync(tpm())).toBe(false);
     expect(existsSync(join(daemon.root, 'var/lib/vireo/snapshots', uuid))).toBe(false);
-  }, 60_000);
+  });
 });

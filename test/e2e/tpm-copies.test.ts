@@ -69,14 +69,14 @@ describeWith(needs, 'the keys in a TPM', () => {
     expect(Object.keys(keys(join(backup, 'tpm')))).toEqual(['tpm2-00.permall']);
     await client.call('domain.destroy', { domain: name });
     expect(keys(join(backup, 'tpm'))).not.toEqual(keys(await stateOf(name)));
-  }, 60_000);
+  });
 
   it('come back with the domain itself', async () => {
     const state = await stateOf(name);
     writeFileSync(join(state, 'of-later'), 'other');
     await client.call('backup.restore', { path: backup, over: true });
     expect(keys(state)).toEqual(keys(join(backup, 'tpm')));
-  }, 60_000);
+  });
 
   it('come back with a copy of another name, whose guest has them', async () => {
     const known = guests.steps(name);
@@ -96,7 +96,7 @@ describeWith(needs, 'the keys in a TPM', () => {
       reason: expect.stringContaining(file) as string,
     });
     writeFileSync(file, bytes);
-  }, 30_000);
+  });
 
   it('stay with the source of a clone, unless they are asked for', async () => {
     await client.call('pool.create', { name: 'images', path: guests.path('images'), start: true });
@@ -114,5 +114,5 @@ describeWith(needs, 'the keys in a TPM', () => {
     const taken = { domain: name, name: 'fresh', tpm: 'copy' } as const;
     await expect(client.call('domain.clone', taken)).rejects.toMatchObject({ code: 'domain.exists' });
     expect(states()).toEqual(before);
-  }, 60_000);
+  });
 });

@@ -119,7 +119,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       "Domain 'g' may use 256 MiB.\n",
     );
     await eventually('it has its memory again', async () => (await total()) === before);
-  }, 60_000);
+  });
 
   it('goes to sleep and wakes up, and says so', async () => {
     const events = await client.subscribe({ events: ['domain.sleeping', 'domain.woke-up'] });
@@ -132,7 +132,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(seen).toEqual(['domain.sleeping', 'domain.woke-up']);
     await call('domain.wait', { domain: 'g', until: 'agent', timeoutMs: 30_000 }, { timeoutMs: 35_000 });
     expect(await inside('echo awake')).toBe('awake');
-  }, 60_000);
+  });
 
   it('gives its network card another address, and says so', async () => {
     const before = (await inside('cat /sys/class/net/eth0/address')).trim();
@@ -150,7 +150,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     await change(before);
     expect((await events.next()).value).toMatchObject({ previousMac: '52:54:00:0a:0b:0c', mac: before });
     await events.close();
-  }, 60_000);
+  });
 
   it('gets a CPU behind a gap, and has it there in its definition, when it is saved, and at a start', async () => {
     // Linux counts its CPUs as they come; which they are, their APIC ids say.
@@ -213,7 +213,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await inside('nproc')).toBe('2');
     expect(await virsh('vcpucount', 'g', '--guest')).toBe('2');
     expect(await virsh('guestvcpus', 'g')).toMatch(/vcpus +: 0-2\nonline +: 0-1\nofflinable +: 1-2/);
-  }, 60_000);
+  });
 
   it('runs where its pins say, from the start and when they change', async () => {
     const { threads } = await call('domain.threads', { domain: 'g' });
@@ -230,7 +230,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await virsh('iothreadadd', 'g', '2', '--live')).toBe('');
     expect(await virsh('iothreadinfo', 'g')).toMatch(/\n 1 +\S+\n 2 +\S+/);
     expect(await virsh('iothreaddel', 'g', '2', '--live')).toBe('');
-  }, 30_000);
+  });
 
   it('has disks that grow, are limited, and tell when they are written', async () => {
     expect(await virsh('blockresize', 'g', 'vda', '100M')).toBe("Block device 'vda' is resized");
@@ -262,7 +262,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect((await call('domain.disk.info', { domain: 'g', disk: 'vda' })).limits).toEqual({});
     expect(await virsh('domblkerror', 'g')).toBe('No errors found');
     expect(await virsh('domblkstat', 'g', 'vda')).toMatch(/vda wr_bytes 1\d{7}/);
-  }, 60_000);
+  });
 
   it('is measured in all groups, and a QEMU that hangs costs two seconds', async () => {
     const stats = await virsh('domstats', 'g');
@@ -299,7 +299,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(times[0]).toBeLessThan(8000);
     expect(times[1]).toBeLessThan(2000);
     await eventually('it answers again', async () => (await timed())?.silence === null);
-  }, 30_000);
+  });
 
   it('has events counted that this host counts, and others refused by name', async () => {
     const events = async () => (await call('domain.perf', { domain: 'g' })).events;
@@ -318,7 +318,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       await expect(call('domain.set-perf', { domain: 'g', events: { [name]: true } })).rejects.toThrow(name);
     expect(await vireo('domain', 'perf', 'g', '--disable', 'task_clock,context_switches')).toMatch(/are set/);
     expect(await virsh('domstats', 'g', '--perf')).not.toContain('perf.');
-  }, 30_000);
+  });
 
   it('is asked how fast it writes to its memory', async () => {
     expect(await vireo('domain', 'dirty-rate', 'g')).toMatch(/'g' writes to \d+ MiB/);
@@ -329,7 +329,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       reason: expect.stringMatching(/KVM/),
     });
     expect(await virsh('domdirtyrate-calc', 'g', '--mode', 'dirty-ring')).toMatch(/needs KVM/);
-  }, 60_000);
+  });
 
   it('is followed by a stream of samples', async () => {
     const { stream } = await client.upgrade('domain.stats-stream', {
@@ -346,7 +346,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       expect(JSON.parse(line)).toMatchObject({ samples: [{ domain: { name: 'g' }, memory: null }] });
     const shown = await vireo('domain', 'stats', 'g');
     expect(shown).toMatch(/^NAME +STATE +CPU +VCPUS +MEMORY[^]*\ng +running +\d+ %/);
-  }, 30_000);
+  });
 
   it('tells of itself, runs programs, and takes files, while another job holds it', async () => {
     const info = await call('domain.guest.info', { domain: 'g' });
@@ -377,7 +377,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect((await call('domain.job', { domain: 'g' })).job).toBeNull();
     await call('domain.set-title', { domain: 'g', title: 'while the guest is asked' });
     expect(await slow).toBe('done');
-  }, 60_000);
+  });
 
   it("answers virsh's questions to its agent", async () => {
     expect(await virsh('guestinfo', 'g')).toMatch(/hostname +: welcome[^]*disk\.0\.alias +: vda/);
@@ -392,7 +392,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await virsh('qemu-agent-command', 'g', '{"execute":"guest-no"}')).toMatch(
       /guest-no has not been found/,
     );
-  }, 60_000);
+  });
 
   it('has shares and limits of its own, and says which it cannot have', async () => {
     expect(await virsh('schedinfo', 'g', '--config', '--set', 'cpu_shares=512')).toMatch(/cpu_shares +: 512/);
@@ -438,7 +438,7 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       diskWeight: null,
       hostDevices: [{ path: '/dev/sda', readBytesSec: 1000 }],
     });
-  }, 30_000);
+  });
 
   it('has limits of single threads where the host has control groups', async () => {
     const { threads } = await call('domain.threads', { domain: 'g' });
@@ -469,5 +469,5 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
       vcpuQuotaUs: null,
       cpuShares: null,
     });
-  }, 30_000);
+  });
 });

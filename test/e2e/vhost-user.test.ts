@@ -58,7 +58,7 @@ describeWith(
         <serial type='pty'><log file='${at('serial.log')}' append='on'/></serial></devices></domain>`;
       client = await daemon.connect();
       await client.call('domain.define', { xml });
-    }, 100_000);
+    });
     afterAll(async () => {
       await client?.close();
       await daemon?.remove();
@@ -70,7 +70,7 @@ describeWith(
         reason: expect.stringContaining(at('blk.sock')) as string,
       });
       expect((await client.call('domain.get', { domain: name })).state).toBe('shutoff');
-    }, 30_000);
+    });
 
     it('is read and written by the guest, whose memory is shared', async () => {
       const exported = `type=vhost-user-blk,id=e,node-name=f,addr.type=unix,addr.path=${at('blk.sock')},writable=on`;
@@ -98,6 +98,6 @@ describeWith(
       await goesOn();
       await client.call('domain.destroy', { domain: name });
       expect(onDisk()).toBeGreaterThanOrEqual(written());
-    }, 60_000);
+    });
   },
 );

@@ -60,7 +60,7 @@ describeWith(['root'], 'a transfer', () => {
     daemon = await TestDaemon.start();
     client = await daemon.connect();
     await client.call('pool.list'); // Waits until the pools are up.
-  }, 60_000);
+  });
   afterAll(async () => {
     await client.close();
     await daemon.remove();
@@ -84,7 +84,7 @@ describeWith(['root'], 'a transfer', () => {
     clearInterval(timer);
     expect(sha256(join(directory, 'back'))).toBe(sum);
     expect(most - before).toBeLessThan(96);
-  }, 60_000);
+  });
 
   it('of a file with holes takes no space for them on either side', async () => {
     const directory = scratch();
@@ -98,7 +98,7 @@ describeWith(['root'], 'a transfer', () => {
       const { size, blocks } = statSync(path);
       expect([size, blocks * 512 < 2 * MIB]).toEqual([2 * 1024 * MIB, true]);
     }
-  }, 60_000);
+  });
 
   it('that its client leaves goes on later, also with the next daemon', async () => {
     const directory = scratch();
@@ -123,7 +123,7 @@ describeWith(['root'], 'a transfer', () => {
     expect(end.bytes).toBe(24 * MIB);
     expect(end.sha256).toBe(sha256(file));
     expect(sha256(join(imagesOf(daemon), 'late.img'))).toBe(sha256(file));
-  }, 60_000);
+  });
 
   it('that is called off by its client leaves nothing', async () => {
     const file = join(scratch(), 'big');
@@ -137,7 +137,7 @@ describeWith(['root'], 'a transfer', () => {
       async () => (await client.call('job.list', {})).jobs.length === 0,
     );
     expect(all(daemon).filter((name) => name.includes('off') || name.startsWith('.'))).toEqual([]);
-  }, 60_000);
+  });
 });
 
 describeWith(['root', 'qemu-img'], 'a daemon that is killed', () => {
@@ -150,7 +150,7 @@ describeWith(['root', 'qemu-img'], 'a daemon that is killed', () => {
     await send(client, 'base.img', file);
     await client.call('volume.create', { pool: 'default', name: 'disk.qcow2', capacityBytes: 64 * MIB });
     await client.close();
-  }, 60_000);
+  });
   afterAll(() => daemon.remove());
 
   /** Kills it when that job has begun and some of it is done. */
@@ -187,44 +187,36 @@ describeWith(['root', 'qemu-img'], 'a daemon that is killed', () => {
         ...{ capacityBytes: 512 * MIB, allocationBytes: 512 * MIB },
       }),
     ],
-  ])(
-    'in the middle of %s leaves what was, and no half volume',
-    async (job, start) => {
-      const before = all(daemon);
-      const sum = sha256(join(imagesOf(daemon), 'base.img'));
-      await killDuring(job, start);
-      const client = await daemon.connect();
-      onTestFinished(() => client.close());
-      const { volumes } = await client.call('volume.list', { pool: 'default' });
-      const added = volumes.map(({ name }) => name).filter((name) => !before.includes(name));
-      // It may have been done just then: then it is whole.
-      for (const name of added) {
-        const full = await client.call('volume.get', { pool: 'default', volume: name });
-        expect(full.capacityBytes).toBe(name === 'full.img' ? 512 * MIB : 256 * MIB);
-        await client.call('volume.delete', { pool: 'default', volume: name, now: true });
-      }
-      expect(all(daemon)).toEqual(before);
-      expect(sha256(join(imagesOf(daemon), 'base.img'))).toBe(sum);
-    },
-    60_000,
-  );
+  ])('in the middle of %s leaves what was, and no half volume', async (job, start) => {
+    const before = all(daemon);
+    const sum = sha256(join(imagesOf(daemon), 'base.img'));
+    await killDuring(job, start);
+    const client = await daemon.connect();
+    onTestFinished(() => client.close());
+    const { volumes } = await client.call('volume.list', { pool: 'default' });
+    const added = volumes.map(({ name }) => name).filter((name) => !before.includes(name));
+    // It may have been done just then: then it is whole.
+    for (const name of added) {
+      const full = await client.call('volume.get', { pool: 'default', volume: name });
+      expect(full.capacityBytes).toBe(name === 'full.img' ? 512 * MIB : 256 * MIB);
+      await client.call('volume.delete', { pool: 'default', volume: name, now: true });
+    }
+    expect(all(daemon)).toEqual(before);
+    expect(sha256(join(imagesOf(daemon), 'base.img'))).toBe(sum);
+  });
 
   it.each<[string, object]>([
     ['resize', { volume: 'disk.qcow2', capacityBytes: 256 * MIB, allocate: true }],
     ['wipe', { volume: 'disk.qcow2', algorithm: 'random' }],
-  ])(
-    'in the middle of %s leaves a volume that can be used',
-    async (job, params) => {
-      await killDuring(job, call(`volume.${job}` as MethodName, { pool: 'default', ...params }));
-      const client = await daemon.connect();
-      onTestFinished(() => client.close());
-      const disk = await client.call('volume.get', { pool: 'default', volume: 'disk.qcow2' });
-      expect(disk.format).toBe('qcow2');
-      if (job === 'resize') expect([64 * MIB, 256 * MIB]).toContain(disk.capacityBytes);
-      expect(all(daemon).filter((name) => name.startsWith('.'))).toEqual([]);
-    },
-    60_000,
-  );
+  ])('in the middle of %s leaves a volume that can be used', async (job, params) => {
+    await killDuring(job, call(`volume.${job}` as MethodName, { pool: 'default', ...params }));
+    const client = await daemon.connect();
+    onTestFinished(() => client.close());
+    const disk = await client.call('volume.get', { pool: 'default', volume: 'disk.qcow2' });
+    expect(disk.format).toBe('qcow2');
+    if (job === 'resize') expect([64 * MIB, 256 * MIB]).toContain(disk.capacityBytes);
+    expect(all(daemon).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
 });
 
 describeWith(['root', 'qemu-system-x86_64', '/bin/busybox'], 'a guest on a volume', () => {
@@ -234,7 +226,7 @@ describeWith(['root', 'qemu-system-x86_64', '/bin/busybox'], 'a guest on a volum
     daemon = await TestDaemon.start();
     client = await daemon.connect();
     await client.call('pool.list'); // Waits until the pools are up.
-  }, 60_000);
+  });
   afterAll(async () => {
     await client.close();
     await daemon.remove();
@@ -309,7 +301,7 @@ poweroff -f
       await start('two', `file='${path}'`, rest);
       for (const domain of ['one', 'two']) await client.call('domain.destroy', { domain });
     }
-  }, 60_000);
+  });
 
   it.each([
     ["pool='none' volume='v'", 'pool.not-found', /disk\[0\].*volume 'none\/v'.*no storage pool/],
@@ -355,5 +347,5 @@ poweroff -f
     ]);
     await client.call('domain.resume', { domain: 'layered' });
     await client.call('domain.wait', { domain: 'layered', until: 'shutoff', timeoutMs: 30_000 });
-  }, 60_000);
+  });
 });

@@ -92,7 +92,7 @@ describeWith(
       await agent.ask('stop', { ...six, portForwards: forwarded(one).portForwards });
       expect(await dump()).toBe('');
       expect(await lab.snapshot()).toBe(before);
-    }, 90_000);
+    });
 
     it.each([
       ['the iptables of the host', old],
@@ -236,7 +236,7 @@ describeWith([...needs, 'firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld'
     expect(await lab.call('world', host, 2222)).toBe(`one sees ${world}`);
     await agent.ask('stop', forwarded(one));
     await expect(firewallCommand('--get-zone-of-interface=virbr0')).rejects.toThrow(/no zone/);
-  }, 60_000);
+  });
 
   it('puts the bridge into the zone that the network names, and refuses one that is not there', async () => {
     const agent = await lab.agent({ firewall: 'auto' }, onBus());
@@ -247,5 +247,5 @@ describeWith([...needs, 'firewalld', 'firewall-cmd', 'dbus-daemon'], 'firewalld'
     const before = await lab.snapshot();
     await expect(agent.ask('start', inZone('no-such-zone'))).rejects.toThrow(/INVALID_ZONE/);
     expect(await lab.snapshot()).toBe(before);
-  }, 60_000);
+  });
 });

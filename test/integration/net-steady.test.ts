@@ -82,7 +82,6 @@ describeWith(needs, 'traffic of guests', () => {
         expect(sent - received).toBeLessThanOrEqual(1);
       }
     },
-    60_000,
   );
 
   it.each(['nftables', 'iptables'] as const)(
@@ -118,7 +117,6 @@ describeWith(needs, 'traffic of guests', () => {
       expect(received).toBe(0);
       expect(await lab.run('world', 'nft', 'list', 'ruleset')).toContain('counter packets 0 bytes 0');
     },
-    60_000,
   );
 });
 
@@ -203,7 +201,6 @@ describeWith(needs, 'a host', () => {
       }
       expect(await lab.dnsmasqPids()).toEqual([]);
     },
-    60_000,
   );
 });
 
@@ -227,7 +224,7 @@ describeWith([...needs, 'tc'], 'a network with limits of bandwidth', () => {
     await next.ask('reload', limited(2000));
     expect(await rates()).toEqual(['16Mbit']);
     await next.ask('stop', natPlan);
-  }, 60_000);
+  });
 
   it('keeps the shares of guests through a flush of all rules, and leaves none behind', async () => {
     const plan: NetworkPlan = { ...natPlan, bandwidth: { inbound: { averageKBps: 1000 } } };
@@ -252,5 +249,5 @@ describeWith([...needs, 'tc'], 'a network with limits of bandwidth', () => {
     await agent.ask('reload', shared);
     await agent.ask('stop', shared);
     expect(await rules()).not.toContain('vireo-share');
-  }, 60_000);
+  });
 });

@@ -116,7 +116,7 @@ describeWith(needs, 'a test of a network', () => {
     expect(silent['way-out']).toEqual(skipped(/gateway was not reached/));
     // It answers those first that have asked in the meantime, and pings each address before.
     await eventually('DHCP is back', async () => (await test(natPlan))['dhcp']?.status === 'ok');
-  }, 60_000);
+  });
 
   it('finds a second DHCP server on the bridge', async () => {
     await start(natPlan);
@@ -140,7 +140,7 @@ describeWith(needs, 'a test of a network', () => {
       failed(/192\.168\.150\.66 gave the lease, and not the network's own server/, /another DHCP server/),
     );
     process.kill(pid, 'SIGCONT');
-  }, 30_000);
+  });
 
   it('asks forwards whether somebody listens', async () => {
     lab.ip('host', 'link set lo up');
@@ -165,7 +165,7 @@ describeWith(needs, 'a test of a network', () => {
       'forward-tcp-9090': failed(/192\.168\.150\.250:80/, /see that the guest runs/),
       'forward-udp-5353': skipped(/cannot be asked/),
     });
-  }, 30_000);
+  });
 
   it('proves that an isolated network is isolated, and finds one that is not', async () => {
     const isolated: NetworkPlan = { ...natPlan, forward: { ...natPlan.forward, mode: 'none' } };
@@ -215,7 +215,7 @@ describeWith(needs, 'a test of a network', () => {
       'dns-own': ok(/gateway.* is 192\.168\.150\.1/),
       'way-out': ok(/answers/),
     });
-  }, 30_000);
+  });
 
   it('is called off, or dies with the daemon, and nothing stays', async () => {
     await start(natPlan);
@@ -254,5 +254,5 @@ describeWith(needs, 'a test of a network', () => {
     agent = await lab.agent();
     await agent.ask('reconcile', natPlan);
     expect(await everything()).toEqual(before);
-  }, 30_000);
+  });
 });

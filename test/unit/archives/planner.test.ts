@@ -66,7 +66,9 @@ describe('the planner', () => {
   }
   const made = async () => ({ path: '/backup/web/1' }) as Archive;
   const settled = (plans: PlanStore) =>
-    vi.waitFor(() => expect(plans.get('nightly').lastRun).toMatchObject({ backup: expect.any(String) }));
+    vi.waitFor(() => expect(plans.get('nightly').lastRun).toMatchObject({ backup: expect.any(String) }), {
+      timeout: 10_000,
+    });
 
   it('runs what is due, and sleeps without a plan', async () => {
     const { planner, plans, ran } = await rig([plan], made);
@@ -74,7 +76,7 @@ describe('the planner', () => {
     await vi.advanceTimersByTimeAsync(14 * hour);
     expect(ran).toEqual([]);
     await vi.advanceTimersByTimeAsync(hour);
-    await vi.waitFor(() => expect(ran).toHaveLength(1));
+    await vi.waitFor(() => expect(ran).toHaveLength(1), { timeout: 10_000 });
     expect((ran[0] ?? 0) - at('2026-03-02T02:30:00')).toBeLessThan(hour);
     await settled(plans);
     await plans.remove('nightly');
@@ -87,7 +89,7 @@ describe('the planner', () => {
     const { planner, plans, ran } = await rig([missed], made);
     planner.start();
     expect(ran).toHaveLength(0);
-    await vi.waitFor(() => expect(ran).toHaveLength(1));
+    await vi.waitFor(() => expect(ran).toHaveLength(1), { timeout: 10_000 });
     await settled(plans);
     expect(planner.dueAt(plans.get('nightly'))).toBe(at('2026-03-02T02:30:00'));
   });

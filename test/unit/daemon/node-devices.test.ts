@@ -68,7 +68,7 @@ describe('node devices', () => {
     expect([seen, uevents.length]).toEqual([[], 0]);
     symlinkSync('../../../devices/vdpa0', vdpa);
     uevents.push([{ action: 'add', path: '/devices/x', subsystem: 'vdpa' }]);
-    await vi.waitFor(() => expect(seen).toEqual(['node-device.added']));
+    await vi.waitFor(() => expect(seen).toEqual(['node-device.added']), { timeout: 10_000 });
   });
 
   it('that come, go and change are told, also when uevents were lost, and never without one', async () => {
@@ -89,16 +89,18 @@ describe('node devices', () => {
     await passed();
     expect(seen).toEqual([]);
     uevents.push([{ action: 'remove', path: '/devices/x', subsystem: 'vdpa' }]);
-    await vi.waitFor(() => expect(seen).toEqual(['node-device.removed vdpa_vdpa0']));
+    await vi.waitFor(() => expect(seen).toEqual(['node-device.removed vdpa_vdpa0']), { timeout: 10_000 });
     symlinkSync('../../../devices/vdpa0', vdpa);
     uevents.push([{ action: 'add', path: '/devices/x', subsystem: 'cpu' }]);
     await passed();
     expect(seen).toHaveLength(1);
     uevents.push(undefined);
-    await vi.waitFor(() => expect(seen).toContain('node-device.added vdpa_vdpa0'));
+    await vi.waitFor(() => expect(seen).toContain('node-device.added vdpa_vdpa0'), { timeout: 10_000 });
     rmSync(join(tree.root, 'sys/devices/pci0000:00/0000:02:00.0/driver'));
     uevents.push([{ action: 'unbind', path: '/devices/x', subsystem: 'pci' }]);
-    await vi.waitFor(() => expect(seen).toContain('node-device.changed pci_0000_02_00_0'));
+    await vi.waitFor(() => expect(seen).toContain('node-device.changed pci_0000_02_00_0'), {
+      timeout: 10_000,
+    });
   });
 });
 

@@ -28,7 +28,7 @@ describe('a connection', () => {
     await expect(client.call('connectOpen', { name: '', flags: 0 })).rejects.toThrow(/^1: .*already open/);
     await client.call('connectClose', undefined);
     await expect(client.next()).rejects.toThrow('the connection was closed');
-    await vi.waitFor(() => expect(rig.server.clientCount).toBe(0));
+    await vi.waitFor(() => expect(rig.server.clientCount).toBe(0), { timeout: 10_000 });
   });
 
   it('takes messages cut at every byte, and many in one piece', async () => {
@@ -141,7 +141,7 @@ describe('a connection', () => {
     };
     const client = await rig.open();
     const serials = Array.from({ length: 8 }, () => client.send('connectGetCapabilities', undefined));
-    await vi.waitFor(() => expect(started).toBe(5));
+    await vi.waitFor(() => expect(started).toBe(5), { timeout: 10_000 });
     await new Promise((resolve) => setTimeout(resolve, 30));
     expect(started).toBe(5);
     release();
@@ -256,7 +256,7 @@ describe('descriptors', () => {
     expect(body.toString('hex')).toBe('00000001');
     // A plain reader sees the byte that carried it in front of the next message.
     client.send('connectGetType', undefined);
-    await vi.waitFor(() => expect(client.unread.length).toBeGreaterThan(28));
+    await vi.waitFor(() => expect(client.unread.length).toBeGreaterThan(28), { timeout: 10_000 });
     expect(client.unread[0]).toBe(0);
     expect(client.unread.readUInt32BE(1)).toBe(client.unread.length - 1);
     expect(openMemfds()).toBe(0);

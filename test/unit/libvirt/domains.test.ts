@@ -119,7 +119,7 @@ describe('domains', () => {
     const client = await rig.open();
     await client.call('domainCreateXml', { xmlDesc: guestXml('short'), flags: 2 });
     client.close();
-    await vi.waitFor(() => expect(rig.driver.lastGuest.done).toContain('kill'));
+    await vi.waitFor(() => expect(rig.driver.lastGuest.done).toContain('kill'), { timeout: 10_000 });
   });
 
   it('tell their statistics by group', async () => {
@@ -294,7 +294,7 @@ describe('a stream', () => {
     expect(written).toBeLessThan(8 * 1024 * 1024);
     const before = written;
     client.socket.resume();
-    await vi.waitFor(() => expect(written).toBeGreaterThan(before + 1024 * 1024));
+    await vi.waitFor(() => expect(written).toBeGreaterThan(before + 1024 * 1024), { timeout: 10_000 });
     client.sendStream('domainOpenConsole', serial, messageStatus.error);
     await client.next(
       ({ header }) => header.type === messageType.stream && header.status === messageStatus.ok,

@@ -180,7 +180,7 @@ describe('bytes of volumes', () => {
     const second = await rig.open();
     await streamOf(second, 'storageVolUpload', { vol, offset: 0, length: 0, flags: 0 });
     second.close();
-    await vi.waitFor(() => client.call('storageVolDelete', { vol, flags: 0 }));
+    await vi.waitFor(() => client.call('storageVolDelete', { vol, flags: 0 }), { timeout: 10_000 });
     expect(readdirSync(path)).toEqual([]);
   });
 
