@@ -2,6 +2,7 @@
 import type { GuestRecord, LiveGuest, LoadedRecord } from '../../drivers/driver.ts';
 import { formatDomain } from '../../model/domain/domain.ts';
 import type { NewRuntimeStatus, RuntimeStatus } from '../state/runtime.ts';
+import { definitionText } from './definition-texts.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -67,7 +68,7 @@ function statusOf(domain: Domain, live: LiveDomain): NewRuntimeStatus {
     phase: 'running',
     persistent: domain.isPersistent,
     autodestroy: live.autodestroyOwner !== undefined,
-    xml: formatDomain(live.guest.definition, { secure: true }),
+    xml: definitionText(live.guest.definition),
     record: { ...live.guest.record },
     state: domain.state.state,
     reason: domain.state.reason,

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, fileError, reasonOf } from '../../base/errors.ts';
+import { errnoOf, fileError, isVirtError, reasonOf } from '../../base/errors.ts';
 import {
   ensureDirectory,
   removeDurable,
@@ -83,14 +83,24 @@ export class DomainDocuments<Document, State> {
 
   /** Stores a document for good, with its secrets (the file is 0600). @throws VirtError file.* */
   async save(uuid: string, name: string, text: string): Promise<void> {
-    await this.makeDirectory(uuid);
-    await writeDurable(this.fileOf(uuid, name), text);
+    await this.write(uuid, this.fileOf(uuid, name), text);
   }
 
   /** @throws VirtError file.* */
   async saveState(uuid: string, state: object): Promise<void> {
-    await this.makeDirectory(uuid);
-    await writeDurable(join(this.of(uuid), stateFile), `${JSON.stringify(state)}\n`);
+    await this.write(uuid, join(this.of(uuid), stateFile), `${JSON.stringify(state)}\n`);
+  }
+
+  /** The directory is there, but for a domain's first document: it costs several trips to the disk to make sure. */
+  private async write(uuid: string, path: string, text: string): Promise<void> {
+    try {
+      await writeDurable(path, text);
+    } catch (error) {
+      if (!isVirtError(error, 'file.not-found')) throw error;
+      await this.makeDirectory(uuid);
+      await syncDirectory(this.options.directory);
+      await writeDurable(path, text);
+    }
   }
 
   /** @throws VirtError file.* */
