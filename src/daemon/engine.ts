@@ -11,6 +11,7 @@ import { hostFiles } from '../kvm/host-files.ts';
 import { hostWriter } from '../kvm/host-writer.ts';
 import { LinuxLinks } from '../net/links/link-host.ts';
 import { listNeighbours } from '../net/links/neighbours.ts';
+import { functionSettings, restoreFunction, setFunction } from '../net/links/virtual-functions.ts';
 import type { LibvirtAdoption } from './adopt/adopt-libvirt.ts';
 import { buildCheckpoints } from './checkpoints.ts';
 import { buildAdoption } from './drop-in.ts';
@@ -83,7 +84,12 @@ export async function buildEngine(ground: Ground): Promise<DaemonEngine> {
   const networking = buildNetworking({ ...ground, domains: () => domains });
   const sessionLinks = isSession ? new SessionLinks({ links: new LinuxLinks() }) : undefined;
   const secrets = buildSecrets(ground);
-  const hostDevices = new HostDevices({ directory: paths.hostDevices, log });
+  const hostDevices = new HostDevices({
+    ...{ directory: paths.hostDevices, log },
+    ...(!isSession && {
+      functions: { settings: functionSettings, set: setFunction, restore: restoreFunction },
+    }),
+  });
   const storage = buildStorage({ ...ground, secrets, domains: () => domains });
   const passedFiles = new PassedFiles((uuid) => domains.withUuid(uuid));
   const emulators = emulatorSource(paths, config, log);

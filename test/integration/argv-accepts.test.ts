@@ -25,6 +25,7 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/<panic model='hyperv'\/>/, ''],
   [/<disk type='(block|nvme|vhostuser|network)'.*?<\/disk>/gs, ''],
   [/<hostdev .*?<\/hostdev>/gs, ''],
+  [/<interface type='hostdev'.*?<\/interface>/gs, ''],
   [/<interface type='(vdpa|vhostuser)'.*?<\/interface>/gs, ''],
   [/<interface type='user'>(?:(?!<\/interface>).)*passt.*?<\/interface>/gs, ''],
   [/<driver name='vhost'/, '<driver'],

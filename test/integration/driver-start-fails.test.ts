@@ -117,6 +117,7 @@ describeWith([qemu], 'a start that fails leaves nothing', () => {
       releaseOthers: () => Promise.resolve(),
       holders: () => new Map(),
       scsiNode: () => undefined,
+      reserveFunction: () => Promise.reject(new Error('nobody asks')),
     };
     const usb = "<hostdev type='usb'><source><vendor id='0x1234'/><product id='0x5678'/></source></hostdev>";
     const lending = new QemuDriver(

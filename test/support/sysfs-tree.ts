@@ -30,7 +30,7 @@ export class SysfsTree implements SysfsWriter {
       mkdirSync(dirname(join(this.root, path)), { recursive: true });
       if (kind === '->') symlinkSync(value, join(this.root, path));
       else writeFileSync(join(this.root, path), `${value.replaceAll(';', '\n')}\n`);
-      const [, address = ''] = /devices\/([^/]+)\/driver$/.exec(path) ?? [];
+      const [, address = ''] = /\/([0-9a-f:]+\.[0-7])\/driver$/.exec(path) ?? [];
       if (address !== '') this.native.set(address, value.split('/').at(-1) ?? '');
     }
   }

@@ -2,7 +2,13 @@
 import { reasonOf, VirtError } from '../../base/errors.ts';
 import { close } from '../../base/ffi.ts';
 import type { Logger } from '../../base/log.ts';
-import type { ActualInterface, GuestLink, LinkProvider, RetuneRequest } from '../../drivers/driver.ts';
+import type {
+  ActualInterface,
+  FunctionPool,
+  GuestLink,
+  LinkProvider,
+  RetuneRequest,
+} from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import { familyOf } from '../../model/network/addresses.ts';
 import type { FilterLookup } from '../../model/nwfilter/filter.ts';
@@ -110,6 +116,10 @@ export class GuestFilters implements LinkProvider {
       await put(old);
       throw error;
     }
+  }
+
+  async functionsFor(nic: Interface, path: string): Promise<FunctionPool | undefined> {
+    return this.options.links.functionsFor?.(nic, path);
   }
 
   async mtuOf(nic: Interface): Promise<number | undefined> {

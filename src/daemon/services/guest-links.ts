@@ -3,7 +3,13 @@ import { createHash, randomUUID } from 'node:crypto';
 import { VirtError } from '../../base/errors.ts';
 import { close } from '../../base/ffi.ts';
 import type { XmlElement } from '../../base/xml/tree.ts';
-import type { ActualInterface, GuestLink, LinkProvider, RetuneRequest } from '../../drivers/driver.ts';
+import type {
+  ActualInterface,
+  FunctionPool,
+  GuestLink,
+  LinkProvider,
+  RetuneRequest,
+} from '../../drivers/driver.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import type { NetworkDef } from '../../model/network/network.ts';
 import type { LinkHost } from '../../net/links/requests.ts';
@@ -11,6 +17,7 @@ import type { BandwidthPlan, NetworkHost, Tap } from '../../net/plan.ts';
 import { bandwidthPlanOf } from '../../net/plan-from-definition.ts';
 import type { Hooks } from '../hooks/hooks.ts';
 import { askPortCreated, tellPortDeleted } from '../hooks/port-hooks.ts';
+import { functionPool } from './function-pools.ts';
 import { hostEndOf } from './link-addresses.ts';
 import { type MacvtapPlace, type Place, placeOf, portOf } from './link-places.ts';
 import { networkPortElement } from './network-port-document.ts';
@@ -170,6 +177,16 @@ export class GuestLinks implements LinkProvider {
     if (known !== undefined) await this.takeBack(known.definition);
     const port = known && this.portOn({ domainUuid, ...known }, known.definition);
     if (port !== undefined) await tellPortDeleted(this.hooks, port.network, port.element);
+  }
+
+  /** @throws VirtError definition.unsupported for what a function cannot have, as its network or port group wants it */
+  async functionsFor(nic: Interface, path: string): Promise<FunctionPool | undefined> {
+    const { source } = nic;
+    if (source.type !== 'network') return undefined;
+    await this.networks.whenUp();
+    const network = this.networks.list({ active: true }).find(({ name }) => name === source.network)
+      ?.live?.definition;
+    return network && functionPool(nic, network, path);
   }
 
   /** The MTU of the network: the guest is to know it. What is wrong with the network is told when it is connected. */

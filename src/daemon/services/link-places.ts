@@ -103,8 +103,8 @@ function onInterfaces(
   if (mode !== 'bridge' && mode !== 'private' && mode !== 'vepa' && mode !== 'passthrough')
     throw new VirtError('definition.unsupported', {
       wanted,
-      reason: `network '${network.name}' has mode '${mode}', which is not supported`,
-      hint: "give the host's device to the guest with <hostdev>",
+      reason: `network '${network.name}' has mode '${mode}', and no bridge or interface to plug a running card into`,
+      hint: 'detach the interface and attach another',
     });
   const { interfaces = [], dev, physical } = network.forward ?? {};
   const candidates =

@@ -31,10 +31,30 @@ export interface SecretProvider {
   valueForUse(reference: SecretReference): Buffer;
 }
 
+/** A network of mode hostdev: its guests get virtual functions of a card, one for each interface. */
+export interface FunctionPool {
+  readonly network: string;
+  /** The interface of the card whose functions are given; else those with these addresses. */
+  readonly physical?: string;
+  /** `0000:03:10.1` */
+  readonly addresses: readonly string[];
+  /** What the interface is while its guest runs, but for the function. */
+  readonly actual: Partial<Pick<DomainDef['devices']['interfaces'][number], 'managed' | 'vlan'>>;
+}
+
 /** What a driver asks about devices of the host that are given to guests (drivers/host-devices/). */
 export interface HostDeviceProvider {
   /**
-   * Makes all <hostdev> of a guest ready: finds and claims them, moves managed PCI devices to vfio-pci, and lets `uid`
+   * Sets a function of a network aside for a guest that is about to take it: the PCI address. Taking it or `release` ends that.
+   * @throws VirtError host-device.not-found, host-device.in-use when no function is free
+   */
+  reserveFunction(request: {
+    readonly domainUuid: string;
+    readonly pool: FunctionPool;
+    readonly wanted: string;
+  }): Promise<string>;
+  /**
+   * Makes all <hostdev> and all interfaces of type hostdev of a guest ready: finds and claims them, moves managed PCI devices to vfio-pci, and lets `uid`
    * open their nodes. The answer is the definition with each USB device's place on its bus, and without optional ones
    * that are not there. On failure nothing is left taken.
    * @throws VirtError host-device.*, file.*
@@ -46,8 +66,11 @@ export interface HostDeviceProvider {
     /** The guest's user; undefined when that is the daemon's. */
     readonly uid?: number;
   }): Promise<DomainDef>;
-  /** Gives back one device of a guest that runs on. Idempotent. */
-  releaseOne(domainUuid: string, device: DomainDef['devices']['hostdevs'][number]): Promise<void>;
+  /** Gives back one device, or the function of an interface, of a guest that runs on. Idempotent. */
+  releaseOne(
+    domainUuid: string,
+    device: DomainDef['devices']['hostdevs'][number] | DomainDef['devices']['interfaces'][number],
+  ): Promise<void>;
   /** Gives all of a guest's devices back to the host. Idempotent; failures are logged, and tried again by the next call. */
   release(domainUuid: string): Promise<void>;
   /** The same for all guests but these, after a restart of the daemon. */
@@ -108,6 +131,11 @@ export interface LinkProvider {
    * @throws VirtError definition.unsupported, link.failed, program.*; what was before is in force then
    */
   retune?(request: RetuneRequest): Promise<void>;
+  /** The functions of which an interface gets one; undefined where it is not on an active network of mode hostdev. */
+  functionsFor?(
+    definition: DomainDef['devices']['interfaces'][number],
+    path: string,
+  ): Promise<FunctionPool | undefined>;
   /** The MTU that the guest's card is to have, where its definition says none but its network does. */
   mtuOf?(definition: DomainDef['devices']['interfaces'][number]): Promise<number | undefined>;
 }

@@ -22,6 +22,16 @@ const claimShape = z.strictObject({
   group: z.string().regex(/^\d+$/).optional(),
   /** The device was moved to vfio-pci by us, and goes back. */
   isMoved: z.boolean(),
+  /** What was set of a virtual function before, by the interface of its physical function. */
+  function: z
+    .strictObject({
+      link: z.string().max(64),
+      number: z.int().min(0),
+      mac: z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/),
+      vlan: z.int(),
+      qos: z.int(),
+    })
+    .optional(),
   /** This user was let in at this node. */
   node: z
     .string()

@@ -3,9 +3,10 @@ import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
 import type { Hostdev } from '../../model/domain/devices/hostdev.ts';
+import type { Interface } from '../../model/domain/devices/interface.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { scsiHostPlace } from '../../model/domain/host-scsi.ts';
-import type { HostDeviceProvider } from '../driver.ts';
+import type { FunctionPool, HostDeviceProvider } from '../driver.ts';
 import { type Claim, ClaimStore } from './claims.ts';
 import { listUsb, type PciDevice, pciPath, readPci } from './list.ts';
 import { grantNode, revokeNode } from './node-access.ts';
@@ -23,8 +24,10 @@ import {
 import { readScsiDevice, requireVhostTarget, usableScsi } from './scsi.ts';
 import { kernelSysfs, type SysfsWriter } from './sysfs-writer.ts';
 import { findUsb, returnUsb } from './usb.ts';
+import { type FunctionLinks, freeFunctions, requireFunction, settingsFor } from './virtual-functions.ts';
 
 type TakeRequest = Parameters<HostDeviceProvider['take']>[0];
+type Releasable = Parameters<HostDeviceProvider['releaseOne']>[1];
 
 interface HostDeviceParts {
   /** Claims lie here. */
@@ -32,6 +35,8 @@ interface HostDeviceParts {
   readonly log: Logger;
   readonly files?: HostFiles;
   readonly sysfs?: SysfsWriter;
+  /** Left out where nobody may set up virtual functions. */
+  readonly functions?: FunctionLinks;
   readonly nodes?: { grant(path: string, uid: number): void; revoke(path: string, uid: number): void };
 }
 
@@ -39,8 +44,11 @@ export class HostDevices implements HostDeviceProvider {
   private readonly files: HostFiles;
   private readonly sysfs: SysfsWriter;
   private readonly nodes: NonNullable<HostDeviceParts['nodes']>;
+  private readonly functions: FunctionLinks | undefined;
   private readonly claims: ClaimStore;
   private readonly log: Logger;
+  /** Functions of networks that guests are about to take: the guest's uuid by PCI address. */
+  private readonly reserved = new Map<string, string>();
   /** One guest at a time: groups are looked at and then changed. */
   private turn: Promise<unknown> = Promise.resolve();
 
@@ -48,6 +56,7 @@ export class HostDevices implements HostDeviceProvider {
     this.files = parts.files ?? hostFiles();
     this.sysfs = parts.sysfs ?? kernelSysfs;
     this.nodes = parts.nodes ?? { grant: grantNode, revoke: revokeNode };
+    this.functions = parts.functions;
     this.claims = new ClaimStore(parts);
     this.log = parts.log;
   }
@@ -56,20 +65,43 @@ export class HostDevices implements HostDeviceProvider {
     return this.inTurn(() => this.takeAll(request));
   }
 
+  reserveFunction({
+    domainUuid,
+    pool,
+    wanted,
+  }: {
+    readonly domainUuid: string;
+    readonly pool: FunctionPool;
+    readonly wanted: string;
+  }): Promise<string> {
+    return this.inTurn(() => {
+      const claimed = new Set(this.claims.list().map(({ device }) => device));
+      const isTaken = (address: string) => claimed.has(`pci ${address}`) || this.reserved.has(address);
+      const [address = ''] = freeFunctions(this.files, pool, isTaken, wanted);
+      this.reserved.set(address, domainUuid);
+      return Promise.resolve(address);
+    });
+  }
+
   release(domainUuid: string): Promise<void> {
+    for (const [address, uuid] of this.reserved) if (uuid === domainUuid) this.reserved.delete(address);
     return this.inTurn(() => this.releaseWhere((claim) => claim.domainUuid === domainUuid));
   }
 
-  releaseOne(domainUuid: string, { source }: Hostdev): Promise<void> {
+  releaseOne(domainUuid: string, { source }: Releasable): Promise<void> {
     const device = this.nameOf(source);
+    if (source.type === 'hostdev' && source.address.type === 'pci')
+      this.reserved.delete(pciAddress(source.address));
     return this.inTurn(() =>
       this.releaseWhere((claim) => claim.domainUuid === domainUuid && claim.device === device),
     );
   }
 
   /** As claims name it; undefined for one that is not there any more. */
-  private nameOf(source: Hostdev['source']): string | undefined {
+  private nameOf(source: Releasable['source']): string | undefined {
     switch (source.type) {
+      case 'hostdev':
+        return source.address.type === 'pci' ? `pci ${pciAddress(source.address)}` : undefined;
       case 'pci':
         return `pci ${pciAddress(source.address)}`;
       case 'mdev':
@@ -87,6 +119,8 @@ export class HostDevices implements HostDeviceProvider {
       }
       case 'scsi_host':
         return `vhost-scsi ${source.wwpn}`;
+      default:
+        return undefined;
     }
   }
 
@@ -198,6 +232,8 @@ export class HostDevices implements HostDeviceProvider {
         const kept = await this.takeOne(request, hostdev, index, grants);
         if (kept !== undefined) hostdevs.push(kept);
       }
+      for (const [index, nic] of definition.devices.interfaces.entries())
+        await this.takeFunction(request, nic, index, grants);
       return { ...definition, devices: { ...definition.devices, hostdevs } };
     } catch (error) {
       await this.releaseWhere((claim) => isOf(claim, request) && !before.has(claim.device));
@@ -207,7 +243,14 @@ export class HostDevices implements HostDeviceProvider {
 
   /** All PCI devices at once: those of one group may go to a guest together. */
   private plan(request: TakeRequest): Map<string, PciGrant> {
-    const { hostdevs } = request.definition.devices;
+    const { hostdevs, interfaces } = request.definition.devices;
+    const functions = interfaces.flatMap((nic, index) => {
+      const address = functionOf(nic);
+      const path = `devices.interface[${index}].source`;
+      return address === undefined
+        ? []
+        : [{ address, isManaged: nic.managed === true, driver: undefined, path }];
+    });
     const requests = hostdevs.flatMap((hostdev, index) =>
       hostdev.source.type === 'pci'
         ? [
@@ -220,7 +263,7 @@ export class HostDevices implements HostDeviceProvider {
           ]
         : [],
     );
-    const grants = planPci(this.files, wantedOf(request), requests);
+    const grants = planPci(this.files, wantedOf(request), [...functions, ...requests]);
     return new Map(grants.map((grant) => [grant.address, grant]));
   }
 
@@ -252,10 +295,43 @@ export class HostDevices implements HostDeviceProvider {
     }
   }
 
-  private async takePci(request: TakeRequest, { address, group, takeFrom, driver }: PciGrant): Promise<void> {
+  /** Its address and VLAN are set before the guest has it; what was before is noted before that. */
+  private async takeFunction(
+    request: TakeRequest,
+    nic: Interface,
+    index: number,
+    grants: ReadonlyMap<string, PciGrant>,
+  ): Promise<void> {
+    const address = functionOf(nic);
+    const grant = address === undefined ? undefined : grants.get(address);
+    if (address === undefined || grant === undefined) return;
+    const path = `devices.interface[${index}].source`;
+    const { functions } = this;
+    if (functions === undefined)
+      throw new VirtError('host-device.unusable', {
+        wanted: wantedOf(request),
+        reason: `${path}: only the system daemon may set up virtual functions`,
+      });
+    const { link, number } = requireFunction(this.files, address, { wanted: wantedOf(request), path });
+    const before = functions.settings(link, number);
+    await this.takePci(request, grant, {
+      note: { link, number, ...before },
+      setUp: () => functions.set(link, number, settingsFor(nic, before)),
+    });
+    this.reserved.delete(address);
+  }
+
+  private async takePci(
+    request: TakeRequest,
+    { address, group, takeFrom, driver }: PciGrant,
+    own?: { readonly note: Claim['function']; readonly setUp: () => void },
+  ): Promise<void> {
     this.refuseOwnDisk(request, address, takeFrom !== undefined);
     const isMoved = takeFrom !== undefined;
-    await this.claim(request, { device: `pci ${address}`, isMoved, ...this.vfioNode(request, group) });
+    const function_ = own?.note && { function: own.note };
+    const rights = this.vfioNode(request, group);
+    await this.claim(request, { device: `pci ${address}`, isMoved, ...function_, ...rights });
+    own?.setUp();
     if (isMoved) {
       await bindToVfio(this.files, this.sysfs, address, driver);
       this.log.info(
@@ -356,6 +432,13 @@ export class HostDevices implements HostDeviceProvider {
     }
   }
 
+  /** Before the host's driver comes back, which reads the address then. */
+  private restoreFunction({ function: note }: Claim): void {
+    if (note === undefined) return;
+    const { link, number, ...settings } = note;
+    this.functions?.restore(link, number, settings);
+  }
+
   /** Guests that run as one user by configuration have their rights together. */
   private revoke({ node, uid, domainUuid }: Claim): void {
     if (node === undefined || uid === undefined) return;
@@ -371,6 +454,7 @@ export class HostDevices implements HostDeviceProvider {
       try {
         this.revoke(claim);
         const [kind = '', name = ''] = claim.device.split(' ');
+        this.restoreFunction(claim);
         if (kind === 'pci' && claim.isMoved) await returnToHost(this.files, this.sysfs, name);
         if (kind === 'usb') await this.returnUsb(name);
         await this.claims.remove(claim);
@@ -390,6 +474,11 @@ function wantedOf({ domainName }: TakeRequest): string {
 
 function pathOf(index: number): string {
   return `devices.hostdev[${index}].source`;
+}
+
+/** The PCI address of an interface of type hostdev. */
+function functionOf({ source }: Interface): string | undefined {
+  return source.type === 'hostdev' && source.address.type === 'pci' ? pciAddress(source.address) : undefined;
 }
 
 function pciAddress(address: {

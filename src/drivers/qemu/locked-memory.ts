@@ -13,8 +13,9 @@ const EXTRA_BYTES = 1024 ** 3;
 /** RLIMIT_MEMLOCK in bytes; undefined where nothing is locked, and the user's own limit will do. */
 export function lockedBytes(definition: DomainDef): number | undefined {
   const { devices, memory, memoryBacking } = definition;
-  const vfio = devices.hostdevs.filter(
-    ({ source }) => source.type === 'pci' || source.type === 'mdev',
+  const isVfio = (type: string) => type === 'pci' || type === 'mdev' || type === 'hostdev';
+  const vfio = [...devices.hostdevs, ...devices.interfaces].filter(({ source }) =>
+    isVfio(source.type),
   ).length;
   // The kernel counts what it pins of encrypted memory, too (arch/x86/kvm/svm/sev.c, sev_pin_memory).
   const locked = memoryBacking?.locked === true || sevKind(definition.launchSecurity) !== undefined;

@@ -9,6 +9,7 @@ import { buildCommand } from './argv/build.ts';
 import type { QemuCommand } from './argv/types.ts';
 import { followChains, numberImages } from './backing-chain.ts';
 import { buildContext, capabilitiesOf } from './context.ts';
+import { hasHostDevices, withFunctions } from './functions.ts';
 import { QemuGuest } from './guest.ts';
 import { rtcAdjustmentOf } from './guest-clock.ts';
 import { finishRemoval } from './hotplug/detach.ts';
@@ -49,7 +50,8 @@ export async function startGuest(
   using passed = PassedGroups.take(present, options.passedFiles, `start '${definition.name}'`);
   const chained = numberImages(await followChains(present, options, passed));
   options.volumes?.refuseBusy(imagePaths(chained));
-  const chosen = withSettledCpu(withSevPlatform(chained, capabilities), capabilities);
+  const withCpu = withSettledCpu(withSevPlatform(chained, capabilities), capabilities);
+  const chosen = await withFunctions(options, withCpu, undo);
   const complete = await withMtus(withVsockCid(assignAliases(chosen)), options.links);
   start.onStep?.('opening disks and links');
   const starting = { ...(await prepareHost(deps, undo, complete, domainId)), passed };
@@ -146,7 +148,7 @@ async function bringUp(
 /** Devices of the host become this guest's, and the host's again when the start fails. */
 async function takeHostDevices(starting: Starting, definition: DomainDef): Promise<DomainDef> {
   const { hostDevices } = starting.deps.options;
-  if (hostDevices === undefined || definition.devices.hostdevs.length === 0) return definition;
+  if (hostDevices === undefined || !hasHostDevices(definition)) return definition;
   const domainUuid = definition.uuid ?? '';
   const uid = starting.identity?.uid;
   const taken = await hostDevices.take({

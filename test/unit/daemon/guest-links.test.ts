@@ -216,6 +216,54 @@ describe('a link for a guest', () => {
   });
 });
 
+describe('virtual functions of a network of mode hostdev', () => {
+  const card =
+    "<network><name>fast</name><forward mode='hostdev' managed='yes'>MORE</forward>SETTINGS</network>";
+  const poolOn = async (forward: string, settings = '', inner = "<source network='fast'/>") => {
+    const rig = makeRig();
+    await started(rig, card.replace('MORE', forward).replace('SETTINGS', settings));
+    return linksOf(rig).functionsFor(nicOf(inner), 'devices.interface[0]');
+  };
+
+  it('are those of its card, or those that it lists, with the VLAN of interface, group or network', async () => {
+    expect(await poolOn("<pf dev='eth0'/>", "<vlan><tag id='8'/></vlan>")).toMatchObject({
+      network: 'fast',
+      physical: 'eth0',
+      addresses: [],
+      actual: { managed: true, vlan: { tags: [{ id: 8 }] } },
+    });
+    const listed = "<driver name='vfio'/><address type='pci' domain='0' bus='3' slot='16' function='1'/>";
+    const group = "<portgroup name='blue'><vlan><tag id='9'/></vlan></portgroup>";
+    expect(await poolOn(listed, group, "<source network='fast' portgroup='blue'/>")).toMatchObject({
+      addresses: ['0000:03:10.1'],
+      actual: { vlan: { tags: [{ id: 9 }] } },
+    });
+  });
+
+  it('are none on another network, or on one that is not active', async () => {
+    const rig = makeRig();
+    await started(rig, "<network><name>lan</name><forward mode='bridge'/><bridge name='br0'/></network>");
+    for (const inner of ["<source network='lan'/>", "<source network='gone'/>"])
+      expect(await linksOf(rig).functionsFor(nicOf(inner), 'devices.interface[0]')).toBeUndefined();
+  });
+
+  it('have no limits, and no port group that is not there', async () => {
+    await expect(
+      poolOn(
+        "<pf dev='eth0'/>",
+        '',
+        "<source network='fast'/><bandwidth><inbound average='1000'/></bandwidth>",
+      ),
+    ).rejects.toMatchObject({ reason: expect.stringContaining('devices.interface[0].bandwidth') as unknown });
+    await expect(
+      poolOn("<pf dev='eth0'/>", '', "<source network='fast' portgroup='red'/>"),
+    ).rejects.toMatchObject({
+      reason: expect.stringContaining("no port group 'red'") as unknown,
+    });
+    await expect(poolOn('')).rejects.toMatchObject({ code: 'definition.unsupported' });
+  });
+});
+
 describe('a network that was started again', () => {
   it('gives the ports of running guests back what they had', async () => {
     const rig = makeRig();

@@ -7,7 +7,7 @@ import { hostPciAddress } from './blockdev.ts';
 import { buildChardev } from './chardev.ts';
 import type { Build } from './context.ts';
 import { buildScsiHostdev, buildVhostScsi } from './host-scsi.ts';
-import { romOptions } from './interface.ts';
+import { romOptions } from './rom.ts';
 import type { JsonObject } from './types.ts';
 
 /** All of <hostdev>. */

@@ -3,7 +3,9 @@ import type { Interface } from '../../../model/domain/devices/interface.ts';
 import { aliasOf, placement } from './address.ts';
 import type { BootOrder } from './boot.ts';
 import type { Build } from './context.ts';
+import { buildFunction } from './host-function.ts';
 import { buildNetdev, queueCount } from './netdev.ts';
+import { romOptions } from './rom.ts';
 import type { JsonObject } from './types.ts';
 import { refuseVirtioOptions, virtioDevice, virtioOptions } from './virtio.ts';
 
@@ -22,6 +24,8 @@ export function buildInterfaces(b: Build, boot: BootOrder): void {
 
 function buildInterface(b: Build, nic: Interface, index: number, boot: BootOrder): void {
   const path = `devices.interface[${index}]`;
+  if (nic.source.type === 'hostdev')
+    return buildFunction(b, nic, path, boot.indexFor('network', nic.boot?.order));
   refuseParts(b, nic, path);
   const alias = aliasOf(nic, path);
   const bootindex = boot.indexFor('network', nic.boot?.order);
@@ -174,21 +178,4 @@ function virtioNet(b: Build, nic: Interface, path: string): JsonObject {
 
 function txMode(mode: 'iothread' | 'timer' | undefined): string | undefined {
   return mode === 'iothread' ? 'bh' : mode;
-}
-
-interface WithRom {
-  readonly rom?:
-    | { enabled?: boolean | undefined; bar?: boolean | undefined; file?: string | undefined }
-    | undefined;
-}
-
-/** The option ROM: another file, hidden, or none at all (an empty file name). */
-export function romOptions(b: Build, device: WithRom, path: string): JsonObject {
-  const { rom } = device;
-  if (rom === undefined) return {};
-  if (rom.enabled === false) return { romfile: '' };
-  return {
-    rombar: rom.bar === undefined ? undefined : Number(rom.bar),
-    romfile: rom.file === undefined ? undefined : b.copy(rom.file, `${path}.rom`),
-  };
 }

@@ -49,9 +49,7 @@ function netdevOptions(b: Build, nic: Interface, index: number, path: string): N
     case 'null':
       return undefined;
     case 'hostdev':
-      // Its MAC address would have to be programmed into the host's device first.
-      b.problem(`${path}.type`, `'hostdev' is not supported yet; give the device with <hostdev type='pci'>`);
-      return undefined;
+      throw new Error(`${path}: a device of the host has no back end`);
     case 'internal':
       b.problem(`${path}.type`, `'internal' is of another hypervisor`);
       return undefined;

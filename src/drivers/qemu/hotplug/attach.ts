@@ -22,6 +22,7 @@ import type { GuestRecord, HelperRecord } from '../../driver.ts';
 import type { HelperNeed } from '../argv/types.ts';
 import { buildContext, capabilitiesOf } from '../context.ts';
 import { DescriptorTable } from '../descriptors.ts';
+import { withFunction } from '../functions.ts';
 import type { QemuGuest } from '../guest.ts';
 import { endHelper, startHelper } from '../helpers.ts';
 import { guestVariable } from '../launch.ts';
@@ -60,12 +61,20 @@ export async function attachDevice(
   const wanted = `attach a <${given.element}> to domain '${guest.definition.name}'`;
   const capabilities = await capabilitiesOf(deps.options, guest.definition);
   const facts = factsOf(deps.options, capabilities, guest.definition);
-  const placed = placeDevice(guest.definition, withoutChoices(given), facts, wanted);
+  await using undo = new Undo(deps.options.logger);
+  const wish = await withFunction(
+    deps.options,
+    guest.definition,
+    { ...withoutChoices(given) },
+    { wanted, undo },
+  );
+  const placed = placeDevice(guest.definition, wish, facts, wanted);
   let { after } = placed;
   for (const part of placed.parts) {
     requirePluggable(part, wanted);
     after = await attachPart(deps, guest, { part, after, save, wanted });
   }
+  undo.keep();
   const last = placed.parts.at(-1);
   return (last && aliasOfDevice(last)) ?? '';
 }
@@ -172,7 +181,7 @@ async function prepared(
     case 'disks':
       return pluggableDisk(options, guest, alone, { wanted, passed });
     case 'interfaces':
-      return first((await withMtus(alone, options.links)).devices.interfaces);
+      return prepareInterface(starting, guest, await withMtus(alone, options.links));
     case 'vsock':
       return withVsockCid(alone).devices.vsock ?? part.device;
     case 'hostdevs':
@@ -188,16 +197,34 @@ function first<T>(list: readonly T[]): T {
   return one;
 }
 
-async function takeHostDevice(starting: Starting, guest: QemuGuest, alone: DomainDef): Promise<Device> {
+/** A card that is a function of the host's is taken from the host; others are plugged in when their files are opened. */
+async function prepareInterface(starting: Starting, guest: QemuGuest, alone: DomainDef): Promise<Device> {
+  const nic = first(alone.devices.interfaces);
+  if (nic.source.type !== 'hostdev') return nic;
   const { hostDevices } = starting.deps.options;
-  const domainUuid = alone.uuid ?? '';
+  await takeAlone(starting, guest, alone);
+  starting.undo.add('give back a virtual function', () => hostDevices?.releaseOne(alone.uuid ?? '', nic));
+  return nic;
+}
+
+async function takeAlone(
+  starting: Starting,
+  guest: QemuGuest,
+  alone: DomainDef,
+): Promise<DomainDef | undefined> {
   const { uid } = guest.record;
-  const taken = await hostDevices?.take({
-    domainUuid,
+  return starting.deps.options.hostDevices?.take({
+    domainUuid: alone.uuid ?? '',
     domainName: alone.name,
     definition: alone,
     ...(uid !== undefined && { uid }),
   });
+}
+
+async function takeHostDevice(starting: Starting, guest: QemuGuest, alone: DomainDef): Promise<Device> {
+  const { hostDevices } = starting.deps.options;
+  const domainUuid = alone.uuid ?? '';
+  const taken = await takeAlone(starting, guest, alone);
   const device = taken?.devices.hostdevs[0];
   if (device === undefined)
     throw new VirtError('host-device.not-found', {

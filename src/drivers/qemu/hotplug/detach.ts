@@ -158,6 +158,9 @@ async function clearHost(deps: StartDeps, guest: QemuGuest, one: OneDevice, atte
     await attempt('giving back a device of the host', () =>
       hostDevices?.releaseOne(domainUuid, one.device as Devices['hostdevs'][number]),
     );
+  const nic = one.family === 'interfaces' ? (one.device as Devices['interfaces'][number]) : undefined;
+  if (nic?.source.type === 'hostdev')
+    await attempt('giving back a virtual function', () => hostDevices?.releaseOne(domainUuid, nic));
   for (const helper of record.helpers.filter((candidate) => candidate.alias === alias))
     await attempt(`ending ${helper.kind}`, () => endHelper(helper));
   const socket = record.sockets[alias];

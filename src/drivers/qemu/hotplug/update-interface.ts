@@ -39,6 +39,10 @@ export async function changeInterface(
     undo.add('put back the boot order', () => setBootIndex(guest, before, before.boot?.order));
   const link = wish.link ?? 'up';
   const isMoved = link !== (ordered.link ?? 'up');
+  if (isMoved && before.source.type === 'hostdev')
+    throw fixedWhileRunning([{ path: 'interface.link', message: 'a device of the host has its own cable' }], {
+      wanted: `change an interface of domain '${guest.definition.name}'`,
+    });
   if (isMoved) await guest.setLink(before.alias ?? '', link === 'up');
   undo.keep();
   return isMoved ? { ...ordered, link } : ordered;

@@ -15,7 +15,7 @@ export function deviceProblems({ devices }: DomainDef): Problem[] {
     ...controllerProblems(devices.controllers),
     ...audioProblems(devices),
     ...videoProblems(devices),
-    ...hostdevProblems(devices.hostdevs),
+    ...hostdevProblems(devices),
     ...teamingProblems(devices),
     ...filesystemProblems(devices),
     ...shmemProblems(devices),
@@ -135,17 +135,27 @@ function videoProblems({ videos }: Devices): Problem[] {
 }
 
 /** One device of the host, one guest device. */
-function hostdevProblems(hostdevs: readonly Hostdev[]): Problem[] {
-  const claims = hostdevs.map((one, i) => ({ path: `devices.hostdev[${i}].source`, key: hostKey(one) }));
+function hostdevProblems({ hostdevs, interfaces }: Devices): Problem[] {
+  const claims = [
+    ...interfaces.map((one, i) => ({ path: `devices.interface[${i}].source`, key: functionKey(one) })),
+    ...hostdevs.map((one, i) => ({ path: `devices.hostdev[${i}].source`, key: hostKey(one) })),
+  ];
   return repeated(claims, (key, first) => `${key} is given to ${first} already`);
 }
 
+function functionKey({ source }: Devices['interfaces'][number]): string | undefined {
+  return source.type === 'hostdev' && source.address.type === 'pci' ? pciKey(source.address) : undefined;
+}
+
+type PciPlace = Extract<Hostdev['source'], { type: 'pci' }>['address'];
+
+const pciKey = ({ domain, bus, slot, function: fn }: PciPlace): string =>
+  `PCI device ${hex(domain, 4)}:${hex(bus, 2)}:${hex(slot, 2)}.${fn}`;
+
 function hostKey({ source }: Hostdev): string | undefined {
   switch (source.type) {
-    case 'pci': {
-      const { domain, bus, slot, function: fn } = source.address;
-      return `PCI device ${hex(domain, 4)}:${hex(bus, 2)}:${hex(slot, 2)}.${fn}`;
-    }
+    case 'pci':
+      return pciKey(source.address);
     case 'usb':
       return source.address && `USB device ${source.address.bus}.${source.address.device}`;
     case 'mdev':

@@ -78,6 +78,19 @@ describe('a plan', () => {
     ]);
   });
 
+  it('plugs a virtual function as a network card', () => {
+    const nic = `<interface type='hostdev' managed='yes'><mac address='52:54:00:00:00:01'/><source><address type='pci' domain='0' bus='1' slot='16' function='4'/></source></interface>`;
+    const { steps, command } = plan(guest('q35'), nic);
+    expect(steps).toMatchObject([
+      {
+        execute: 'device_add',
+        arguments: { driver: 'vfio-pci', host: '0000:01:10.4', id: 'hostdev0' },
+        undo: { execute: 'device_del' },
+      },
+    ]);
+    expect(command.fds).toEqual([]);
+  });
+
   it('plugs a vhost-scsi target by a descriptor', () => {
     const target = `<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>`;
     const { steps, command } = plan(guest('q35'), target);

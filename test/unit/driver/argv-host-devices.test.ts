@@ -1,4 +1,4 @@
-/** What of SCSI devices of the host is refused, with the path of each part. */
+/** What of SCSI devices and virtual functions of the host is refused, with the path of each part. */
 import { describe, expect, it } from 'vitest';
 import { buildCommand } from '../../../src/drivers/qemu/argv/build.ts';
 import { complete, context, recorded } from '../../golden/argv/cases.ts';
@@ -54,5 +54,38 @@ describe('a SCSI device of the host', () => {
   ];
   it.each(refused)('is refused %s', (_title, xml, path) => {
     expect(problemsOf(xml)).toContain(`"${path}"`);
+  });
+});
+
+describe('a virtual function of the host', () => {
+  const nic = (more: string, attributes = "managed='yes'") =>
+    `<interface type='hostdev' ${attributes}><source><address type='pci' domain='0' bus='1' slot='16' function='0'/></source>${more}</interface>`;
+
+  it('is taken with a VLAN, and is named as devices of the host are', () => {
+    expect(problemsOf(nic("<vlan><tag id='5'/></vlan><driver name='vfio'/>"))).toBe('');
+  });
+
+  const refused: readonly (readonly [string, string, string])[] = [
+    ['a trunk', nic("<vlan trunk='yes'><tag id='5'/><tag id='6'/></vlan>"), 'vlan'],
+    ['two VLANs', nic("<vlan><tag id='5'/><tag id='6'/></vlan>"), 'vlan'],
+    ['limits', nic("<bandwidth><inbound average='10'/></bandwidth>"), 'bandwidth'],
+    ['a filter', nic("<filterref filter='clean-traffic'/>"), 'filterref'],
+    ['queues', nic("<driver queues='4'/>"), 'driver.queues'],
+    ['the driver of another time', nic("<driver name='kvm'/>"), 'driver.name'],
+    [
+      'a virtual port',
+      nic("<virtualport type='802.1Qbh'><parameters profileid='a'/></virtualport>"),
+      'virtualport',
+    ],
+    ['a pulled cable', nic("<link state='down'/>"), 'link'],
+    ['an MTU', nic("<mtu size='9000'/>"), 'mtu'],
+    [
+      'a USB device',
+      "<interface type='hostdev'><source><address type='usb' bus='1' device='2'/></source></interface>",
+      'source.address.type',
+    ],
+  ];
+  it.each(refused)('is refused %s', (_title, xml, path) => {
+    expect(problemsOf(xml)).toContain(`"devices.interface[0].${path}"`);
   });
 });
