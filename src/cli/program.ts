@@ -22,6 +22,7 @@ import {
 import { addAttach, addDetach, addMedia, addUpdate } from './commands/domain-devices.ts';
 import { addForward } from './commands/domain-forward.ts';
 import { addExec, addGuest } from './commands/domain-guest.ts';
+import { addIothread, addSetMemoryStatsPeriod } from './commands/domain-hardware.ts';
 import {
   addCommandLine,
   addJob,
@@ -142,6 +143,8 @@ const longVerbs: readonly AddCommand[] = [
   addSetVcpu,
   addPin,
   addThreads,
+  addIothread,
+  addSetMemoryStatsPeriod,
   addLimits,
   addSetLimits,
   addPerf,
