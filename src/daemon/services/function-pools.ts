@@ -26,9 +26,11 @@ export function functionPool(nic: Interface, network: NetworkDef, path: string):
     refuse('source.portgroup', `network '${network.name}' has no port group '${wish}'`);
   if (forward.driver !== undefined && forward.driver !== 'vfio')
     refuse('source.network', `the driver '${forward.driver}' of the network is not supported; vfio is`);
-  const { vlan, bandwidth, virtualport } = connectionOn(nic, network, group);
+  const { vlan, bandwidth, virtualport, isTrusted, isIsolated } = connectionOn(nic, network, group);
   if (virtualport !== undefined)
     refuse('virtualport', `'${virtualport.type ?? 'unknown'}' of the network is not supported`);
+  if (isTrusted) refuse('trustGuestRxFilters', 'a virtual function is not trusted by its card');
+  if (isIsolated) refuse('port', 'needs a bridge');
   if (bandwidth !== undefined) refuse('bandwidth', 'a virtual function has no limits of ours');
   const { physical, addresses } = forward;
   if (physical === undefined && addresses.length === 0)

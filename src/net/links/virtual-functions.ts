@@ -62,7 +62,12 @@ function readFunctions(link: string): Map<number, FunctionSettings> {
   ]);
   const what = `look at the functions of ${link}`;
   const [answer] = netlinkQuery({ protocol: NETLINK_ROUTE, type: RTM_GETLINK, body, what }, false);
-  const list = answer && parseAttributes(answer.subarray(16)).get(IFLA_VFINFO_LIST);
+  return answer === undefined ? new Map() : parseFunctions(answer);
+}
+
+/** Settings by the functions' numbers, from a link's message (struct ifinfomsg, then attributes). */
+export function parseFunctions(message: Buffer): Map<number, FunctionSettings> {
+  const list = parseAttributes(message.subarray(16)).get(IFLA_VFINFO_LIST);
   return new Map((list === undefined ? [] : listAttributes(list)).flatMap(parseFunction));
 }
 
@@ -114,24 +119,37 @@ export function restoreFunction(link: string, number: number, settings: Function
 }
 
 function setMac(link: string, number: number, mac: string): void {
+  send(link, macChange(number, mac), `set the address of function ${number} of ${link}`);
+}
+
+function setVlan(link: string, number: number, settings: FunctionSettings): void {
+  send(link, vlanChange(number, settings), `set the VLAN of function ${number} of ${link}`);
+}
+
+/** The attribute that gives function `number` an address. */
+export function macChange(number: number, mac: string): Buffer {
   const value = Buffer.alloc(VF_MAC_BYTES);
   value.writeUInt32LE(number, 0);
   macBytes(mac).copy(value, 4);
-  send(link, attribute(IFLA_VF_MAC, value), `set the address of function ${number} of ${link}`);
+  return changeOf(attribute(IFLA_VF_MAC, value));
 }
 
-function setVlan(link: string, number: number, { vlan, qos }: FunctionSettings): void {
+/** The attribute that gives function `number` a VLAN, or none. */
+export function vlanChange(number: number, { vlan, qos }: Pick<FunctionSettings, 'vlan' | 'qos'>): Buffer {
   const value = Buffer.alloc(12);
   value.writeUInt32LE(number, 0);
   value.writeUInt32LE(vlan, 4);
   value.writeUInt32LE(qos, 8);
-  send(link, attribute(IFLA_VF_VLAN, value), `set the VLAN of function ${number} of ${link}`);
+  return changeOf(attribute(IFLA_VF_VLAN, value));
+}
+
+function changeOf(change: Buffer): Buffer {
+  return nestedAttribute(IFLA_VFINFO_LIST, [nestedAttribute(IFLA_VF_INFO, [change])]);
 }
 
 function send(link: string, change: Buffer, what: string): void {
-  const info = nestedAttribute(IFLA_VF_INFO, [change]);
   const header = linkHeader({ index: linkByName(link).index });
-  sendRoute(RTM_SETLINK, Buffer.concat([header, nestedAttribute(IFLA_VFINFO_LIST, [info])]), what);
+  sendRoute(RTM_SETLINK, Buffer.concat([header, change]), what);
 }
 
 function told<T>(wanted: string, work: () => T): T {

@@ -260,6 +260,13 @@ describe('virtual functions of a network of mode hostdev', () => {
     ).rejects.toMatchObject({
       reason: expect.stringContaining("no port group 'red'") as unknown,
     });
+    for (const [settings, path] of [
+      ["<port isolated='yes'/>", 'port'],
+      ["<portgroup name='a' default='yes' trustGuestRxFilters='yes'/>", 'trustGuestRxFilters'],
+    ])
+      await expect(poolOn("<pf dev='eth0'/>", settings)).rejects.toMatchObject({
+        reason: expect.stringContaining(`devices.interface[0].${path}`) as unknown,
+      });
     await expect(poolOn('')).rejects.toMatchObject({ code: 'definition.unsupported' });
   });
 });
