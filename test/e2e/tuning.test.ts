@@ -3,24 +3,19 @@
  * command line and an unmodified virsh.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
-import { eventually, project, qemuProcesses, TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
+import { eventually, project, TestDaemon, withoutDefaultNetwork } from '../support/daemon.ts';
 import { agentCommand, agentFiles } from '../support/guest-agent.ts';
 import { littleLinux, startScript } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
-
-/** Control groups of version 2 whose root may hand on processor time. */
-const hasCpuController = () =>
-  existsSync('/sys/fs/cgroup/cgroup.controllers') &&
-  readFileSync('/sys/fs/cgroup/cgroup.controllers', 'utf8').split(/\s+/).includes('cpu');
 
 describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'], 'a running guest', () => {
   let daemon: TestDaemon;
@@ -392,82 +387,5 @@ describeWith(['root', 'qemu-system-x86_64', 'virsh', 'busybox', 'qemu-ga', 'ldd'
     expect(await virsh('qemu-agent-command', 'g', '{"execute":"guest-no"}')).toMatch(
       /guest-no has not been found/,
     );
-  });
-
-  it('has shares and limits of its own, and says which it cannot have', async () => {
-    expect(await virsh('schedinfo', 'g', '--config', '--set', 'cpu_shares=512')).toMatch(/cpu_shares +: 512/);
-    expect(await virsh('dumpxml', 'g', '--inactive')).toContain('<shares>512</shares>');
-    expect(await virsh('schedinfo', 'g', '--live', '--set', 'vcpu_quota=500')).toMatch(
-      /vcpu_quota is from 1000 to/,
-    );
-    const moved = await virsh('numatune', 'g', '--live', '--nodeset', '0');
-    const [pid = 0] = qemuProcesses(daemon.root);
-    if (moved === '') expect(readFileSync(`/proc/${pid}/cgroup`, 'utf8')).toMatch(/(:cpuset|0:):.*vireo/);
-    else expect(moved).toMatch(/not supported here: the control groups of this host|does not take/);
-    expect(await virsh('numatune', 'g', '--live', '--mode', 'interleave')).toMatch(
-      /numa_mode cannot be changed while the guest runs/,
-    );
-    expect(await virsh('memtune', 'g', '--config', '--hard-limit', '2G')).toBe('');
-    expect(await virsh('memtune', 'g', '--config')).toMatch(/hard_limit +: 2097152\nsoft_limit +: unlimited/);
-    expect(await virsh('numatune', 'g', '--config', '--nodeset', '0')).toBe('');
-    expect(await virsh('numatune', 'g', '--config')).toMatch(/numa_mode +: strict\nnuma_nodeset +: 0/);
-    expect(await virsh('numatune', 'g', '--config', '--mode', 'restrictive')).toBe('');
-    expect(await virsh('numatune', 'g', '--config')).toMatch(/numa_mode +: restrictive/);
-    const isCounted = /:cpuacct[^:]*:.*vireo/.test(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
-    expect(await virsh('cpu-stats', 'g')).toMatch(
-      isCounted ? /CPU0:\n\s+cpu_time +\d[^]*Total:/ : /control groups of version 1 only/,
-    );
-    expect(await virsh('blkiotune', 'g', '--config', '--weight', '500')).toBe('');
-    expect(await virsh('blkiotune', 'g', '--config')).toMatch(/weight +: 500/);
-    expect(await virsh('blkiotune', 'g', '--config', '--device-read-bytes-sec', '/dev/sda,1000')).toBe('');
-    const limits = await vireo(
-      'domain',
-      'set-limits',
-      'g',
-      '--stored',
-      '--disk-weight',
-      'none',
-      '--vcpu-quota',
-      '30000',
-    );
-    expect(limits).toMatch(/Quota of each CPU: +30000 µs of 100000 µs[^]*Disk weight: +as others/);
-    expect(await call('domain.limits', { domain: 'g', inactive: true })).toMatchObject({
-      cpuShares: 512,
-      vcpuQuotaUs: 30_000,
-      memoryHardBytes: 2048 * MIB,
-      diskWeight: null,
-      hostDevices: [{ path: '/dev/sda', readBytesSec: 1000 }],
-    });
-  });
-
-  it('has limits of single threads where the host has control groups', async () => {
-    const { threads } = await call('domain.threads', { domain: 'g' });
-    const groupOf = (threadId: number | null | undefined) => {
-      const [pid] = qemuProcesses(daemon.root);
-      return readFileSync(`/proc/${pid}/task/${threadId}/cgroup`, 'utf8');
-    };
-    const hasCpu = existsSync('/sys/fs/cgroup/cpu/cgroup.procs') || hasCpuController();
-    const set = call('domain.set-limits', { domain: 'g', live: true, limits: { vcpuQuotaUs: 90_000 } });
-    if (!hasCpu) {
-      await expect(set).rejects.toMatchObject({ code: 'request.unsupported' });
-      return;
-    }
-    expect(await set).toMatchObject({ vcpuQuotaUs: 90_000 });
-    const uuid = (await call('domain.get', { domain: 'g' })).uuid;
-    for (const { target, threadId } of threads)
-      if (typeof target === 'object' && 'vcpu' in target)
-        expect(groupOf(threadId)).toContain(`/vireo/${uuid}/vcpu${target.vcpu}\n`);
-    // The guest's own group has its say without taking the threads out of theirs.
-    await call('domain.set-limits', { domain: 'g', live: true, limits: { cpuShares: 300 } });
-    expect(groupOf(threads[0]?.threadId)).toContain(`/vireo/${uuid}/vcpu0\n`);
-    await call('domain.set-limits', {
-      domain: 'g',
-      live: true,
-      limits: { vcpuQuotaUs: null, cpuShares: null },
-    });
-    expect(await call('domain.limits', { domain: 'g' })).toMatchObject({
-      vcpuQuotaUs: null,
-      cpuShares: null,
-    });
   });
 });

@@ -169,47 +169,40 @@ async function takeLive(
   const isIncremental = (disk: Disk) => base !== undefined && noted.includes(disk);
   const firmware = copyingAround(world, domain, partial);
   const full = { ...draft, ...(checkpoint !== undefined && { checkpoint }) };
-  await world.pending.save({
-    ...full,
-    incremental: disks.filter(isIncremental).map(({ target }) => target.dev),
+  const onTop = disks.filter(isIncremental);
+  await world.pending.save({ ...full, incremental: onTop.map(({ target }) => target.dev) });
+  const document = {
+    mode: 'push' as const,
+    disks: disks.map((disk) => ({
+      ...{ name: disk.target.dev, backup: true, type: 'file' as const, format: 'qcow2' as const },
+      ...(isIncremental(disk) && { incremental: base?.manifest.checkpoint ?? '' }),
+      target: { file: join(partial, imageName(disk.target.dev)), seclabels: [] },
+    })),
+  };
+  const begun = await world.backups.begin(domain, document, {
+    ...(checkpoint !== undefined && {
+      checkpoint: {
+        name: checkpoint,
+        description: `made with the backup ${draft.path}`,
+        disks: noted.map(({ target }) => ({ name: target.dev })),
+      },
+    }),
+    backing: base === undefined ? new Map() : backingOn(base, onTop),
+    ...(firmware.around && { around: firmware.around }),
+    quiesce: wish.quiesce === true,
+    compressed: wish.compressed === true,
+    ...(wish.bytesPerSecond !== undefined && { bytesPerSecond: wish.bytesPerSecond }),
+    note: draft.path,
   });
-  const begun = await world.backups.begin(
-    domain,
-    {
-      mode: 'push',
-      disks: disks.map((disk) => ({
-        ...{ name: disk.target.dev, backup: true, type: 'file' as const, format: 'qcow2' as const },
-        ...(isIncremental(disk) && { incremental: base?.manifest.checkpoint ?? '' }),
-        target: { file: join(partial, imageName(disk.target.dev)), seclabels: [] },
-      })),
-    },
-    {
-      ...(checkpoint !== undefined && {
-        checkpoint: {
-          name: checkpoint,
-          description: `made with the backup ${draft.path}`,
-          disks: noted.map(({ target }) => ({ name: target.dev })),
-        },
-      }),
-      backing: new Map(
-        disks
-          .flatMap(({ target: { dev } }) =>
-            base === undefined
-              ? []
-              : [[dev, { name: `../${base.id}/${imageName(dev)}`, format: 'qcow2' }] as const],
-          )
-          .filter(([dev]) => disks.some((disk) => disk.target.dev === dev && isIncremental(disk))),
-      ),
-      ...(firmware.around && { around: firmware.around }),
-      quiesce: wish.quiesce === true,
-      compressed: wish.compressed === true,
-      ...(wish.bytesPerSecond !== undefined && { bytesPerSecond: wish.bytesPerSecond }),
-      note: draft.path,
-    },
-  );
   const archive = await finishLive(world, domain, await begun.ended);
   if (firmware.late() !== undefined) throw madeBut(firmware.late(), archive, domain);
   return archive;
+}
+
+/** The images of the backup before, as the new ones beside it name them. */
+function backingOn({ id }: Archive, disks: readonly Disk[]) {
+  const imageOf = (dev: string) => ({ name: `../${id}/${imageName(dev)}`, format: 'qcow2' as const });
+  return new Map(disks.map(({ target: { dev } }) => [dev, imageOf(dev)]));
 }
 
 /** The backup is whole, but the guest did not go on as it should when it began. */

@@ -93,11 +93,7 @@ export class GuestLaunch {
     as: StartAs = { reason: 'booted' },
   ): Promise<void> {
     const paused = request.paused || saved?.wasRunning === false;
-    this.refuseSecondQemu(domain);
-    refuseTemplate(domain, definition);
-    requireCounted(definition);
-    if (as.reason === 'booted') for (const ask of this.beforeRun) ask(domain);
-    refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
+    this.refuseStart(domain, definition, as);
     const id = this.takeId();
     let isAdopted = false;
     const abort = new AbortController();
@@ -127,10 +123,7 @@ export class GuestLaunch {
       await this.bringTo(domain, request, as);
     } catch (error) {
       if (!isAdopted) domain.state = { state: 'shutoff', reason: 'failed' };
-      await this.world.runtime.remove(domain.uuid).catch((failure: unknown) =>
-        // The intent is found at the next start of the daemon, which then takes it away.
-        this.world.log.error({ err: failure, domain: domain.name }, 'a status file could not be removed'),
-      );
+      await this.dropStatus(domain);
       throw error;
     } finally {
       domain.startAbort = undefined;
@@ -138,6 +131,25 @@ export class GuestLaunch {
     const reason = saved === undefined || as.reason !== 'booted' ? as.reason : 'restored';
     this.tellDropped(domain, definition);
     this.tellStarted(domain, reason, { paused, isPausedByRequest: request.paused });
+  }
+
+  /** What speaks against a start before anything of it is done. @throws VirtError domain.state, network.* */
+  private refuseStart(domain: Domain, definition: DomainDef, as: StartAs): void {
+    this.refuseSecondQemu(domain);
+    refuseTemplate(domain, definition);
+    requireCounted(definition);
+    if (as.reason === 'booted') for (const ask of this.beforeRun) ask(domain);
+    refuseForwardedPorts(this.world, domain, portForwardsOf(definition));
+  }
+
+  /** A failure is logged: the intent is found at the next start of the daemon, which then takes it away. */
+  private async dropStatus({ uuid, name }: Domain): Promise<void> {
+    const { runtime, log } = this.world;
+    await runtime
+      .remove(uuid)
+      .catch((failure: unknown) =>
+        log.error({ err: failure, domain: name }, 'a status file could not be removed'),
+      );
   }
 
   /** A state is loaded once: what is noted, and given up, before the guest runs. A snapshot's is kept, and has its own notes. */

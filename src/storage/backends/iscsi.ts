@@ -12,47 +12,14 @@ import { type BackendParts, directoryOf } from './directory-volumes.ts';
 const DEFAULT_PORT = 3260;
 
 export function iscsiBackend({ tools }: BackendParts): PoolBackend {
-  const refuse = (verb: string) => async () => {
-    throw new VirtError('definition.unsupported', {
-      wanted: `${verb} a volume`,
-      reason: 'the units of an iSCSI target are made on its server',
-    });
-  };
-  const node = (pool: CompletePoolDef, verb: string, work: Work = {}) => {
-    const { portal, iqn } = targetOf(pool);
-    return iscsiadm(
-      tools,
-      `${verb} pool '${pool.name}'`,
-      ['--mode', 'node', '--portal', portal, '--targetname', iqn, `--${verb}`],
-      work,
-    );
-  };
-  const isActive = async (pool: CompletePoolDef, work: Work = {}) => {
-    // Status 21: there are no sessions (iscsiadm(8), exit status).
-    const { stdout } = await tools('iscsiadm', ['--mode', 'session'], { ...work, okExitCodes: [0, 21] });
-    return stdout.split('\n').some((line) => line.split(' ').includes(targetOf(pool).iqn));
-  };
   return {
     type: 'iscsi',
     volumeFormats: [],
     can: { build: false, delete: false, resize: false, findSources: true },
-    isActive,
-    async start(pool, work) {
-      if (pool.source?.auth !== undefined || pool.source?.initiator !== undefined)
-        throw new VirtError('definition.unsupported', {
-          wanted: `start pool '${pool.name}'`,
-          reason: 'logging in with a name and secret, or as another initiator, is not done here',
-          hint: 'set it in /etc/iscsi/iscsid.conf and leave <auth> and <initiator> out',
-        });
-      if (await isActive(pool, work)) return;
-      const { portal } = targetOf(pool);
-      const discover = ['--mode', 'discovery', '--type', 'sendtargets', '--portal', portal];
-      await iscsiadm(tools, `start pool '${pool.name}'`, discover, work);
-      await node(pool, 'login', work);
-      await untilNamed(tools, work);
-    },
+    isActive: (pool, work) => hasSession(tools, pool, work),
+    start: (pool, work) => logIn(tools, pool, work),
     async stop(pool, work) {
-      if (await isActive(pool, work)) await node(pool, 'logout', work);
+      if (await hasSession(tools, pool, work)) await askNode(tools, pool, 'logout', work);
     },
     build: refuse('build'),
     delete: refuse('delete'),
@@ -69,6 +36,49 @@ export function iscsiBackend({ tools }: BackendParts): PoolBackend {
     deleteVolume: refuse('delete'),
     resizeVolume: refuse('resize'),
   };
+}
+
+/** What a pool of units that are made elsewhere cannot do. */
+const refuse = (verb: string) => async () => {
+  throw new VirtError('definition.unsupported', {
+    wanted: `${verb} a volume`,
+    reason: 'the units of an iSCSI target are made on its server',
+  });
+};
+
+async function logIn(tools: Tools, pool: CompletePoolDef, work: Work | undefined): Promise<void> {
+  const wanted = `start pool '${pool.name}'`;
+  if (pool.source?.auth !== undefined || pool.source?.initiator !== undefined)
+    throw new VirtError('definition.unsupported', {
+      wanted,
+      reason: 'logging in with a name and secret, or as another initiator, is not done here',
+      hint: 'set it in /etc/iscsi/iscsid.conf and leave <auth> and <initiator> out',
+    });
+  if (await hasSession(tools, pool, work)) return;
+  await iscsiadm(tools, wanted, discovery(targetOf(pool).portal), work);
+  await askNode(tools, pool, 'login', work);
+  await untilNamed(tools, work);
+}
+
+async function hasSession(tools: Tools, pool: CompletePoolDef, work: Work = {}): Promise<boolean> {
+  // Status 21: there are no sessions (iscsiadm(8), exit status).
+  const { stdout } = await tools('iscsiadm', ['--mode', 'session'], { ...work, okExitCodes: [0, 21] });
+  return stdout.split('\n').some((line) => line.split(' ').includes(targetOf(pool).iqn));
+}
+
+function askNode(
+  tools: Tools,
+  pool: CompletePoolDef,
+  verb: 'login' | 'logout',
+  work: Work | undefined,
+): Promise<string> {
+  const { portal, iqn } = targetOf(pool);
+  const args = ['--mode', 'node', '--portal', portal, '--targetname', iqn, `--${verb}`];
+  return iscsiadm(tools, `${verb} pool '${pool.name}'`, args, work);
+}
+
+function discovery(portal: string): readonly string[] {
+  return ['--mode', 'discovery', '--type', 'sendtargets', '--portal', portal];
 }
 
 function targetOf(pool: CompletePoolDef): { readonly portal: string; readonly iqn: string } {
@@ -157,8 +167,7 @@ async function targetsOf(
   const wanted = 'find storage pool sources';
   if (host === undefined)
     throw new VirtError('xml.invalid', { wanted, reason: 'host: is missing: it tells which portal to ask' });
-  const args = ['--mode', 'discovery', '--type', 'sendtargets', '--portal', portalOf(host)];
-  const stdout = await iscsiadm(tools, wanted, args, work);
+  const stdout = await iscsiadm(tools, wanted, discovery(portalOf(host)), work);
   return stdout.split('\n').flatMap((line) => {
     const iqn = /\s(iqn\.\S+)$/.exec(line)?.[1];
     return iqn === undefined ? [] : [{ hosts: [host], devices: [{ path: iqn, freeExtents: [] }] }];
