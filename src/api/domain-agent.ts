@@ -7,6 +7,7 @@ const since = '0.1.0';
 const agentErrors = [
   'domain.not-found',
   'domain.inactive',
+  'domain.state',
   'agent.missing',
   'agent.unresponsive',
   'operation.failed',

@@ -53,6 +53,7 @@ export const errorNumber = {
   noDomainCheckpoint: 103,
   noDomainBackup: 104,
   noNetworkPort: 107,
+  noHostname: 108,
   checkpointInconsistent: 109,
 } as const;
 
@@ -127,6 +128,7 @@ const leads: Readonly<Record<ErrorNumber, string>> = {
   103: 'Domain checkpoint not found',
   104: 'Domain backup job id not found',
   107: 'network port not found',
+  108: 'no hostname found',
   109: 'checkpoint inconsistent',
 };
 
@@ -215,7 +217,8 @@ function fromVirtError(error: VirtError): ErrorBody {
 
 /**
  * What cannot change while the guest runs is no fault of the definition. A disk with a job is refused by a number that says whether the job keeps a second image of it; a disk that is not there,
- * and a device that is to be updated, is a wrong argument, where other devices that are not there are missing.
+ * and a device that is to be updated, is a wrong argument, where other devices that are not there are missing. What a guest's agent
+ * refuses is libvirt's internal error.
  */
 function numberOf({ code, row, details }: VirtError): number {
   if (code === 'domain.no-device' && (details?.['disk'] ?? details?.['toUpdate']) !== undefined)
@@ -223,6 +226,7 @@ function numberOf({ code, row, details }: VirtError): number {
   if (code === 'definition.unsupported' && details?.['whileRunning'] === true)
     return errorNumber.operationUnsupported;
   if (code === 'domain.device-exists') return numberOfTaken(details);
+  if (details?.['agentCommand'] !== undefined) return errorNumber.internalError;
   const job = details?.['blockJob'];
   if (job === undefined) return row.libvirt;
   const isMirroring = job === 'copy' || job === 'active-commit';
@@ -248,6 +252,9 @@ const fixedTexts: Readonly<Partial<Record<ErrorCode, string>>> = {
 function detailOf({ code, reason, details }: VirtError): string {
   const fixed = fixedTexts[code];
   if (fixed !== undefined) return fixed;
+  const { agentCommand, desc } = details ?? {};
+  if (typeof agentCommand === 'string' && typeof desc === 'string')
+    return `unable to execute QEMU agent command '${agentCommand}': ${desc}`;
   const problems = details?.['problems'];
   if (!Array.isArray(problems) || problems.length < 2) return reason;
   const more = problems

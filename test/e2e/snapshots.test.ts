@@ -155,6 +155,28 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
       expect(existsSync(guests.path('var/lib/vireo/snapshots/other'))).toBe(false);
       expect(listTagNames(other)).toEqual(['c']);
     });
+
+    it('are returned to in a later run too, whose sockets are other ones', async () => {
+      const domain = 'sockets';
+      const xml = guests.domainXml(domain, guests.makeImage('sockets.qcow2', 1), {
+        devices: `<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+          <graphics type='vnc'><listen type='socket'/></graphics>`,
+      });
+      await client.call('domain.define', { xml });
+      await client.call('domain.start', { domain });
+      await client.call('snapshot.create', { domain, name: 'run' });
+      await client.call('domain.destroy', { domain });
+      await client.call('domain.start', { domain });
+      const plan = await client.call('snapshot.plan', { domain, revert: { snapshot: 'run' } });
+      expect(plan.guest).toBe('in-place');
+      await client.call('domain.destroy', { domain });
+      await client.call('snapshot.revert', { domain, snapshot: 'run' });
+      expect(await client.call('domain.get', { domain })).toMatchObject({ state: 'running' });
+      const channel = /<channel type='unix'>\s*<source mode='bind' path='([^']+)'/;
+      const now = channel.exec((await client.call('domain.xml', { domain })).xml)?.[1] ?? '';
+      expect(existsSync(now)).toBe(true);
+      await client.call('domain.destroy', { domain });
+    });
   });
 
   describe('in new images on top', () => {

@@ -13,7 +13,14 @@ export const domainEvents = [
     name: 'domain.defined',
     since,
     summary: 'A definition was stored.',
-    payload: () => z.object({ ...domain, isNew: z.boolean() }),
+    payload: () =>
+      z.object({
+        ...domain,
+        isNew: z.boolean(),
+        fromSnapshot: z
+          .boolean()
+          .describe('The domain returned to a snapshot, and has the definition of that time.'),
+      }),
   }),
   event({
     name: 'domain.undefined',

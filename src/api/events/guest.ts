@@ -52,6 +52,30 @@ export const guestEvents = [
     payload: () => z.object({ ...domain, pass: z.int() }),
   }),
   event({
+    name: 'domain.memory-written',
+    since,
+    summary:
+      'The memory of a guest is whole in a file, of a save, a snapshot or a dump; what becomes of the guest comes next.',
+    payload: () =>
+      z.object({
+        ...domain,
+        job: z.enum(['save', 'snapshot', 'dump']),
+        durationMs: z.int(),
+        stoppedMs: z.int().describe('How long the guest stood still meanwhile, as QEMU counts it.'),
+        setupMs: z.int(),
+        totalBytes: z.int().describe("The guest's memory."),
+        writtenBytes: z.int().describe('What went to the file.'),
+        remainingBytes: z.int(),
+        bytesPerSecond: z.int(),
+        constantPages: z.int().describe('Pages of one repeated byte, of which only that byte is written.'),
+        normalPages: z.int(),
+        normalBytes: z.int(),
+        pageBytes: z.int().describe('Size of a page.'),
+        dirtyPagesPerSecond: z.int().describe('How fast the guest changed its memory.'),
+        passes: z.int().describe('How often memory was gone through.'),
+      }),
+  }),
+  event({
     name: 'domain.rtc-changed',
     since,
     summary: 'The guest set its clock.',

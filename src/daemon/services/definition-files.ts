@@ -154,7 +154,7 @@ export class DefinitionFiles {
 
   private tellDefined(uuid: string, isNew: boolean): void {
     const domain = this.world.registry.withUuid(uuid);
-    if (domain) this.world.events.emit('domain.defined', domain.identity, { isNew });
+    if (domain) this.world.events.emit('domain.defined', domain.identity, { isNew, fromSnapshot: false });
   }
 }
 

@@ -95,7 +95,7 @@ export class DomainDefinitions {
         options,
       ),
     );
-    this.world.events.emit('domain.defined', domain.identity, { isNew });
+    this.world.events.emit('domain.defined', domain.identity, { isNew, fromSnapshot: false });
     return { domain, definition: complete, isNew };
   }
 

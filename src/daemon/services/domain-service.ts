@@ -146,7 +146,7 @@ export class DomainService {
   /** Guests that start and end with their host, in an order. */
   readonly powerOrder: DomainPowerOrder;
   /** How far saves and dumps are. */
-  readonly transfers = new TransferNotes();
+  readonly transfers: TransferNotes;
   /** Devices: plugged in, taken out, changed. */
   readonly devices: DomainDevices;
   /** What a new definition would change. */
@@ -170,7 +170,8 @@ export class DomainService {
     const world = worldOf(options, this.monitorEvents);
     const definitions = new DomainDefinitions(world);
     const lifecycle = new DomainLifecycle(world, definitions);
-    const notes = this.transfers;
+    const notes = new TransferNotes(world.events);
+    this.transfers = notes;
     this.world = world;
     this.definitions = definitions;
     this.lifecycle = lifecycle;

@@ -91,7 +91,8 @@ export function planSnapshot(
   if (options.live === true && memory !== 'external')
     throw new VirtError('request.unsupported', {
       wanted,
-      reason: 'live snapshot creation is supported only with external checkpoints',
+      reason: 'the guest runs on only while its memory goes to a file of its own',
+      hint: 'name a file for the memory, or leave out that the guest is to run on',
     });
   const own = snapshots.definitions.definition(domain);
   const definition = domain.live === undefined ? own : keptForm(own);

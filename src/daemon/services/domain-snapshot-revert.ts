@@ -53,6 +53,8 @@ export async function revertToSnapshot(
   // Between its end and its new start a transient domain is nothing, and would be forgotten.
   const { registry } = snapshots.world;
   await registry.claim(domain, () => runJob(snapshots.world, domain, 'revert snapshot', work));
+  if (domain.isPersistent)
+    snapshots.world.events.emit('domain.defined', domain.identity, { isNew: false, fromSnapshot: true });
   snapshots.world.events.emit('domain.snapshot-reverted', domain.identity, { snapshot: name });
 }
 

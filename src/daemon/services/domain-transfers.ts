@@ -5,8 +5,10 @@
 import type { RunningJob } from '../../base/job-registry.ts';
 import type { MemoryProgress } from '../../drivers/live-memory.ts';
 import type { Domain } from './domain.ts';
+import type { EventBus } from './events.ts';
 
-export type TransferKind = 'save' | 'snapshot' | 'dump' | 'backup';
+export type MemoryTransferKind = 'save' | 'snapshot' | 'dump';
+export type TransferKind = MemoryTransferKind | 'backup';
 
 /** A transfer of a guest's memory, in work or over. */
 export interface Transfer {
@@ -29,13 +31,19 @@ interface Entry {
 export class TransferNotes {
   private readonly inWork = new Map<string, Entry>();
   private readonly over = new Map<string, Transfer>();
+  private readonly events: EventBus;
 
-  /** Runs a transfer; `note` hears how far it is. */
+  constructor(events: EventBus) {
+    this.events = events;
+  }
+
+  /** Runs a transfer of memory; `note` hears how far it is. A migration that is whole is told as an event. */
   async run<T>(
-    { uuid }: Domain,
-    kind: TransferKind,
+    domain: Domain,
+    kind: MemoryTransferKind,
     work: (note: (progress: MemoryProgress) => void) => Promise<T>,
   ): Promise<T> {
+    const { uuid } = domain;
     const entry: Entry = { kind, beganAt: performance.now() };
     this.inWork.set(uuid, entry);
     let outcome: Transfer['outcome'] = 'failed';
@@ -47,8 +55,20 @@ export class TransferNotes {
       return result;
     } finally {
       this.inWork.delete(uuid);
-      this.over.set(uuid, { ...transferOf(entry), outcome });
+      const ended = { ...transferOf(entry), outcome };
+      this.over.set(uuid, ended);
+      if (outcome === 'completed') this.tell(domain, kind, ended);
     }
+  }
+
+  private tell(domain: Domain, job: MemoryTransferKind, { elapsedMs, progress }: Transfer): void {
+    // A dump for debuggers is no migration: QEMU counts nothing of this.
+    if (progress === undefined || progress.iterations === 0) return;
+    const { iterations, downtimeMs, totalMs: _, doneBytes: __, ...figures } = progress;
+    this.events.emit('domain.memory-written', domain.identity, {
+      ...{ job, durationMs: elapsedMs, stoppedMs: downtimeMs, passes: iterations },
+      ...figures,
+    });
   }
 
   /** Notes how one ended that was followed elsewhere. */

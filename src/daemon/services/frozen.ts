@@ -57,9 +57,16 @@ export async function whileFrozen<T>(
   }
 }
 
-/** False when the agent was never told: it is not there, or was silent already when it was greeted. */
+/**
+ * False when the agent was never told: it is not there, or was silent already when it was greeted; and when it does not take
+ * the command at all, as while somebody else has frozen the file systems, who will thaw them.
+ */
 const isSent = (error: unknown): boolean =>
-  !isVirtError(error, 'agent.missing') && !(isVirtError(error) && error.details?.['isAsked'] === false);
+  !isVirtError(error, 'agent.missing') &&
+  !(
+    isVirtError(error) &&
+    (error.details?.['isAsked'] === false || error.details?.['class'] === 'CommandNotFound')
+  );
 
 /** As `whileFrozen` where that is wanted; a guest that did not go on is an error. */
 export async function whileFrozenIf<T>(

@@ -11,6 +11,8 @@ interface Channel {
   /** Where the socket of a channel is, by its alias. */
   readonly socket: (alias: string) => string | undefined;
   readonly isOpen: (alias: string) => boolean;
+  /** Whether its virtual CPUs run: nothing in a guest that stands still answers. */
+  readonly isRunning: () => boolean;
 }
 
 /** Leads to the agent of one guest. */
@@ -25,7 +27,7 @@ export class AgentChannel {
     this.channel = channel;
   }
 
-  /** The agent, whether or not it listens. @throws VirtError agent.missing */
+  /** The agent, whether or not it listens. @throws VirtError agent.missing, domain.state */
   agent(): Agent {
     const path = this.alias === undefined ? undefined : this.channel.socket(this.alias);
     if (path === undefined)
@@ -34,13 +36,20 @@ export class AgentChannel {
         reason: `the domain has no channel named ${agentChannelName}`,
         hint: 'add such a channel of type unix, and install qemu-guest-agent in the guest',
       });
+    if (!this.channel.isRunning())
+      throw new VirtError('domain.state', {
+        wanted: `ask the guest agent of '${this.channel.domain()}'`,
+        reason: 'domain is not running: its virtual CPUs stand still',
+        hint: `let it go on with 'vireo resume ${this.channel.domain()}'`,
+        details: notAsked,
+      });
     this.made ??= new Agent(path);
     return this.made;
   }
 
   /**
    * The agent, when the guest holds its channel open: to wait for one that is not there is to wait in vain.
-   * @throws VirtError agent.missing, agent.unresponsive
+   * @throws VirtError agent.missing, agent.unresponsive, domain.state
    */
   openAgent(): Agent {
     const agent = this.agent();

@@ -140,7 +140,7 @@ export function agentShutdown(socketPath: string, mode: ShutdownMode): Promise<v
     line.send({ execute: 'guest-shutdown', arguments: { mode } });
     // A guest that goes down at once takes QEMU with it, and the channel: that is success, too.
     const answer = await line.receive(SILENCE_MS, { mayHangUp: true });
-    if (answer !== undefined) throwIfRefused(answer, wanted);
+    if (answer !== undefined) throwIfRefused(answer, wanted, 'guest-shutdown');
   });
 }
 
@@ -150,7 +150,7 @@ export function agentInterfaces(socketPath: string): Promise<AgentInterface[]> {
     line.send({ execute: 'guest-network-get-interfaces' });
     const answer = await line.receive(AGENT_MS);
     if (answer === undefined) throw line.unresponsive(`it did not answer within ${AGENT_MS} ms`);
-    throwIfRefused(answer, wanted);
+    throwIfRefused(answer, wanted, 'guest-network-get-interfaces');
     return readInterfaces(answer['return']);
   });
 }
@@ -170,19 +170,28 @@ function agentAsk(
     const answer = await line.receive(silenceMs ?? timeoutMs, { mayHangUp: silenceMs !== undefined });
     if (answer === undefined && silenceMs !== undefined) return {};
     if (answer === undefined) throw line.unresponsive(`it did not answer within ${timeoutMs} ms`);
-    throwIfRefused(answer, wanted);
+    throwIfRefused(answer, wanted, command);
     return answer['return'];
   };
   return converse(socketPath, wanted, talk, command === 'guest-exec-status' ? MAX_OUTPUT_BYTES : undefined);
 }
 
-function throwIfRefused(answer: Readonly<Record<string, unknown>>, wanted: string): void {
+/** @throws VirtError operation.failed; its details have the command, and class and text of the agent's error */
+function throwIfRefused(
+  answer: Readonly<Record<string, unknown>>,
+  wanted: string,
+  agentCommand: string,
+): void {
   if (!('error' in answer)) return;
   throw new VirtError('operation.failed', {
     wanted,
     reason: `the agent says: ${oneLine(describeError(answer['error']), 300)}`,
     hint: "see inside the guest: the log of its agent, its version ('qemu-ga --version'), and the programs that it runs for this",
-    details: { class: classOf(answer['error']), desc: oneLine(describeError(answer['error']), 300) },
+    details: {
+      agentCommand,
+      class: classOf(answer['error']),
+      desc: oneLine(describeError(answer['error']), 300),
+    },
   });
 }
 

@@ -30,7 +30,13 @@ import { checkSev } from './launch-security.ts';
 import { requireGroups } from './limits.ts';
 import { readTail, removeLogs } from './log-file.ts';
 import type { QemuDriverOptions } from './options.ts';
-import { checkDefinition, checkKvm, completeDefinition, displayCommandLine } from './prepare.ts';
+import {
+  checkDefinition,
+  checkKvm,
+  completeDefinition,
+  displayCommandLine,
+  withoutChosenPaths,
+} from './prepare.ts';
 import { reattachGuest } from './reattach.ts';
 import { deleteSnapshot, hasFailedToLoad, loadSnapshot, saveSnapshot } from './snapshots/internal.ts';
 import { addOverlays, adoptOverlays, isSwitched } from './snapshots/overlays.ts';
@@ -85,7 +91,8 @@ export class QemuDriver implements HypervisorDriver {
     return displayCommandLine(this.options, definition);
   }
 
-  async start(definition: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest> {
+  async start(given: DomainDef, domainId: number, options: StartOptions): Promise<LiveGuest> {
+    const definition = withoutChosenPaths(this.options, given);
     if (definition.type === 'kvm') await checkKvm(this.options, definition);
     checkSev(this.options, definition);
     for (let attempt = 1; ; attempt++) {
@@ -153,7 +160,8 @@ export class QemuDriver implements HypervisorDriver {
   }
 
   isSameMachine(running: DomainDef, saved: DomainDef): boolean {
-    return isSameMachine(running, saved);
+    const own = (definition: DomainDef) => withoutChosenPaths(this.options, definition);
+    return isSameMachine(own(running), own(saved));
   }
 
   startBlockJob(

@@ -107,6 +107,7 @@ export class QemuGuest implements LiveGuest {
       domain: () => this.definition.name,
       socket: (alias) => this.record.sockets[alias],
       isOpen: (alias) => this.live.isChannelOpen(alias),
+      isRunning: () => this.state.state === 'running',
     });
     this.agent = new GuestAgent((command, args, options) =>
       this.channel.openAgent().ask(command, args, options),

@@ -27,6 +27,11 @@ import type { AcceleratorCapabilities, QemuCapabilities } from './probe/types.ts
 import { withVolumePathsForDisplay } from './volume-sources.ts';
 import { withVsockCid } from './vsock-cid.ts';
 
+/** Without the sockets that an earlier run was given in its own directory: what a snapshot keeps has them. */
+export function withoutChosenPaths(options: QemuDriverOptions, definition: DomainDef): DomainDef {
+  return dropChosenPaths(definition, [join(options.runtimeDirectory, 'g')]);
+}
+
 /**
  * The complete definition. Completed again it is the same; what `previous` (the stored definition that this one
  * replaces) had been given stays. Whether the emulator can run it is for `checkDefinition` to say.
@@ -37,7 +42,7 @@ export async function completeDefinition(
   given: DomainDef,
   previous: DomainDef | undefined,
 ): Promise<DomainDef> {
-  const own = dropChosenPaths(given, [join(options.runtimeDirectory, 'g')]);
+  const own = withoutChosenPaths(options, given);
   const definition =
     previous === undefined ? own : dropFormerSpiceAudio(keepIdentity(own, previous), previous);
   checkType(definition);

@@ -69,6 +69,17 @@ it('takes a freeze back that was not answered: it may come true later', async ()
   expect(await names()).toEqual([]);
 });
 
+it('leaves file systems frozen that somebody else has frozen: the agent takes no such command then', async () => {
+  const { guest, create, names } = await running();
+  const reason = 'Command guest-fsfreeze-freeze has been disabled: the agent is in frozen state';
+  const details = { agentCommand: 'guest-fsfreeze-freeze', class: 'CommandNotFound', desc: reason };
+  failing(guest.answers, 'guest-fsfreeze-freeze', new VirtError('operation.failed', { reason, details }));
+  await expect(create()).rejects.toMatchObject({ code: 'operation.failed' });
+  expect(guest.done).toEqual([freeze]);
+  expect(guest.record.still).toBeUndefined();
+  expect(await names()).toEqual([]);
+});
+
 it('notes in the status that file systems stand still, before they do; and thaws until it is answered', async () => {
   const { guest, create } = await running();
   const noted: unknown[] = [];

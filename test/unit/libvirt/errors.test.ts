@@ -28,6 +28,14 @@ describe('the text of', () => {
       3,
       'this function is not supported by the connection driver: virDomainFoo',
     ],
+    [
+      new VirtError('operation.failed', {
+        reason: 'the agent says: no such file',
+        details: { agentCommand: 'guest-file-open', class: 'GenericError', desc: 'no such file' },
+      }),
+      1,
+      "internal error: unable to execute QEMU agent command 'guest-file-open': no such file",
+    ],
     [new LibvirtError(errorNumber.noConnect, 'lxc:///'), 5, 'no connection driver available for lxc:///'],
     [new LibvirtError(errorNumber.rpc, 'unknown procedure: 999'), 39, 'unknown procedure: 999'],
     [new LibvirtError(errorNumber.storageVolExist, 'a'), 90, 'storage volume a exists already'],

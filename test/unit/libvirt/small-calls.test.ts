@@ -233,3 +233,47 @@ describe('launch security', () => {
     });
   });
 });
+
+it.each(['domainSetGuestVcpus', 'domainSetVcpu'] as const)(
+  '%s refuses CPUs that are no set',
+  async (procedure) => {
+    const client = await (await startRig()).open();
+    const { dom } = await client.call('domainCreateXml', { xmlDesc: guestXml('cpus'), flags: 0 });
+    const call = (cpumap: string) => client.call(procedure, { dom, cpumap, state: 1, flags: 0 });
+    for (const cpumap of ['x', '', '3-1'])
+      await expect(call(cpumap)).rejects.toThrow(`8: invalid argument: Failed to parse bitmap '${cpumap}'`);
+  },
+);
+
+it('a name of a guest that no lease has is told by a number of its own', async () => {
+  const client = await (await startRig()).open();
+  const { dom } = await client.call('domainCreateXml', { xmlDesc: guestXml('still'), flags: 0 });
+  await expect(client.call('domainGetHostname', { dom, flags: 1 })).rejects.toThrow(
+    '108: no hostname found: no hostname found for domain still',
+  );
+});
+
+describe('a snapshot', () => {
+  const xmlDesc = '<domainsnapshot><name>s</name></domainsnapshot>';
+
+  it('of disks alone is defined again from a document of such a one', async () => {
+    const client = await (await startRig()).open();
+    const { dom } = await client.call('domainDefineXml', { xml: guestXml('snapped') });
+    const kept = (state: string) =>
+      `<domainsnapshot><name>s</name><state>${state}</state><creationTime>5</creationTime></domainsnapshot>`;
+    const define = (state: string) =>
+      client.call('domainSnapshotCreateXml', { dom, xmlDesc: kept(state), flags: 1 + 16 });
+    await expect(define('shutoff')).rejects.toThrow(
+      '8: invalid argument: disk-only flag for snapshot s requires disk-snapshot state',
+    );
+    expect(await define('disk-snapshot')).toMatchObject({ snap: { name: 's' } });
+  });
+
+  it('while the guest runs on needs a file for the memory', async () => {
+    const client = await (await startRig()).open();
+    const { dom } = await client.call('domainCreateXml', { xmlDesc: guestXml('live'), flags: 0 });
+    await expect(client.call('domainSnapshotCreateXml', { dom, xmlDesc, flags: 256 })).rejects.toThrow(
+      '84: Operation not supported: the guest runs on only while its memory goes to a file of its own',
+    );
+  });
+});

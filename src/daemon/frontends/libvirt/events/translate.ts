@@ -2,6 +2,7 @@
 import type { PublishedEvent } from '../../../../api/index.ts';
 import { paramType, type TypedParam } from '../../../../libvirt/protocol/objects.ts';
 import type { RemoteMessage, RemoteMessageName } from '../../../../libvirt/protocol/programs.ts';
+import { memoryMeasures } from '../memory-measures.ts';
 import { type DomainEventKind, domainEventKinds } from './kinds.ts';
 import { metadataTypes, type OutgoingEvent } from './outgoing.ts';
 import { translateObject } from './translate-objects.ts';
@@ -44,7 +45,7 @@ const numberOf = (words: readonly string[], word: string) => Math.max(0, words.i
 export function translate(event: PublishedEvent): OutgoingEvent[] {
   switch (event.event) {
     case 'domain.defined':
-      return [lifecycleEvent(event.domain, lifecycle.defined, event.isNew ? 0 : 1)];
+      return [lifecycleEvent(event.domain, lifecycle.defined, definedDetail(event))];
     case 'domain.undefined':
       return [lifecycleEvent(event.domain, lifecycle.undefined, 0)];
     case 'domain.renamed':
@@ -69,6 +70,10 @@ export function translate(event: PublishedEvent): OutgoingEvent[] {
       return translateRest(event);
   }
 }
+
+/** virDomainEventDefinedDetailType: added, updated, from a snapshot. */
+const definedDetail = ({ isNew, fromSnapshot }: EventOf<'domain.defined'>): number =>
+  fromSnapshot ? 3 : isNew ? 0 : 1;
 
 /** virDomainEventCrashedDetailType. A QEMU that died is "stopped, crashed", and that event follows by itself. */
 function crashed({ domain, reason }: EventOf<'domain.crashed'>): OutgoingEvent[] {
@@ -124,8 +129,10 @@ function translateRest(event: PublishedEvent): OutgoingEvent[] {
       return [flat('memoryDeviceSizeChange', event.domain, { alias: event.alias, size: event.bytes })];
     case 'domain.tunable':
       return [flat('tunable', event.domain, { params: tunables(event.parameters) })];
+    case 'domain.memory-written':
+      return memoryWritten(event);
     case 'job.ended':
-      return jobCompleted(event);
+      return backupEnded(event);
     case 'domain.metadata-changed':
       return [flat('metadataChange', event.domain, { type: metadataTypes[event.what], nsuri: event.uri })];
     default:
@@ -215,30 +222,40 @@ function tunables(parameters: EventOf<'domain.tunable'>['parameters']): TypedPar
   }));
 }
 
-/** Jobs that move a guest's data, which is what libvirt tells of: virDomainJobOperation by our name. */
-const jobOperations: Readonly<Record<string, number>> = {
-  save: 2,
-  restore: 3,
-  snapshot: 6,
-  dump: 8,
-  backup: 9,
-};
+/** virDomainJobOperation. */
+const jobOperations = { save: 2, snapshot: 6, dump: 8, backup: 9 } as const;
 
-function jobCompleted(event: EventOf<'job.ended'>): OutgoingEvent[] {
-  const operation = jobOperations[event.job];
-  if (event.domain === undefined || operation === undefined) return [];
-  const params: TypedParam[] = [
-    { field: 'operation', value: { type: paramType.int, value: operation } },
-    { field: 'time_elapsed', value: { type: paramType.ullong, value: event.durationMs } },
+/** libvirt tells of backups however they ended, and of memory when it is whole; of other jobs it tells nothing. */
+function backupEnded(event: EventOf<'job.ended'>): OutgoingEvent[] {
+  if (event.domain === undefined || event.job !== 'backup') return [];
+  return jobCompleted(event.domain, 'backup', event.durationMs, [
     ...diskFigures(event),
     { field: 'success', value: { type: paramType.boolean, value: event.error === null ? 1 : 0 } },
+  ]);
+}
+
+function memoryWritten(event: EventOf<'domain.memory-written'>): OutgoingEvent[] {
+  const { domain, job, durationMs, stoppedMs: downtimeMs, passes: iterations, ...figures } = event;
+  return jobCompleted(domain, job, durationMs, memoryMeasures({ ...figures, downtimeMs, iterations }));
+}
+
+function jobCompleted(
+  domain: DomainIdentity,
+  job: keyof typeof jobOperations,
+  durationMs: number,
+  rest: readonly TypedParam[],
+): OutgoingEvent[] {
+  const params: TypedParam[] = [
+    { field: 'operation', value: { type: paramType.int, value: jobOperations[job] } },
+    { field: 'time_elapsed', value: { type: paramType.ullong, value: durationMs } },
+    ...rest,
   ];
-  return [flat('jobCompleted', event.domain, { params })];
+  return [flat('jobCompleted', domain, { params })];
 }
 
 /** What a backup read, or its scratch images took: VIR_DOMAIN_JOB_DISK_*. libvirt leaves them out when all are 0. */
-function diskFigures({ job, step, done, total }: EventOf<'job.ended'>): TypedParam[] {
-  if (job !== 'backup' || done === null || total === null || total === 0) return [];
+function diskFigures({ step, done, total }: EventOf<'job.ended'>): TypedParam[] {
+  if (done === null || total === null || total === 0) return [];
   const figure = (field: string, value: number): TypedParam => ({
     field,
     value: { type: paramType.ullong, value },

@@ -9,7 +9,7 @@ import { threadTimes } from '../../../services/process-times.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { bitmapOf } from './node.ts';
 import { big, counted, type ParamTable, readParams } from './params.ts';
-import { affect, checkFlags, domainOf, impactOn, invalid, notValid } from './support.ts';
+import { affect, checkFlags, cpusIn, domainOf, impactOn, invalid, notValid } from './support.ts';
 
 /** virDomainVcpuFlags. */
 const vcpuFlag = { maximum: 4, guest: 8, hotpluggable: 16 } as const;
@@ -74,7 +74,7 @@ function counts(engine: Engine) {
     domainSetVcpu: async ({ dom, cpumap, state, flags }, call) => {
       checkFlags(flags, bothSides, call);
       const domain = domainOf(engine, dom);
-      await vcpus.setEach(domain, cpusetMembers(cpumap), state !== 0, impactOn(domain, flags));
+      await vcpus.setEach(domain, cpusIn(cpumap), state !== 0, impactOn(domain, flags));
     },
   } satisfies RemoteHandlers;
 }

@@ -3,14 +3,14 @@
 import type { AgentDiskAddress, AgentFileSystem } from '../../../../drivers/guest-agent.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
-import { cpusetMembers, formatCpuset } from '../../../../model/domain/cpuset.ts';
+import { formatCpuset } from '../../../../model/domain/cpuset.ts';
 import type { DomainDef } from '../../../../model/domain/domain.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { GuestInfo, GuestInfoKind } from '../../../services/domain-agent.ts';
 import { targetAt } from '../../../services/guest-disks.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { big, bool, int, text, toNumber, uint } from './params.ts';
-import { checkFlags, domainOf, invalid } from './support.ts';
+import { checkFlags, cpusIn, domainOf, invalid } from './support.ts';
 
 /** virNodeSuspendTarget. */
 const suspendTargets = ['ram', 'disk', 'hybrid'] as const;
@@ -175,7 +175,7 @@ function guestCpus(engine: Engine) {
     domainSetGuestVcpus: async ({ dom, cpumap, state, flags }, call) => {
       checkFlags(flags, 0, call);
       if (state !== 0 && state !== 1) throw invalid('unsupported state value');
-      await agent.setCpus(runningOf(engine, dom), cpusetMembers(cpumap), state === 1);
+      await agent.setCpus(runningOf(engine, dom), cpusIn(cpumap), state === 1);
     },
   } satisfies RemoteHandlers;
 }
@@ -220,7 +220,7 @@ async function leasedName(engine: Engine, domain: Domain): Promise<string> {
     .flatMap(({ addresses }) => addresses)
     .find((one) => one.hostName !== undefined)?.hostName;
   if (name === undefined)
-    throw new LibvirtError(errorNumber.operationFailed, `no hostname found for domain ${domain.name}`);
+    throw new LibvirtError(errorNumber.noHostname, `no hostname found for domain ${domain.name}`);
   return name;
 }
 

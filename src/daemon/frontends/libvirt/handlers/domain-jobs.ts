@@ -1,9 +1,9 @@
 /** The job of a domain that moves its memory: how far it is, how the last one went, and calling it off. */
-import type { MemoryProgress } from '../../../../drivers/live-memory.ts';
 import type { TypedParam, WireDomain } from '../../../../libvirt/protocol/objects.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Transfer } from '../../../services/domain-transfers.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
+import { memoryMeasures } from '../memory-measures.ts';
 import { big, bool, int, text } from './params.ts';
 import { checkFlags, domainOf, notValid, telling } from './support.ts';
 
@@ -114,33 +114,8 @@ function statsOf(transfer: Transfer | undefined): { type: number; params: TypedP
     params: [
       int('operation', operations[kind]),
       big('time_elapsed', elapsedMs),
-      ...(progress === undefined ? [] : measures(progress)),
+      ...(progress === undefined ? [] : memoryMeasures(progress)),
       ...(transfer.disks === undefined ? [] : diskMeasures(transfer)),
     ],
   };
-}
-
-/** VIR_DOMAIN_JOB_*, in libvirt's order. A guest's disks stay where they are, so there is nothing of them. */
-function measures(progress: MemoryProgress): TypedParam[] {
-  const { totalBytes, writtenBytes, remainingBytes } = progress;
-  return [
-    big('downtime', progress.downtimeMs),
-    big('setup_time', progress.setupMs),
-    big('data_total', totalBytes),
-    big('data_processed', writtenBytes),
-    big('data_remaining', remainingBytes),
-    big('memory_total', totalBytes),
-    big('memory_processed', writtenBytes),
-    big('memory_remaining', remainingBytes),
-    big('memory_bps', progress.bytesPerSecond),
-    big('memory_constant', progress.constantPages),
-    big('memory_normal', progress.normalPages),
-    big('memory_normal_bytes', progress.normalBytes),
-    big('memory_dirty_rate', progress.dirtyPagesPerSecond),
-    big('memory_iteration', progress.iterations),
-    big('memory_page_size', progress.pageBytes),
-    big('disk_total', 0),
-    big('disk_processed', 0),
-    big('disk_remaining', 0),
-  ];
 }

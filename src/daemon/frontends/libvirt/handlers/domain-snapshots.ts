@@ -1,5 +1,5 @@
 /** Snapshots of domains: making, finding, returning, deleting. */
-import { isVirtError } from '../../../../base/errors.ts';
+import { isVirtError, type VirtError } from '../../../../base/errors.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { WireDomain } from '../../../../libvirt/protocol/objects.ts';
 import { parseSnapshot, type Snapshot } from '../../../../model/snapshot/snapshot.ts';
@@ -258,6 +258,7 @@ async function create(
   if (has(flags, createFlag.live) && has(flags, createFlag.redefine))
     throw invalid(`live and redefine flags in ${call.name} are mutually exclusive`);
   if (has(flags, createFlag.validate)) await validate('domainsnapshot', xml);
+  if (has(flags, createFlag.redefine) && has(flags, createFlag.diskOnly)) refuseOtherThanDisks(xml);
   if (has(flags, createFlag.redefine))
     return snapshots.define(domain, xml, { mode: 'lenient', makeCurrent: has(flags, createFlag.current) });
   const { definition } = parseSnapshot(xml, { mode: 'lenient' });
@@ -270,7 +271,8 @@ async function create(
   };
   const halted = () =>
     new LibvirtError(errorNumber.operationInvalid, 'cannot halt after transient domain snapshot');
-  return telling('domain.transient', halted, () =>
+  const notLive = ({ reason }: VirtError) => new LibvirtError(errorNumber.operationUnsupported, reason);
+  const make = () =>
     snapshots.create(domain, wish, {
       diskOnly: has(flags, createFlag.diskOnly),
       quiesce: has(flags, createFlag.quiesce),
@@ -278,6 +280,13 @@ async function create(
       live: has(flags, createFlag.live),
       reuse: has(flags, createFlag.reuseExternal),
       noMetadata: has(flags, createFlag.noMetadata),
-    }),
-  );
+    });
+  return telling('domain.transient', halted, () => telling('request.unsupported', notLive, make));
+}
+
+/** @throws LibvirtError for a document of a snapshot that is not one of disks of a running guest alone */
+function refuseOtherThanDisks(xml: string): void {
+  const { name = '', state } = parseSnapshot(xml, { mode: 'lenient' }).definition;
+  if (state !== 'disk-snapshot')
+    throw invalid(`disk-only flag for snapshot ${name} requires disk-snapshot state`);
 }

@@ -1,8 +1,10 @@
 /** What handlers share: checking flags, finding domains, and how domains and networks are named on the wire. */
 import { type ErrorCode, isVirtError, type VirtError } from '../../../../base/errors.ts';
+import { BadValue } from '../../../../base/xml/codec.ts';
 import { apiFunction } from '../../../../libvirt/access.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { WireDomain, WireNetwork } from '../../../../libvirt/protocol/objects.ts';
+import { cpusetMembers } from '../../../../model/domain/cpuset.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Network } from '../../../services/network.ts';
 import type { Call, Engine } from '../context.ts';
@@ -21,6 +23,15 @@ export function invalid(detail: string): LibvirtError {
 /** As `invalid`, for texts that clients know without leading words. */
 export function bareInvalid(detail: string): LibvirtError {
   return new LibvirtError(errorNumber.invalidArg, detail, errorDomain.qemu, { isBare: true });
+}
+
+/** The numbers of CPUs that a client wrote down, as `0,2-3`. @throws LibvirtError */
+export function cpusIn(text: string): number[] {
+  try {
+    return cpusetMembers(text);
+  } catch (error) {
+    throw error instanceof BadValue ? invalid(`Failed to parse bitmap '${text}'`) : error;
+  }
 }
 
 /** @throws LibvirtError operation invalid: the words that clients know */
