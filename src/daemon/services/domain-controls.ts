@@ -9,6 +9,7 @@ import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { runChange } from './late-changes.ts';
+import { changeRunning } from './running-definition.ts';
 import { refuseForwardedPorts } from './user-forwards.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -193,7 +194,7 @@ export class DomainControls {
     await changeAndStore(domain, { world: this.world, definitions: this.definitions, stored }, async () => {
       if (domain.live === undefined) return;
       await guest(domain.live.guest);
-      Object.assign(domain.live.guest.definition, after(domain.live.guest.definition));
+      changeRunning(domain.live.guest, after(domain.live.guest.definition));
     });
     await saveStatus(this.world, domain);
   }

@@ -11,6 +11,7 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { inheritedPlaces, limitNewThreads, threadsOf } from './guest-threads.ts';
 import { runChange } from './late-changes.ts';
+import { changeRunning } from './running-definition.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -45,7 +46,7 @@ export class DomainCpus {
           const { guest } = domain.requireLive(verb);
           checkTarget(domain, target, guest.definition);
           for (const thread of targetThreads(await this.threads(domain), target)) pinThread(thread, cpus);
-          Object.assign(guest.definition, withPin(guest.definition, target, cpus));
+          changeRunning(guest, withPin(guest.definition, target, cpus));
         },
       );
       await saveStatus(this.world, domain);

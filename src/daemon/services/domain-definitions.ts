@@ -9,6 +9,7 @@ import type { StoredDefinition, WithinSave } from '../state/definitions.ts';
 import { type ReplaceOptions, replacesByName } from './by-name.ts';
 import { Domain } from './domain.ts';
 import { saveStatus } from './domain-status.ts';
+import { changeRunning } from './running-definition.ts';
 import { noteFate, type TpmFate } from './tpm-states.ts';
 import { type DomainWorld, factsOf, runJob, storedDefinition, storedXml } from './world.ts';
 
@@ -352,7 +353,7 @@ export class DomainDefinitions {
         await this.write(domain, change(this.definition(domain, { inactive: true })));
       if (targets.live ?? domain.isActive) {
         const { guest } = domain.requireLive(job);
-        Object.assign(guest.definition, change(guest.definition));
+        changeRunning(guest, change(guest.definition));
       }
       await saveStatus(this.world, domain);
     });

@@ -12,6 +12,7 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { runChange } from './late-changes.ts';
 import { floorOf } from './network-shares.ts';
+import { changeRunning } from './running-definition.ts';
 import { chooseTargets, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -153,7 +154,7 @@ export class DomainInterfaces {
         const after = changed(guest.definition);
         const nic = guest.definition.devices.interfaces[findInterface(domain, guest.definition, name)];
         if (nic !== undefined) await how.live(guest, nic);
-        Object.assign(guest.definition, after);
+        changeRunning(guest, after);
       });
       await saveStatus(this.world, domain);
     });

@@ -24,6 +24,7 @@ import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { inheritedPlaces, limitNewThreads } from './guest-threads.ts';
 import { runChange } from './late-changes.ts';
+import { changeRunning } from './running-definition.ts';
 import { applyTargeted, chooseTargets, type Targets } from './targets.ts';
 import type { DomainWorld } from './world.ts';
 
@@ -129,7 +130,7 @@ export class DomainVcpus {
     } finally {
       // Some may have come or gone before one failed.
       const places = await guest.tuning.cpuPlaces();
-      Object.assign(guest.definition, withCpuPlaces(guest.definition, places));
+      changeRunning(guest, withCpuPlaces(guest.definition, places));
       await saveStatus(this.world, domain);
     }
     await this.placeNew(guest, before);

@@ -6,6 +6,7 @@ import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { saveStatus } from './domain-status.ts';
 import { runChange } from './late-changes.ts';
+import { changeRunning } from './running-definition.ts';
 import type { DomainWorld } from './world.ts';
 
 /** What a change is made to; when neither is said: wherever the domain is. */
@@ -70,7 +71,7 @@ export async function applyTargeted(
       if (!chosen.live) return;
       const { guest } = domain.requireLive(verb);
       await change.live?.();
-      Object.assign(guest.definition, running(guest.definition));
+      changeRunning(guest, running(guest.definition));
     });
     await saveStatus(world, domain);
   });
