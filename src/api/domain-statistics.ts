@@ -61,7 +61,7 @@ export const domainSample = z
       .object({
         current: count,
         maximum: count,
-        cpus: z.array(z.object({ index: count, timeNs: count, delayNs: maybe })),
+        cpus: z.array(z.object({ index: count, timeNs: count, waitNs: maybe, delayNs: maybe })),
       })
       .nullable(),
     interfaces: z

@@ -167,6 +167,7 @@ function readFacts(raw: Readonly<Record<string, unknown>> | undefined): DomainFa
     vcpus: raw['vcpus'],
     virtType: raw['virtType'],
     ...readSize(raw['size']),
+    ...readDisks(raw['disks']),
   };
 }
 
@@ -176,4 +177,19 @@ function readSize(raw: unknown): Pick<DomainFacts, 'size'> {
   if (typeof maxVcpus !== 'number' || typeof currentMemoryKiB !== 'number' || typeof osType !== 'string')
     return {};
   return { size: { maxVcpus, currentMemoryKiB, osType } };
+}
+
+/** All or none: what is not as this version writes it is read from the definition. */
+function readDisks(raw: unknown): Pick<DomainFacts, 'disks'> {
+  if (!Array.isArray(raw)) return {};
+  const disks = raw.map((one: unknown) => {
+    const { target, path, isQcow2 } = (one ?? {}) as Readonly<Record<string, unknown>>;
+    if (typeof target !== 'string' || (path !== undefined && typeof path !== 'string')) return undefined;
+    return {
+      target,
+      ...(path !== undefined && { path }),
+      ...(isQcow2 === true && { isQcow2: true as const }),
+    };
+  });
+  return disks.includes(undefined) ? {} : { disks: disks.filter((disk) => disk !== undefined) };
 }

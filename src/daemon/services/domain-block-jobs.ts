@@ -4,6 +4,7 @@
  * For other services: `commit(domain, wish, { isHeld: true })` is for a caller that is inside a job of the domain already
  * (`runJob`); its `ended` settles when the merge is over and stored.
  */
+import { dirname, isAbsolute, join } from 'node:path';
 import { VirtError } from '../../base/errors.ts';
 import type { BlockJobInfo, BlockJobRecord, BlockJobRequest } from '../../drivers/driver.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
@@ -283,8 +284,17 @@ function pivotFailed(domain: Domain, { disk, id }: BlockJobRecord, error: string
   });
 }
 
+/** By its path, or by one that is relative to the directory of the image above it, as image files write it. */
+function isNamed({ source, index }: Layer, name: string, all: readonly Layer[]): boolean {
+  const path = pathOfSource(source);
+  if (path === undefined) return false;
+  const above = all[all.findIndex((one) => one.index === index) - 1];
+  const from = above === undefined ? undefined : pathOfSource(above.source);
+  return path === name || (from !== undefined && !isAbsolute(name) && join(dirname(from), name) === path);
+}
+
 /**
- * An image by its path, by `vda[3]`, or by its number; with `beneath`, only one that lies below that image will do.
+ * An image by its path (also relative to the image above it), by `vda[3]`, or by its number; with `beneath`, only one that lies below that image will do.
  * @throws VirtError request.invalid
  */
 export function layerNamed(domain: Domain, disk: Disk, name: string, what: string, beneath?: Layer): Layer {
@@ -296,7 +306,7 @@ export function layerNamed(domain: Domain, disk: Disk, name: string, what: strin
   const found =
     name === disk.target.dev && beneath === undefined
       ? layers[0]
-      : layers.find(({ source, index }) => pathOfSource(source) === name || index === number);
+      : layers.find((layer) => layer.index === number || isNamed(layer, name, all));
   if (found !== undefined) return found;
   const below = beneath === undefined ? '' : ` beneath '${pathOfSource(beneath.source) ?? beneath.index}'`;
   throw new VirtError('request.invalid', {

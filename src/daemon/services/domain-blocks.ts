@@ -6,6 +6,7 @@ import { type Disk, type IoTune, isEmptySource } from '../../model/domain/device
 import { layersOf, mirrorLayers } from '../../model/domain/disk-chain.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { refuseBackup } from './block-job-guard.ts';
+import { type DiskSizes, qcow2Capacity } from './disks-at-rest.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
 import { diskPath, occupiedBytes } from './domain-statistics.ts';
@@ -15,12 +16,6 @@ import { type DomainWorld, runJob } from './world.ts';
 const SAMPLE_MS = 5000;
 /** libvirt's own limit is 4 MiB of a message; ours keeps an answer small. */
 const MAX_PEEK_BYTES = 1024 * 1024;
-
-export interface DiskSizes {
-  readonly capacityBytes: number;
-  readonly allocationBytes: number;
-  readonly physicalBytes: number;
-}
 
 export class DomainBlocks {
   private readonly world: DomainWorld;
@@ -127,12 +122,14 @@ export class DomainBlocks {
     return { capacityBytes, allocationBytes: onHost.allocation, physicalBytes: onHost.physical };
   }
 
-  /** A qcow2 image says its size at byte 24 of its header (QEMU docs/interop/qcow2.txt); any other is as long as its file. */
+  /** Any but qcow2 is as long as its file. @throws VirtError file.* */
   private async capacityOfFile(disk: Disk, path: string, fileBytes: number): Promise<number> {
     if (disk.driver?.type !== 'qcow2') return fileBytes;
-    const head = await readAt(path, 0, 32);
-    const isImage = head.length === 32 && head.toString('latin1', 0, 4) === 'QFI\u00fb';
-    return isImage ? Number(head.readBigUInt64BE(24)) : fileBytes;
+    try {
+      return (await qcow2Capacity(path)) ?? fileBytes;
+    } catch (error) {
+      throw fileError(error, 'read a disk', path);
+    }
   }
 
   /** Bytes of a disk as its file has them, formats not undone. @throws VirtError request.invalid, file.* */

@@ -16,9 +16,10 @@ import { indexOf, layersOf, mirrorLayers, pathOfSource } from '../../model/domai
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { StatisticsGroup } from '../../model/domain/statistics-groups.ts';
 import type { LinkStatistics } from '../../net/links/requests.ts';
+import { type DiskAtRest, measureAtRest, storedDisksOf } from './disks-at-rest.ts';
 import type { Domain } from './domain.ts';
 import type { DomainDefinitions } from './domain-definitions.ts';
-import { residentKiB, runDelayNs, threadTimes } from './process-times.ts';
+import { residentKiB, runDelayNs, runWaitNs, threadTimes } from './process-times.ts';
 
 /** How long a QEMU may take to answer for a sample: one that hangs costs all others no more than this. */
 export const sampleLimitMs = 2000;
@@ -42,6 +43,8 @@ export interface CpuTimes {
 export interface VcpuSample {
   readonly index: number;
   readonly timeNs: number;
+  /** Waiting in the run queue, as the scheduler's statistics have it; undefined where the kernel does not keep them. */
+  readonly waitNs: number | undefined;
   /** Waiting for a processor although it could run. */
   readonly delayNs: number | undefined;
 }
@@ -158,6 +161,11 @@ export class DomainStatisticsService {
     };
   }
 
+  /** Disks of a domain that does not run; those of one whose facts an older version wrote cost a reading of its text. */
+  async atRest(domain: Domain): Promise<DiskAtRest[]> {
+    return measureAtRest(domain.facts?.disks ?? storedDisksOf(this.definitions.definition(domain)));
+  }
+
   /** Of a stored domain from the facts beside its text: parsing a thousand texts would hold everybody up for seconds. */
   private sizeOf(domain: Domain): GuestSize {
     const { live, facts } = domain;
@@ -226,7 +234,8 @@ function vcpuOf(
   const cpus = (told.cpus ?? []).flatMap(({ index, threadId }) => {
     const times = pid === undefined ? undefined : threadTimes(pid, threadId);
     if (pid === undefined || times === undefined) return [];
-    return [{ index, timeNs: times.userNs + times.systemNs, delayNs: runDelayNs(pid, threadId) }];
+    const waits = { waitNs: runWaitNs(pid, threadId), delayNs: runDelayNs(pid, threadId) };
+    return [{ index, timeNs: times.userNs + times.systemNs, ...waits }];
   });
   return { current: told.cpus?.length ?? vcpus, maximum: maxVcpus, cpus };
 }

@@ -110,7 +110,8 @@ export class GuestWatch {
     if (previous.state === state.state) return;
     if (state.state === 'paused')
       this.world.events.emit('domain.suspended', domain.identity, { reason: state.reason });
-    if (state.state === 'running' && previous.state !== 'shutoff')
+    // One that was switched off and on again was rebooted, which is told.
+    if (state.state === 'running' && previous.state !== 'shutoff' && previous.state !== 'shutdown')
       this.world.events.emit('domain.resumed', domain.identity, { reason: state.reason });
     this.background(domain, 'status', () => saveStatus(this.world, domain));
   }

@@ -1,6 +1,7 @@
 /** What a client gives to set or remove the metadata element of one namespace, of a domain or a network. */
 import { VirtError } from '../../base/errors.ts';
 import { parseXml } from '../../base/xml/parse.ts';
+import { isElement, type XmlElement } from '../../base/xml/tree.ts';
 import type { withMetadata } from '../../model/domain/metadata.ts';
 
 /**
@@ -17,5 +18,24 @@ export function metadataReplacement(
       wanted: 'set metadata',
       reason: 'a prefix (key) is needed with the element',
     });
-  return { element: parseXml(xml), prefix };
+  const element = parseXml(xml);
+  const children = element.children.map((node) =>
+    isElement(node) ? qualified(node, prefix, hasDefault(element, false)) : node,
+  );
+  return { element: { ...element, children }, prefix };
+}
+
+const hasDefault = (element: XmlElement, inherited: boolean): boolean =>
+  element.attrs.has('xmlns') ? element.attrs.get('xmlns') !== '' : inherited;
+
+/** What is in no namespace belongs to the element it is in (libvirt: virXMLInjectNamespace). */
+function qualified(element: XmlElement, prefix: string, isInDefault: boolean): XmlElement {
+  // From here on the prefix means something else.
+  if (element.attrs.has(`xmlns:${prefix}`)) return element;
+  const isNamed = hasDefault(element, isInDefault);
+  return {
+    ...element,
+    name: isNamed || element.name.includes(':') ? element.name : `${prefix}:${element.name}`,
+    children: element.children.map((node) => (isElement(node) ? qualified(node, prefix, isNamed) : node)),
+  };
 }

@@ -29,6 +29,20 @@ export function runDelayNs(pid: number, thread: number): number | undefined {
   return Number.isSafeInteger(waited) ? waited : undefined;
 }
 
+/**
+ * How long a thread waited in the run queue (wait_sum of /proc/PID/sched, in milliseconds): counted where
+ * kernel.sched_schedstats is on. Undefined elsewhere.
+ */
+export function runWaitNs(pid: number, thread: number): number | undefined {
+  return parseWaitSum(read(`/proc/${pid}/task/${thread}/sched`) ?? '');
+}
+
+/** Older kernels write se.statistics.wait_sum. */
+export function parseWaitSum(text: string): number | undefined {
+  const match = /^(?:se\.statistics\.)?wait_sum\s*:\s*(\d+)\.(\d{6})$/m.exec(text);
+  return match === null ? undefined : Number(match[1]) * 1_000_000 + Number(match[2]);
+}
+
 /** Resident memory of a process in KiB; undefined when it is gone. */
 export function residentKiB(pid: number): number | undefined {
   const match = /^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '');

@@ -11,6 +11,7 @@ import type { Hooks } from '../hooks/hooks.ts';
 import type { DaemonMode } from '../paths.ts';
 import type { DefinitionStore } from '../state/definitions.ts';
 import type { RuntimeStore } from '../state/runtime.ts';
+import { type StoredDisk, storedDisksOf } from './disks-at-rest.ts';
 import type { Domain, DomainRegistry } from './domain.ts';
 import type { EventBus } from './events.ts';
 import type { JobObject, Jobs } from './jobs.ts';
@@ -74,6 +75,8 @@ export interface DomainFacts {
     /** `hvm` */
     readonly osType: string;
   };
+  /** For statistics of all domains at once; absent as above. */
+  readonly disks?: readonly StoredDisk[];
 }
 
 export function factsOf(definition: DomainDef): DomainFacts {
@@ -87,6 +90,7 @@ export function factsOf(definition: DomainDef): DomainFacts {
       currentMemoryKiB: definition.currentMemoryKiB ?? definition.memory.sizeKiB,
       osType: definition.os.type.kind,
     },
+    disks: storedDisksOf(definition),
   };
 }
 

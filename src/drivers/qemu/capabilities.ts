@@ -269,7 +269,8 @@ function checkArch(capabilities: QemuCapabilities, wanted: string | undefined): 
   throw lacks(capabilities, `guests of architecture ${arch}`);
 }
 
-function machineNamed(capabilities: QemuCapabilities, wanted: string | undefined): QemuMachine {
+/** @throws VirtError qemu.lacks */
+export function machineNamed(capabilities: QemuCapabilities, wanted: string | undefined): QemuMachine {
   const machines = machinesOf(capabilities);
   const found =
     wanted === undefined

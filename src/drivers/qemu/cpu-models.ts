@@ -3,7 +3,7 @@ import { featureName, vendorName } from '../../model/capabilities/cpu-names.ts';
 import { leavesToHost } from '../../model/domain/cpu.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import type { CpuModelSource, CpuQuery, CpuWorld, MemoryEncryption } from '../driver.ts';
-import { type CapabilitySources, chooseEmulator } from './capabilities.ts';
+import { type CapabilitySources, chooseEmulator, machineNamed } from './capabilities.ts';
 import { readMemoryEncryption } from './memory-encryption.ts';
 import { type ExpandedModel, expandModel } from './probe/cpu.ts';
 import { type ProbeOptions, withSession } from './probe/session.ts';
@@ -37,7 +37,8 @@ export class QemuCpuModels implements CpuModelSource {
   }
 
   async world(query: CpuQuery): Promise<CpuWorld> {
-    const { path, accelerator, domainType } = await this.choose(query);
+    const { path, accelerator, domainType, capabilities } = await this.choose(query);
+    if (query.machine !== undefined) machineNamed(capabilities, query.machine);
     const usable = featuresOf(accelerator.staticHostModel);
     return {
       hypervisor: usable,

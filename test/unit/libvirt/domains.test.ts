@@ -1,4 +1,6 @@
 /** Domains, events and streams over libvirt's protocol, on the real domain service. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
 import {
@@ -146,6 +148,7 @@ describe('domains', () => {
       'balloon.maximum',
       'vcpu.current',
       'vcpu.maximum',
+      'block.count',
     ]);
     const values = retStats[0]?.params.map(({ value }) => value.value);
     expect(domain.parsed).toBeUndefined();
@@ -153,6 +156,52 @@ describe('domains', () => {
     domain.facts = undefined;
     const again = await client.call('connectGetAllDomainStats', { doms: [], stats: 0, flags: 0 });
     expect(again.retStats[0]?.params.map(({ value }) => value.value)).toEqual(values);
+  });
+
+  it('tell what the host knows of the disks of a stored one', async () => {
+    const rig = await startRig();
+    const client = await rig.open();
+    const [raw, image, gone] = ['d.raw', 'd.qcow2', 'gone'].map((name) => join(rig.directory, name));
+    const head = Buffer.alloc(4096);
+    head.write('QFI\u00fb', 'latin1');
+    head.writeBigUInt64BE(77_777n, 24);
+    writeFileSync(raw ?? '', Buffer.alloc(8192));
+    writeFileSync(image ?? '', head);
+    const disk = (path: string | undefined, type: string, dev: string) =>
+      `<disk type='file'><driver name='qemu' type='${type}'/><source file='${path}'/><target dev='${dev}'/></disk>`;
+    const disks = disk(raw, 'raw', 'vda') + disk(image, 'qcow2', 'vdb') + disk(gone, 'raw', 'vdc');
+    const cdrom = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>";
+    const xml = guestXml('idle').replace('<devices>', `<devices>${disks}${cdrom}`);
+    const { dom } = await client.call('domainDefineXml', { xml });
+    const told = async () => {
+      const { retStats } = await client.call('connectGetAllDomainStats', {
+        doms: [dom],
+        stats: 32,
+        flags: 0,
+      });
+      return Object.fromEntries(
+        (retStats[0]?.params ?? []).map(({ field, value }) => [field.replace('block.', ''), value.value]),
+      );
+    };
+    const expected = {
+      count: 4,
+      ...{ '0.name': 'vda', '0.path': raw, '0.capacity': 8192, '0.physical': 8192 },
+      ...{ '0.allocation': expect.anything(), '1.allocation': expect.anything() },
+      ...{ '1.name': 'vdb', '1.path': image, '1.capacity': 77_777, '1.physical': 4096 },
+      ...{ '2.name': 'vdc', '2.path': gone, '3.name': 'sda' },
+    };
+    expect(await told()).toEqual(expected);
+    rig.engine.domains.find({ uuid: dom.uuid }).facts = undefined;
+    expect(await told()).toEqual(expected);
+  });
+
+  it('that are gone are left out of the statistics of those that a client names', async () => {
+    const { client, dom } = await running();
+    const gone = { ...dom, name: 'gone', uuid: '00000000-0000-0000-0000-00000000000e' };
+    const ask = async (doms: (typeof dom)[]) =>
+      (await client.call('connectGetAllDomainStats', { doms, stats: 1, flags: 0 })).retStats;
+    expect((await ask([gone, dom])).map((one) => one.dom.name)).toEqual(['web']);
+    expect(await ask([gone])).toEqual([]);
   });
 });
 

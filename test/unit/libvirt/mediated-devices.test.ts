@@ -107,6 +107,9 @@ describe('a mediated device', () => {
     await expect(client.call('nodeDeviceDestroy', { name: GPU })).rejects.toThrow(
       '67: unsupported configuration: Unsupported device type',
     );
+    await expect(client.call('nodeDeviceSetAutostart', { name: GPU, autostart: 1 })).rejects.toThrow(
+      '84: Operation not supported: Unsupported device type',
+    );
     const reader = await rig.open(1);
     await expect(reader.call('nodeDeviceCreateXml', { xmlDesc: document(), flags: 0 })).rejects.toThrow(
       /^29: .*read only/,

@@ -56,7 +56,14 @@ function memoryOf({ currentKiB, maximumKiB, residentKiB, guest }: Told<'balloon'
 }
 
 function vcpusOf(vcpu: Told<'vcpu'>): Sample['vcpus'] {
-  return { ...vcpu, cpus: vcpu.cpus.map((cpu) => ({ ...cpu, delayNs: cpu.delayNs ?? null })) };
+  return {
+    ...vcpu,
+    cpus: vcpu.cpus.map((cpu) => ({
+      ...cpu,
+      waitNs: cpu.waitNs ?? null,
+      delayNs: cpu.delayNs ?? null,
+    })),
+  };
 }
 
 function dirtyRateOf(rate: Told<'dirtyRate'>): Sample['dirtyRate'] {

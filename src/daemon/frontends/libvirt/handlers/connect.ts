@@ -1,12 +1,11 @@
 /** The connection: opening, features, versions, capabilities. */
-import type { VirtError } from '../../../../base/errors.ts';
 import { formatXml, xmlElement } from '../../../../base/xml/tree.ts';
 import type { Smbios } from '../../../../kvm/identity.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { DaemonMode } from '../../../paths.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { cpuQueryOf } from './cpu.ts';
-import { checkFlags, invalid, telling } from './support.ts';
+import { cpuQueryOf, offered } from './cpu.ts';
+import { checkFlags } from './support.ts';
 
 /** The libvirt whose API we answer as: 9.0.0, counted as major * 1,000,000 + minor * 1,000 + release. */
 const LIBRARY_VERSION = 9_000_000;
@@ -105,10 +104,7 @@ function documents(engine: Engine) {
     connectGetDomainCapabilities: async ({ emulatorbin, arch, machine, virttype, flags }, call) => {
       checkFlags(flags, DISABLE_DEPRECATED, call);
       const query = cpuQueryOf({ emulator: emulatorbin, arch, machine, virttype });
-      const lacking = ({ reason }: VirtError) => invalid(reason);
-      return telling('qemu.lacks', lacking, async () => ({
-        capabilities: await engine.driver.domainCapabilitiesXml(query),
-      }));
+      return { capabilities: await offered(() => engine.driver.domainCapabilitiesXml(query)) };
     },
     connectGetSysinfo: async ({ flags }, call) => {
       checkFlags(flags, 0, call);

@@ -1,5 +1,5 @@
 /** CPU models: which there are, whether a guest's processor can be had here, what several hosts have in common. */
-import { isVirtError } from '../../../../base/errors.ts';
+import { isVirtError, type VirtError } from '../../../../base/errors.ts';
 import type { CpuQuery, CpuWorld } from '../../../../drivers/driver.ts';
 import { errorDomain, errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { namesOfKernelFlag, vendorName, vendorOfModel } from '../../../../model/capabilities/cpu-names.ts';
@@ -15,7 +15,7 @@ import {
 } from '../../../../model/capabilities/cpu-sets.ts';
 import { archNames } from '../../../../model/domain/os.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, invalid } from './support.ts';
+import { checkFlags, invalid, telling } from './support.ts';
 
 /** virConnectCompareCPUFlags: an error rather than "incompatible"; check the document against the schema. */
 const compareFlag = { failIncompatible: 1, validate: 2 } as const;
@@ -34,14 +34,17 @@ export function cpuHandlers(engine: Engine) {
     },
     connectCompareCpu: async ({ xml, flags }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
-      const world = await engine.cpus.world({ arch: (await engine.host.facts()).arch });
+      const { arch } = await engine.host.facts();
       const cpu = parseCpu(xml);
+      const problem = foreignArch(cpu, arch);
+      if (problem !== undefined) return { result: incompatible(problem, flags) };
+      const world = await engine.cpus.world({ arch });
       return { result: await compare(cpu, world, await hostSide(engine, world, cpu), flags) };
     },
     connectCompareHypervisorCpu: async ({ xmlCPU, flags, ...query }, call) => {
       checkFlags(flags, compareFlag.failIncompatible | compareFlag.validate, call);
       const cpu = parseCpu(xmlCPU);
-      const world = await engine.cpus.world(cpuQueryOf(query));
+      const world = await worldOf(engine, cpuQueryOf(query));
       return { result: await compare(cpu, world, await hypervisorSide(world, cpu), flags) };
     },
     connectBaselineCpu: async ({ xmlCPUs, flags }, call) => {
@@ -59,7 +62,7 @@ export function cpuHandlers(engine: Engine) {
     },
     connectBaselineHypervisorCpu: async ({ xmlCPUs, flags, ...query }, call) => {
       checkFlags(flags, baselineFlag.expandFeatures | baselineFlag.migratable, call);
-      const world = await engine.cpus.world(cpuQueryOf(query));
+      const world = await worldOf(engine, cpuQueryOf(query));
       const cpus = xmlCPUs.map(parseCpu);
       return { cpu: await baseline(cpus, world, { flags, fallback: 'forbid', within: world.hypervisor }) };
     },
@@ -68,6 +71,24 @@ export function cpuHandlers(engine: Engine) {
 
 export function isArch(name: string): boolean {
   return (archNames as readonly string[]).includes(name);
+}
+
+/** What a client asks for and this host has not is a wrong argument, as for domain capabilities. @throws LibvirtError */
+function worldOf({ cpus }: Engine, query: CpuQuery): Promise<CpuWorld> {
+  return offered(() => cpus.world(query));
+}
+
+/** @throws LibvirtError invalid argument for a machine, architecture or accelerator that is not offered here */
+export function offered<T>(work: () => Promise<T>): Promise<T> {
+  const told = ({ reason }: VirtError) => invalid(reason);
+  return telling('kvm.unusable', told, () => telling('qemu.lacks', told, work));
+}
+
+/** Why a processor of another architecture does not fit; 32-bit ones of a family do. */
+function foreignArch({ arch }: CpuDescription, hostArch: string): string | undefined {
+  const family = (name: string) => (name === 'i686' ? 'x86_64' : name);
+  if (arch === undefined || family(arch) === family(hostArch)) return undefined;
+  return `CPU arch ${arch} does not match host arch`;
 }
 
 /** None where no emulator of that architecture is installed. */
@@ -121,6 +142,11 @@ async function compare(cpu: CpuDescription, world: CpuWorld, host: HostSide, fla
   const models = await world.features(cpu.model === undefined ? [] : [cpu.model]);
   const { problem, isIdentical } = compareCpu(cpu, knownFeatures(cpu, models), host);
   if (problem === undefined) return isIdentical ? result.identical : result.superset;
+  return incompatible(problem, flags);
+}
+
+/** @throws LibvirtError where the caller wants an error rather than a result */
+function incompatible(problem: string, flags: number): number {
   if ((flags & compareFlag.failIncompatible) === 0) return result.incompatible;
   throw new LibvirtError(errorNumber.cpuIncompatible, problem, errorDomain.cpu);
 }

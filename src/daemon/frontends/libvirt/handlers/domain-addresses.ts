@@ -1,9 +1,10 @@
 /** Addresses of a guest's network cards: from leases, from its agent, from the host's neighbour table. */
 import type { AgentInterface } from '../../../../drivers/driver.ts';
+import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Lease } from '../../../../net/plan.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { checkFlags, domainOf, invalid } from './support.ts';
+import { checkFlags, domainOf } from './support.ts';
 
 /** virDomainInterfaceAddressesSource. */
 const source = { lease: 0, agent: 1, arp: 2 } as const;
@@ -18,7 +19,8 @@ export function domainAddressHandlers(engine: Engine) {
       const { guest } = domain.requireLive('ask for addresses of');
       if (from === source.agent) return { ifaces: (await guest.agentInterfaces()).map(agentInterfaceOf) };
       if (from === source.arp) return { ifaces: await seenByHost(engine, domain) };
-      if (from !== source.lease) throw invalid(`Unknown IP address data source ${from}`);
+      if (from !== source.lease)
+        throw new LibvirtError(errorNumber.argumentUnsupported, `Unknown IP address data source ${from}`);
       const { interfaces } = guest.definition.devices;
       const found = await Promise.all(
         interfaces.map(async ({ source: where, mac, target }) => {

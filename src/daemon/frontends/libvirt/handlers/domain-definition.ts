@@ -1,6 +1,5 @@
 /** Definitions of domains: XML out, define, undefine, rename, autostart. */
 
-import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import { leavesToHost } from '../../../../model/domain/cpu.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { XmlOptions } from '../../../services/domain-definitions.ts';
@@ -97,9 +96,8 @@ function undefine(engine: Engine, domain: Domain, flags: number, call: Call): Pr
   checkFlags(flags, known, call);
   const has = (bit: number) => (flags & bit) !== 0;
   if (has(undefineFlag.nvram) && has(undefineFlag.keepNvram))
-    throw new LibvirtError(errorNumber.invalidArg, 'cannot both keep and delete nvram');
-  if (has(undefineFlag.tpm) && has(undefineFlag.keepTpm))
-    throw new LibvirtError(errorNumber.invalidArg, 'cannot both keep and delete TPM');
+    throw notValid('cannot both keep and delete nvram');
+  if (has(undefineFlag.tpm) && has(undefineFlag.keepTpm)) throw notValid('cannot both keep and delete TPM');
   const nvram = has(undefineFlag.nvram) ? 'remove' : has(undefineFlag.keepNvram) ? 'keep' : undefined;
   const tpm = has(undefineFlag.tpm) ? 'remove' : has(undefineFlag.keepTpm) ? 'keep' : undefined;
   return forget(engine, domain, {

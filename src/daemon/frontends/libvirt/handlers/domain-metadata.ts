@@ -3,7 +3,7 @@ import { isVirtError } from '../../../../base/errors.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
 import type { Domain } from '../../../services/domain.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
-import { withoutPrefix } from './foreign-metadata.ts';
+import { withoutNamespace } from './foreign-metadata.ts';
 import { affect, checkFlags, domainOf, impactOn, invalid } from './support.ts';
 
 /** virDomainMetadataType. */
@@ -47,7 +47,7 @@ function metadataOf(
   if (type === metadataType.element) {
     if (uri === null) throw invalid('a namespace is needed');
     try {
-      return withoutPrefix(domains.metadata.get(domain, uri, { inactive }));
+      return withoutNamespace(domains.metadata.get(domain, uri, { inactive }));
     } catch (error) {
       throw isVirtError(error, 'domain.no-metadata') ? notThere('metadata') : error;
     }

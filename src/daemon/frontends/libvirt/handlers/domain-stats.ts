@@ -2,8 +2,9 @@
 
 import type { DiskCounters } from '../../../../drivers/live-tuning.ts';
 import { errorNumber, LibvirtError } from '../../../../libvirt/errors.ts';
-import type { TypedParam } from '../../../../libvirt/protocol/objects.ts';
+import type { TypedParam, WireDomain } from '../../../../libvirt/protocol/objects.ts';
 import type { StatisticsGroup } from '../../../../model/domain/statistics-groups.ts';
+import type { Domain } from '../../../services/domain.ts';
 import {
   type DiskSample,
   type DomainStatistics,
@@ -49,19 +50,32 @@ export function domainStatsHandlers(engine: Engine) {
       const groups = new Set(
         (Object.keys(groupBits) as StatisticsGroup[]).filter((group) => (wanted & groupBits[group]) !== 0),
       );
-      const all = doms.length === 0 ? engine.domains.list() : doms.map((dom) => domainOf(engine, dom));
+      const all =
+        doms.length === 0 ? engine.domains.list() : doms.flatMap((dom) => knownOf(engine, dom) ?? []);
       const chosen = all.filter(filterFor(engine, flags & filterFlags));
       const samples = await engine.domains.statistics.sampleAll(chosen, groups, {
         images: (flags & statsFlag.backing) !== 0,
       });
       return {
-        retStats: samples.map((sample) => ({
-          dom: wireDomainOf(sample.domain),
-          params: paramsOf(sample, groups),
-        })),
+        retStats: await Promise.all(
+          samples.map(async (sample) => ({
+            dom: wireDomainOf(sample.domain),
+            params: [...paramsOf(sample, groups), ...(await restingDisks(engine, sample, groups))],
+          })),
+        ),
       };
     },
   } satisfies RemoteHandlers;
+}
+
+/** Who asks for many may have heard of one that is gone by now: it is left out, the others are told. */
+function knownOf(engine: Engine, dom: WireDomain): Domain | undefined {
+  try {
+    return domainOf(engine, dom);
+  } catch (error) {
+    if (error instanceof LibvirtError && error.number === errorNumber.noDomain) return undefined;
+    throw error;
+  }
 }
 
 /** libvirt's parameters of one sample, in its order. */
@@ -125,9 +139,11 @@ function vcpuParams({ vcpu }: DomainStatistics): TypedParam[] {
   return [
     uint('vcpu.current', vcpu.current),
     uint('vcpu.maximum', vcpu.maximum),
-    ...vcpu.cpus.flatMap(({ index, timeNs, delayNs }) => [
+    ...vcpu.cpus.flatMap(({ index, timeNs, waitNs, delayNs }) => [
       int(`vcpu.${index}.state`, VCPU_RUNNING),
       big(`vcpu.${index}.time`, timeNs),
+      // Ceilometer adds it to the time, and does without both where it is not there.
+      big(`vcpu.${index}.wait`, waitNs ?? 0),
       ...(delayNs === undefined ? [] : [big(`vcpu.${index}.delay`, delayNs)]),
     ]),
   ];
@@ -176,6 +192,23 @@ function diskParams({ disks }: DomainStatistics): TypedParam[] {
   return [
     uint('block.count', records.length),
     ...records.flatMap((record, index) => record(`block.${index}`)),
+  ];
+}
+
+/** Those of a domain that does not run, by what the host knows of their files. */
+async function restingDisks(
+  { domains }: Engine,
+  { domain, disks }: DomainStatistics,
+  groups: ReadonlySet<StatisticsGroup>,
+): Promise<TypedParam[]> {
+  if (!groups.has('block') || disks !== undefined || domain.isActive) return [];
+  const found = await domains.statistics.atRest(domain);
+  return [
+    uint('block.count', found.length),
+    ...found.flatMap((disk, index) => [
+      ...headOf(`block.${index}`, { ...disk, path: disk.path, image: undefined }),
+      ...sizesOf(`block.${index}`, disk.sizes),
+    ]),
   ];
 }
 

@@ -16,10 +16,14 @@ const refused = (number: LibvirtError['number'], detail: string): LibvirtError =
   new LibvirtError(number, detail, errorDomain.nodeDevice);
 
 /** @throws LibvirtError for a device of another kind */
-function mediatedOf(engine: Engine, name: string): NodeDevice {
+function mediatedOf(
+  engine: Engine,
+  name: string,
+  number: LibvirtError['number'] = errorNumber.configUnsupported,
+): NodeDevice {
   const device = deviceOf(engine, name);
   if (device.capability.type === 'mdev') return device;
-  throw refused(errorNumber.configUnsupported, 'Unsupported device type');
+  throw refused(number, 'Unsupported device type');
 }
 
 /** @throws LibvirtError for one that is not stored, in the words of the call */
@@ -71,7 +75,7 @@ export function mediatedDeviceHandlers(engine: Engine) {
       mediated.start(storedOf(engine, device, `Node device '${name}' is not defined`));
     },
     nodeDeviceSetAutostart: async ({ name, autostart }) => {
-      const device = mediatedOf(engine, name);
+      const device = mediatedOf(engine, name, errorNumber.operationUnsupported);
       const stored = storedOf(engine, device, 'cannot set autostart for transient device');
       await mediated.setAutostart(stored, autostart !== 0);
     },

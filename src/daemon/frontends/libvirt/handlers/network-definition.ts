@@ -6,7 +6,7 @@ import { type NetworkUpdate, updateSections } from '../../../../model/network/up
 import type { Network } from '../../../services/network.ts';
 import type { Engine, RemoteHandlers } from '../context.ts';
 import { metadataType } from './domain-metadata.ts';
-import { withoutPrefix } from './foreign-metadata.ts';
+import { withoutNamespace } from './foreign-metadata.ts';
 import { networkOf, networksOf } from './network.ts';
 import { validate } from './schema.ts';
 import { affect, checkFlags, invalid, notValid, telling, wireNetworkOf } from './support.ts';
@@ -160,7 +160,7 @@ function metadataOf(
   const { definitions, metadata } = networksOf(engine);
   if (type === metadataType.element && uri !== null) {
     try {
-      return withoutPrefix(metadata.get(network, uri, { inactive }));
+      return withoutNamespace(metadata.get(network, uri, { inactive }));
     } catch (error) {
       throw isVirtError(error, 'network.no-metadata') ? notThere('metadata') : error;
     }
