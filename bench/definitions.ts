@@ -33,6 +33,19 @@ ${disk('vda', 'a.img')}${disk('vdb', 'b.img')}${disk('vdc', 'c.img')}${disk('vdd
 </devices></domain>`;
 }
 
+/** A small machine with a disk, a card and a balloon, which statistics have something to say of; its disk is made. */
+export function diskGuestXml(name: string, directory: string): string {
+  const disk = join(directory, `${name}.img`);
+  writeSparse(disk);
+  return minimalXml(name, 'pc')
+    .replace(
+      '<devices>',
+      `<devices><disk type='file'><driver name='qemu' type='raw'/><source file='${disk}'/><target dev='vda' bus='virtio'/></disk>
+<interface type='user'><model type='virtio'/></interface>`,
+    )
+    .replace("<memballoon model='none'/>", "<memballoon model='virtio'/>");
+}
+
 /** The images that `twentyDeviceXml` names, in its order. */
 export function imagesIn(directory: string): string[] {
   return ['a.img', 'b.img', 'c.img', 'd.img'].map((file) => join(directory, file));
@@ -40,9 +53,11 @@ export function imagesIn(directory: string): string[] {
 
 /** Makes them: sparse, without content. */
 export function writeImages(directory: string): void {
-  for (const path of imagesIn(directory)) {
-    const fd = openSync(path, 'w', 0o600);
-    ftruncateSync(fd, 64 * 1024 * 1024);
-    closeSync(fd);
-  }
+  for (const path of imagesIn(directory)) writeSparse(path);
+}
+
+function writeSparse(path: string): void {
+  const fd = openSync(path, 'w', 0o600);
+  ftruncateSync(fd, 64 * 1024 * 1024);
+  closeSync(fd);
 }

@@ -13,6 +13,8 @@ import { describeMachine } from './machine.ts';
 import type { Bench, Measure } from './measurements/bench.ts';
 import { measureCli } from './measurements/cli.ts';
 import { measureDefine } from './measurements/define.ts';
+import { measureDomainStatistics } from './measurements/domain-statistics.ts';
+import { measureHotplug } from './measurements/hotplug.ts';
 import { measureLibvirt } from './measurements/libvirt.ts';
 import { measureNetwork } from './measurements/network.ts';
 import { measureParallel } from './measurements/parallel.ts';
@@ -37,6 +39,8 @@ const groups: Readonly<Record<string, Measure>> = {
   'storage-transfer': measureStorageTransfer,
   'saved-states': measureSavedStates,
   snapshots: measureSnapshots,
+  hotplug: measureHotplug,
+  'domain-statistics': measureDomainStatistics,
   libvirt: measureLibvirt,
 };
 
