@@ -399,6 +399,11 @@ export class QemuGuest implements LiveGuest {
     }
   }
 
+  /** A device is gone of which QEMU says nothing. */
+  deviceGone(alias: string): Promise<void> {
+    return this.tellRemoved({ kind: 'device-deleted', seconds: Date.now() / 1000, alias });
+  }
+
   /** First what was behind the device goes; then everybody hears of it, and who waits goes on. */
   private async tellRemoved(event: Extract<GuestEvent, { kind: 'device-deleted' }>): Promise<void> {
     await this.unplugs.clear(event.alias);

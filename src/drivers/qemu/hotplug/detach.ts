@@ -21,6 +21,7 @@ import { removeSocket, type StartDeps } from '../starting.ts';
 import { withPresentCpus } from '../tuning/start-cpus.ts';
 import { withVolumePathsForDisplay } from '../volume-sources.ts';
 import { removeBackends } from './perform.ts';
+import { goesSilently, watchForEnd } from './peripherals.ts';
 import { requirePluggable } from './refused.ts';
 import { FIRST_STAND_IN, type LivePlan, planDevice } from './steps.ts';
 import type { UnplugOutcome } from './unplugs.ts';
@@ -41,14 +42,17 @@ export async function detachDevice(
   refuseBus(guest, one, wanted);
   const alias = aliasOfDevice(one) ?? '';
   const waiting = guest.unplugs.wait(alias, deps.options.timeouts.unplugMs);
+  let isSilent = goesSilently(one);
   try {
     await guest.monitorClient().execute('device_del', { id: alias });
   } catch (error) {
-    if (!isInWork(error)) {
+    isSilent ||= isGone(error);
+    if (!isGone(error) && !isInWork(error)) {
       waiting.cancel();
       throw error;
     }
   }
+  if (isSilent) void watchForEnd(guest, alias);
   const outcome = await waiting.outcome;
   if (outcome !== 'refused') return outcome;
   throw new VirtError('operation.failed', {
@@ -56,6 +60,11 @@ export async function detachDevice(
     reason: `the guest refused to let go of ${alias}`,
     hint: 'see what inside the guest uses it',
   });
+}
+
+/** QEMU has it no more, and has not said so, or not yet. */
+function isGone(error: unknown): boolean {
+  return isVirtError(error, 'qmp.failed') && error.details?.['class'] === 'DeviceNotFound';
 }
 
 /** QEMU 6.0 and later refuse to ask twice while the guest has yet to answer. */

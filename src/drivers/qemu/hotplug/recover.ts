@@ -13,6 +13,7 @@ import { withPresentCpus } from '../tuning/start-cpus.ts';
 import { withoutIntent } from './attach.ts';
 import { finishRemoval, planOf } from './detach.ts';
 import { removeBackends } from './perform.ts';
+import { peripherals } from './peripherals.ts';
 import { isPluggable } from './refused.ts';
 
 /** Brings the running definition in line with what QEMU has. Removed devices are told. */
@@ -32,17 +33,6 @@ export async function recoverDevices(deps: StartDeps, guest: QemuGuest, qmp: Qmp
     await finishRemoval(deps, guest, alias);
     guest.replay({ kind: 'device-deleted', seconds: Date.now() / 1000, alias });
   }
-}
-
-/** Aliases of all devices that were given one (QOM, /machine/peripheral). */
-async function peripherals(qmp: QmpClient): Promise<Set<string>> {
-  const found = await qmp.executeRaw('qom-list', { path: '/machine/peripheral' });
-  if (!Array.isArray(found)) return new Set();
-  return new Set(
-    found.flatMap((entry: { readonly name?: unknown }) =>
-      typeof entry.name === 'string' ? [entry.name] : [],
-    ),
-  );
 }
 
 /** A device that QEMU has, the guest may be using: it stays. Of one that it has not, nothing stays. */
