@@ -43,9 +43,21 @@ export function measureAtRest(disks: readonly StoredDisk[]): Promise<DiskAtRest[
   return Promise.all(
     disks.map(async (disk) => ({
       ...disk,
-      sizes: disk.path === undefined ? undefined : await sizesOf(disk.path, disk.isQcow2 === true),
+      sizes: disk.path === undefined ? undefined : await sizesOnce(disk.path, disk.isQcow2 === true),
     })),
   );
+}
+
+const inWork = new Map<string, Promise<DiskSizes | undefined>>();
+
+/** A thousand domains asked about at once may share their images: each is looked at once at a time. */
+function sizesOnce(path: string, isQcow2: boolean): Promise<DiskSizes | undefined> {
+  const key = `${isQcow2}${path}`;
+  const known = inWork.get(key);
+  if (known !== undefined) return known;
+  const looked = sizesOf(path, isQcow2).finally(() => inWork.delete(key));
+  inWork.set(key, looked);
+  return looked;
 }
 
 async function sizesOf(path: string, isQcow2: boolean): Promise<DiskSizes | undefined> {

@@ -53,6 +53,19 @@ for name, bits in lists.items():
             told['refused'][name] = None
         except libvirt.libvirtError as error:
             told['refused'][name] = error.get_error_code()
+# Calls that other clients leave out; each is answered, or ends the sweep.
+conn.getURI()
+conn.listDefinedInterfaces()
+conn.listDefinedStoragePools()
+conn.listDevices('net', 0)
+device = conn.nodeDeviceLookupByName('computer')
+device.listCaps(), device.numOfCaps(), device.autostart(), device.isPersistent(), device.isActive()
+secret = conn.secretDefineXML("<secret><usage type='volume'><volume>/swept</volume></usage></secret>")
+conn.secretLookupByUsage(libvirt.VIR_SECRET_USAGE_TYPE_VOLUME, '/swept').undefine()
+dom.snapshotListNames(0), root.listChildrenNames(0)
+dom.setMaxMemory(65536)
+dom.setMemoryStatsPeriod(5, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+pool.storageVolLookupByName('one').wipe(0)
 pool.destroy()
 pool.undefine()
 network.destroy()
