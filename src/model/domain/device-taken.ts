@@ -15,14 +15,14 @@ export function refuseTaken({ name, devices }: DomainDef, given: OneDevice, wher
   if (taken === undefined) return;
   throw new VirtError('domain.device-exists', {
     wanted: `attach a <${given.element}> to ${where === 'live' ? 'the running' : 'the definition of'} domain '${name}'`,
-    reason: `${taken.what} already exists`,
+    reason: taken.reason,
     hint: taken.hint,
-    details: { element: given.element, what: taken.what, where, ...(taken.isPlace && { isPlace: true }) },
+    details: { element: given.element, where, ...(taken.isPlace && { isPlace: true }) },
   });
 }
 
 interface Taken {
-  readonly what: string;
+  readonly reason: string;
   readonly hint: string;
   /** Set where the guest's place is taken, not the name. */
   readonly isPlace?: boolean;
@@ -36,7 +36,7 @@ function takenBy(devices: Devices, { family, device }: OneDevice): Taken | undef
       const { type, index } = device as Devices['controllers'][number];
       const isTaken = devices.controllers.some((one) => one.type === type && (one.index ?? 0) === index);
       return isTaken
-        ? { what: `controller ${type} ${index}`, hint: 'give it another index, or none' }
+        ? { reason: `it has a controller ${type} ${index}`, hint: 'give it another index, or none' }
         : undefined;
     }
     case 'channels': {
@@ -46,23 +46,29 @@ function takenBy(devices: Devices, { family, device }: OneDevice): Taken | undef
         target.name !== undefined &&
         devices.channels.some((one) => one.target.type === 'virtio' && one.target.name === target.name);
       return isTaken
-        ? { what: `channel '${target.name}'`, hint: 'give it another name, or detach that one first' }
+        ? {
+            reason: `it has a channel '${target.name}'`,
+            hint: 'give it another name, or detach that one first',
+          }
         : undefined;
     }
     case 'filesystems': {
       const { target } = device as Devices['filesystems'][number];
       return devices.filesystems.some((one) => one.target === target)
-        ? { what: `target ${target}`, hint: 'give it another target, or detach that one first' }
+        ? {
+            reason: `it has a directory under the name ${target}`,
+            hint: 'give it another target, or detach that one first',
+          }
         : undefined;
     }
     case 'watchdogs':
       return devices.watchdogs.length > 0
-        ? { what: 'a watchdog', hint: 'a domain has one at most: detach that one first' }
+        ? { reason: 'it has a watchdog', hint: 'a domain has one at most: detach that one first' }
         : undefined;
     case 'hostdevs': {
       const { source } = device as Devices['hostdevs'][number];
       return devices.hostdevs.some((one) => isDeepStrictEqual(one.source, source))
-        ? { what: 'that device of the host', hint: 'the domain has it; detach it first' }
+        ? { reason: 'it has that device of the host', hint: 'detach it first' }
         : undefined;
     }
     default:
@@ -74,12 +80,15 @@ function takenBy(devices: Devices, { family, device }: OneDevice): Taken | undef
 function takenDisk(disks: Devices['disks'], disk: Devices['disks'][number]): Taken | undefined {
   const { target, address } = disk;
   if (disks.some((one) => one.target.dev === target.dev))
-    return { what: `target ${target.dev}`, hint: 'give it another target, or detach that disk first' };
+    return {
+      reason: `it has a disk at target ${target.dev}`,
+      hint: 'give it another target, or detach that disk first',
+    };
   if (address?.type !== 'drive') return undefined;
   const other = disks.find((one) => one.target.bus === target.bus && isDeepStrictEqual(one.address, address));
   return (
     other && {
-      what: `a disk with that address, ${other.target.dev},`,
+      reason: `its disk ${other.target.dev} has that address`,
       hint: 'leave out the address, and it gets one that is free',
       isPlace: true,
     }
