@@ -1,6 +1,7 @@
 /** Backups of running guests as the front ends use them: beginning one, looking at it, calling it off. */
 import { VirtError } from '../../base/errors.ts';
-import type { BackupDiskRequest, BackupRequest } from '../../drivers/driver.ts';
+import { inTime } from '../../base/late-answers.ts';
+import type { BackupDiskRequest, BackupRequest, LiveGuest } from '../../drivers/driver.ts';
 import { type BackupDef, type BackupServer, formatBackup } from '../../model/backup/backup.ts';
 import { alignBackupDisks, takenDisks } from '../../model/backup/disks.ts';
 import type { Checkpoint, CheckpointDef } from '../../model/checkpoint/checkpoint.ts';
@@ -11,6 +12,7 @@ import { type DomainCheckpoints, notedDisks } from './domain-checkpoints.ts';
 import { saveStatus } from './domain-status.ts';
 import type { Transfer, TransferNotes } from './domain-transfers.ts';
 import { whileFrozenIf } from './frozen.ts';
+import { untilSettled } from './late-changes.ts';
 import { type DomainWorld, runJob } from './world.ts';
 
 /** How a backup is wanted, besides its document. */
@@ -43,6 +45,8 @@ export class DomainBackups {
   private readonly world: DomainWorld;
   private readonly checkpoints: DomainCheckpoints;
   private readonly watch: BackupWatch;
+  /** What QEMU has not answered in time, until nothing of it is there. */
+  private readonly takenBack = new WeakMap<LiveGuest, Promise<void>>();
   /** Directory of the certificates for pull backups over TLS. */
   private readonly certificates: string;
 
@@ -66,7 +70,9 @@ export class DomainBackups {
    * @throws VirtError domain.inactive, domain.state when one is in work, checkpoint.*, definition.unsupported,
    *   request.invalid, file.*, agent.*, qmp.*
    */
-  begin(domain: Domain, wish: BackupDef, options: BeginOptions = {}): Promise<BegunBackup> {
+  async begin(domain: Domain, wish: BackupDef, options: BeginOptions = {}): Promise<BegunBackup> {
+    // Before its turn: what is taken back has turns of its own.
+    await untilSettled(domain, ({ guest }) => this.takenBack.get(guest));
     return runJob(this.world, domain, 'begin backup', () => this.beginHeld(domain, wish, options));
   }
 
@@ -183,9 +189,14 @@ export class DomainBackups {
     };
     // Before it begins: it may end at once.
     const ended = this.watch.watch(domain, guest);
+    const begin = () =>
+      checkpoint === undefined ? work() : this.checkpoints.withDocument(domain, checkpoint, work);
     try {
-      if (checkpoint === undefined) await work();
-      else await this.checkpoints.withDocument(domain, checkpoint, work);
+      await inTime(begin, (end) => {
+        const takenBack = this.takeBack(domain, live, checkpoint, end);
+        this.takenBack.set(guest, takenBack);
+        void takenBack.then(() => this.takenBack.delete(guest));
+      });
     } catch (error) {
       this.watch.abandon(domain, error);
       await removeFiles(request.record.made);
@@ -194,6 +205,38 @@ export class DomainBackups {
     if (checkpoint !== undefined) this.checkpoints.tellCreated(domain, checkpoint.name);
     if (failure !== undefined) throw failure;
     return { definition, checkpoint, ended };
+  }
+
+  /**
+   * One that was told not to have begun, since QEMU did not answer in time, and that QEMU begins all the same: it is called
+   * off, and its checkpoint goes. Never rejects.
+   */
+  private async takeBack(
+    domain: Domain,
+    { guest }: LiveDomain,
+    checkpoint: Checkpoint | undefined,
+    end: Promise<void>,
+  ): Promise<void> {
+    const hasBegun = await end.then(
+      () => true,
+      () => false,
+    );
+    if (!hasBegun) return;
+    try {
+      if (guest.backup.record !== undefined) {
+        const ended = this.watch.watch(domain, guest);
+        await guest.backup.cancel();
+        await ended;
+      }
+      if (checkpoint !== undefined && this.checkpoints.treeOf(domain).has(checkpoint.name))
+        await this.checkpoints.delete(domain, checkpoint.name, {
+          scope: 'one',
+          metadataOnly: !domain.isActive,
+        });
+    } catch (error) {
+      const facts = { domain: domain.name, checkpoint: checkpoint?.name };
+      this.world.log.error({ err: error, ...facts }, 'a backup that QEMU began late is not taken back');
+    }
   }
 
   /** The document of the one in work. @throws VirtError backup.none */

@@ -22,18 +22,27 @@ export function runChange<T>(
   work: (job: RunningJob) => Promise<T>,
 ): Promise<T> {
   return runJob(world, domain, name, async (job) => {
-    await untilSettled(domain);
+    await untilSettled(domain, ({ settling }) => settling);
     return work(job);
   });
 }
 
-/** One that does not answer yet is asked once, and that tells. */
-async function untilSettled(domain: Domain): Promise<void> {
-  for (let { live } = domain; live?.settling !== undefined; { live } = domain) {
+/**
+ * Waits until what is unsettled of the running guest is so no more. A QEMU that does not answer yet is asked, and that tells.
+ * @throws VirtError qmp.timeout, qmp.closed
+ */
+export async function untilSettled(
+  domain: Domain,
+  unsettled: (live: LiveDomain) => Promise<void> | undefined,
+): Promise<void> {
+  for (;;) {
+    const { live } = domain;
+    const settling = live && unsettled(live);
+    if (live === undefined || settling === undefined) return;
     await live.guest.monitorCommand('query-status');
     const looked = new AbortController();
     const look = sleep(LOOK_MS, undefined, { signal: looked.signal }).catch(() => undefined);
-    await Promise.race([live.settling, look]);
+    await Promise.race([settling, look]);
     looked.abort();
   }
 }

@@ -1,6 +1,7 @@
 /** The backup of one guest: how it begins, what QEMU says of it, and its end. */
 import { rm, unlink } from 'node:fs/promises';
 import { errnoOf, isVirtError, reasonOf, VirtError } from '../../../base/errors.ts';
+import { inTime, patiently, toTheEnd } from '../../../base/late-answers.ts';
 import type { Logger } from '../../../base/log.ts';
 import { Undo } from '../../../base/undo.ts';
 import type { Disk } from '../../../model/domain/devices/disk.ts';
@@ -199,9 +200,22 @@ export class QemuBackup implements LiveBackup {
   }
 
   async cancel(): Promise<void> {
-    if (this.record === undefined || this.record.isCancelling === true) return;
+    const { record } = this;
+    if (record === undefined) return;
+    if (record.isCancelling === true) {
+      // It was told already, and obeys when it answers: whether it does is what there is to tell.
+      await this.guest.monitorClient().execute('query-jobs');
+      return;
+    }
     this.change({ isCancelling: true });
-    await this.endJobs();
+    await inTime(
+      () => toTheEnd(() => this.endJobs()),
+      (end) => {
+        end.catch((error: unknown) =>
+          this.log.error({ reason: reasonOf(error) }, 'a backup that was called off is not ended'),
+        );
+      },
+    );
   }
 
   /** Clients of a pull are cut off before what they read goes. */
@@ -224,7 +238,8 @@ export class QemuBackup implements LiveBackup {
 
   private step(disk: string): void {
     this.turn = this.turn
-      .then(() => this.onConcluded(disk))
+      // Nobody asks a second time: a QEMU that is held answers when it goes on.
+      .then(() => patiently(() => this.onConcluded(disk)))
       .catch((error: unknown) => {
         // A guest that has ended took its backup with it; whoever follows it says so.
         const isGone = isVirtError(error, 'qmp.closed');
@@ -285,7 +300,11 @@ export class QemuBackup implements LiveBackup {
     this.guest.replay({ kind: 'backup', seconds: Date.now() / 1000, record, status });
   }
 
-  async clear(): Promise<void> {
+  clear(): Promise<void> {
+    return patiently(() => this.clearAway());
+  }
+
+  private async clearAway(): Promise<void> {
     const { record } = this;
     if (record === undefined) return;
     const qmp = this.guest.monitorClient();
