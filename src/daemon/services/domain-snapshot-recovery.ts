@@ -1,5 +1,5 @@
 /** After a crash of the daemon, or when QEMU left us in doubt: what was begun with snapshots is brought to an end, or taken back. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { tryAgain } from '../../base/try-again.ts';
 import type { Disk } from '../../model/domain/devices/disk.ts';
 import { hasMemory, type Snapshot } from '../../model/snapshot/snapshot.ts';
 import { type PendingDisk, type PendingWork, readStored } from '../state/snapshots.ts';
@@ -51,23 +51,17 @@ export async function settle(snapshots: SnapshotWorld, domain: Domain): Promise<
   });
 }
 
-const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 30_000;
-
 /** Tries again and again until what was begun is at an end: QEMU answers again or is gone, the disk has room again. */
 export async function settleLater(snapshots: SnapshotWorld, domain: Domain): Promise<void> {
-  const isKnown = () => snapshots.world.registry.withUuid(domain.uuid) === domain;
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-    await sleep(pauseMs, undefined, { ref: false });
-    if (!isKnown() || snapshots.pendingOf(domain) === undefined) return;
-    try {
-      // What is begun after that has a turn of its own, with short pauses again.
-      return await settle(snapshots, domain);
-    } catch (error) {
-      const { log } = snapshots.world;
-      log.warn({ err: error, domain: domain.name }, 'what was begun with a snapshot is not at its end yet');
-    }
-  }
+  const { log, registry } = snapshots.world;
+  const isKnown = () => registry.withUuid(domain.uuid) === domain;
+  await tryAgain({
+    isWanted: () => isKnown() && snapshots.pendingOf(domain) !== undefined,
+    // What is begun after that has a turn of its own, with short pauses again.
+    attempt: () => settle(snapshots, domain),
+    onFailure: (error) =>
+      log.warn({ err: error, domain: domain.name }, 'what was begun with a snapshot is not at its end yet'),
+  });
 }
 
 async function recover(snapshots: SnapshotWorld, domain: Domain, pending: PendingWork): Promise<void> {

@@ -3,8 +3,8 @@
  * What stands still is noted in the guest's status first, so that whoever finds it so lets it go on: this daemon when the
  * agent answers again, or a new one.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isVirtError, reasonOf } from '../../base/errors.ts';
+import { tryAgain } from '../../base/try-again.ts';
 import type { LiveGuest, StillRecord } from '../../drivers/driver.ts';
 import type { Domain, LiveDomain } from './domain.ts';
 import type { DomainLifecycle } from './domain-lifecycle.ts';
@@ -17,8 +17,6 @@ export interface Still<T> {
   readonly late: unknown;
 }
 
-const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 30_000;
 /** How long file systems are tried to be thawed; an agent that is silent for longer is gone for good. */
 const THAW_LIMIT_MS = 3600 * 1000;
 /** Letting go on comes after whatever else is done to the domain, however long that takes. */
@@ -154,28 +152,25 @@ async function thawLater(
   world: DomainWorld,
   domain: Domain,
   live: LiveDomain,
-  firstPauseMs = FIRST_PAUSE_MS,
+  firstPauseMs?: number,
 ): Promise<void> {
   const facts = { domain: domain.name };
-  const until = performance.now() + THAW_LIMIT_MS;
-  for (let pauseMs = firstPauseMs; performance.now() < until; pauseMs = nextPause(pauseMs)) {
-    await sleep(pauseMs, undefined, { ref: false });
-    if (domain.live !== live || live.guest.record.still?.isFrozen !== true) return;
-    try {
+  const end = await tryAgain({
+    ...(firstPauseMs !== undefined && { firstPauseMs }),
+    limitMs: THAW_LIMIT_MS,
+    isWanted: () => domain.live === live && live.guest.record.still?.isFrozen === true,
+    attempt: async () => {
       const count = await live.guest.agent.thaw();
       await note(world, domain, live, { isFrozen: false });
       world.log.info({ ...facts, count }, 'file systems that were left frozen are thawed');
-      return;
-    } catch (error) {
-      world.log.warn({ ...facts, reason: reasonOf(error) }, 'file systems may be frozen still');
-    }
-  }
+    },
+    onFailure: (error) =>
+      world.log.warn({ ...facts, reason: reasonOf(error) }, 'file systems may be frozen still'),
+  });
+  if (end !== 'given up') return;
   if (domain.live === live) await note(world, domain, live, { isFrozen: false });
   world.log.error(facts, 'the agent did not thaw the file systems; it is not asked any more');
 }
-
-const nextPause = (pauseMs: number): number =>
-  Math.min(Math.max(2 * pauseMs, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
 
 /** Notes that a part stands still, or goes on; that is on disk before anything is done. */
 async function note(
