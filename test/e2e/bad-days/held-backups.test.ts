@@ -23,7 +23,7 @@ describeWith(['root', 'qemu-system-x86_64', 'qemu-img', 'qemu-io'], 'a backup wh
     client = await daemon.connect();
     for (const name of ['push', 'pull']) {
       execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', image(name), '8M']);
-      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -q -P 7 1M 5M', image(name)]);
+      execFileSync('qemu-io', ['-f', 'qcow2', '-c', 'write -q -P 7 1M 3M', image(name)]);
       const xml = `<domain type='qemu'><name>${name}</name><memory unit='MiB'>16</memory><os><type machine='pc'>hvm</type></os>
         <devices><disk type='file'><driver name='qemu' type='qcow2'/><source file='${image(name)}'/>
         <target dev='vda' bus='virtio'/></disk></devices></domain>`;

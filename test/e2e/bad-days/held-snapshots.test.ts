@@ -177,4 +177,19 @@ describeWith(needs, 'snapshots of a QEMU that is held', () => {
     expect([await names(), tags()]).toEqual([[], []]);
     expectDiskGood();
   });
+
+  it('a deletion whose QEMU dies in the middle is done or not, and what is said is what is there', async () => {
+    await client.call('domain.start', { domain });
+    await client.call('snapshot.create', { domain, name: 'doomed' });
+    const { error } = await signalled('SIGKILL', () =>
+      client.call('snapshot.delete', { domain, snapshot: 'doomed' }),
+    );
+    expect(error).toMatchObject({ code: 'qmp.closed' });
+    await eventually('its end', async () => (await state()) === 'shutoff');
+    await nothingPending();
+    expect(await names()).toEqual(tags());
+    for (const snapshot of await names()) await client.call('snapshot.delete', { domain, snapshot });
+    expect([await names(), tags()]).toEqual([[], []]);
+    expectDiskGood();
+  });
 });

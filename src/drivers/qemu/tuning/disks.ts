@@ -1,6 +1,6 @@
 /** Disks of a running guest as QEMU counts, limits and resizes them. */
 import * as z from 'zod';
-import { VirtError } from '../../../base/errors.ts';
+import { isVirtError, VirtError } from '../../../base/errors.ts';
 import type { IoTune } from '../../../model/domain/devices/disk.ts';
 import type { DiskCounters } from '../../live-tuning.ts';
 import { ioLimits, throttleGroupId } from '../argv/throttle.ts';
@@ -127,9 +127,21 @@ export async function topNode(
   });
 }
 
+/** Gives a disk another size, in bytes. @throws VirtError file.no-space when its image cannot grow, domain.no-device, qmp.* */
 export async function resizeDisk(qmp: QmpClient, alias: string, size: number): Promise<void> {
   const { name } = await topNode(qmp, alias);
-  await qmp.execute('block_resize', { 'node-name': name, size });
+  try {
+    await qmp.execute('block_resize', { 'node-name': name, size });
+  } catch (error) {
+    if (!isVirtError(error, 'qmp.failed') || !/No space left on device|File too large/.test(error.reason))
+      throw error;
+    throw new VirtError('file.no-space', {
+      wanted: `resize disk ${alias}`,
+      reason: error.reason,
+      hint: 'make room where its image is; until then the disk has the size it had',
+      cause: error,
+    });
+  }
 }
 
 /**
