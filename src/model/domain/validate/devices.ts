@@ -56,9 +56,12 @@ function onceProblems(devices: Devices): Problem[] {
 
 function uniqueProblems(devices: Devices): Problem[] {
   const all = eachDevice(devices);
+  const companions = companionPaths(devices.controllers);
   return [
     ...repeated(
-      all.map((device) => ({ path: `${device.path}.alias`, key: device.alias })),
+      all
+        .filter(({ path }) => !companions.has(path))
+        .map((device) => ({ path: `${device.path}.alias`, key: device.alias })),
       (alias, first) => `'${alias}' is taken by ${first}`,
     ),
     ...repeated(
@@ -84,6 +87,15 @@ function uniqueProblems(devices: Devices): Problem[] {
       (uuid, first) => `${uuid} is taken by ${first}`,
     ),
   ];
+}
+
+/** USB companions are one bus with their master, of one index and, while the guest runs, of one alias. */
+function companionPaths(controllers: readonly Controller[]): Set<string> {
+  const paths = controllers.flatMap((one, i) => {
+    const isFirst = controllers.findIndex(({ type, index }) => type === 'usb' && index === one.index) === i;
+    return one.type === 'usb' && !isFirst ? [`devices.controller[${i}]`] : [];
+  });
+  return new Set(paths);
 }
 
 /** USB companions share the index of their master (uhci with ehci). */
