@@ -228,6 +228,32 @@ describeWith(['root', 'busybox', 'qemu-system-x86_64', 'qemu-img', 'virsh'], 'sn
       expect(guests.diskHash(now)).toBe(second);
     });
 
+    it('are merged one after the other while the guest stands still, if QEMU has let go of the one before', async () => {
+      const domain = 'still';
+      await client.call('domain.define', {
+        xml: guests.domainXml(domain, guests.makeImage('still.qcow2', 1)),
+      });
+      await client.call('domain.start', { domain });
+      for (const one of ['p1', 'p2', 'p3'])
+        await client.call('snapshot.create', { domain, name: one, diskOnly: true });
+      await client.call('domain.destroy', { domain });
+      await client.call('domain.start', { domain });
+      await client.call('domain.suspend', { domain });
+      await client.call('snapshot.delete', { domain, snapshot: 'p2' });
+      const again = () => client.call('snapshot.delete', { domain, snapshot: 'p1' });
+      await again().catch(async (error: unknown) => {
+        expect(error).toMatchObject({
+          code: 'domain.state',
+          reason: expect.stringMatching(/only while the guest runs/),
+        });
+        await client.call('domain.resume', { domain });
+        await again();
+      });
+      expect(await names(domain)).toEqual(['p3']);
+      expect(existsSync(guests.path('still.p1'))).toBe(false);
+      await client.call('domain.destroy', { domain });
+    });
+
     it('are merged when they are deleted; no image that something needs is lost', async () => {
       const second = guests.diskHash(guests.path('outer.s1'));
       const plan = await client.call('snapshot.plan', { domain: name, delete: { snapshot: 's1' } });

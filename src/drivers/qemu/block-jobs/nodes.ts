@@ -71,11 +71,40 @@ export async function grantWriting(
   }
 }
 
+interface Grant {
+  readonly set: number;
+  readonly fd: number;
+}
+
+/** What was taken back: QEMU closes it only while the guest runs (monitor/fds.c, 7.2), and until then its locks stay on the image. */
+const takenBack = new WeakMap<QmpClient, Grant[]>();
+
+/** Has QEMU close what was taken back while the guest stood still, if the guest runs now. */
+export async function closeTakenBack(qmp: QmpClient): Promise<void> {
+  if (!takenBack.has(qmp)) return;
+  const sets = await qmp.execute('query-fdsets');
+  const left = (takenBack.get(qmp) ?? []).filter(({ set, fd }) =>
+    sets.some((one) => one['fdset-id'] === set && one.fds.some((known) => known.fd === fd)),
+  );
+  takenBack.delete(qmp);
+  await revokeWriting(qmp, left);
+}
+
+/** A job that met the locks of an earlier one, whose descriptors QEMU has not closed, is told so; other errors stay. */
+export function ofTakenBack(qmp: QmpClient, error: unknown): unknown {
+  if (!takenBack.has(qmp) || !isVirtError(error, 'qmp.failed') || !error.reason.endsWith('lock'))
+    return error;
+  return new VirtError('domain.state', {
+    wanted: 'begin a block job',
+    reason: 'QEMU lets go of the images of an earlier block job only while the guest runs',
+    hint: "let the guest go on with 'vireo resume', and try again",
+    cause: error,
+  });
+}
+
 /** Takes descriptors back that only the job needed. What QEMU has open stays open until it lets go by itself. */
-export async function revokeWriting(
-  qmp: QmpClient,
-  grants: readonly { readonly set: number; readonly fd: number }[],
-): Promise<void> {
+export async function revokeWriting(qmp: QmpClient, grants: readonly Grant[]): Promise<void> {
+  if (grants.length > 0) takenBack.set(qmp, [...(takenBack.get(qmp) ?? []), ...grants]);
   for (const { set, fd } of grants) await ignoringRefusal(qmp.execute('remove-fd', { 'fdset-id': set, fd }));
 }
 

@@ -24,7 +24,7 @@ import type { StartDeps } from '../starting.ts';
 import { topNode } from '../tuning/disks.ts';
 import { withVolumePaths } from '../volume-sources.ts';
 import { jobId } from './jobs.ts';
-import { formatNode, grantWriting, revokeWriting } from './nodes.ts';
+import { closeTakenBack, formatNode, grantWriting, ofTakenBack, revokeWriting } from './nodes.ts';
 import { addTarget } from './target.ts';
 
 export interface BlockJobStart {
@@ -82,7 +82,9 @@ export async function startBlockJob(
   await save();
   if (record.kind === 'pull' || record.kind === 'commit')
     await transaction(beginning.qmp, gatherIntoTop(disk, await readBitmaps(beginning.qmp)));
-  await begin();
+  await begin().catch((error: unknown) => {
+    throw ofTakenBack(beginning.qmp, error);
+  });
   undo.keep();
   return record;
 }
@@ -228,6 +230,7 @@ async function grantAll(
   { qmp, undo, disk }: Beginning,
   layers: readonly Layer[],
 ): Promise<NonNullable<BlockJobRecord['grants']>> {
+  await closeTakenBack(qmp);
   const grants: { set: number; fd: number }[] = [];
   undo.add('take back descriptors', () => revokeWriting(qmp, grants));
   const { cache } = disk.driver ?? {};
