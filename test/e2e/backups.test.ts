@@ -348,8 +348,27 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
       await stream.close();
       expect(lastJob()).toMatch(/Job type:\s*Failed/);
       expect(existsSync(join(small, 'full.qcow2'))).toBe(false);
+      // Of a pull that is where the guest's old bytes go to, before it may write: it stands still, and loses nothing.
+      const promised = begin(pull().replace(scratch(), join(small, 'scratch')));
+      spawnSync('dd', ['if=/dev/zero', `of=${join(small, 'ballast')}`, 'bs=4k'], { stdio: 'ignore' });
+      const state = async () => await client.call('domain.get', { domain: name });
+      await eventually('the guest to stand still', async () => (await state()).state === 'paused', 60_000);
+      expect(await state()).toMatchObject({ reason: 'I/O error' });
+      expect(virsh('domblkerror', name)).toMatch(/vda: no space/);
+      rmSync(join(small, 'ballast'));
+      await client.call('domain.resume', { domain: name });
+      await vm.expectGood();
+      const copy = vm.path('pulled-on.qcow2');
+      execFileSync('qemu-img', [
+        ...['convert', '-f', 'raw', '-O', 'qcow2'],
+        `nbd+unix:///vda?socket=${socket()}`,
+        copy,
+      ]);
+      vm.expectWhole(copy, promised);
+      virsh('domjobabort', name);
+      await idle();
     } finally {
-      execFileSync('umount', [small]);
+      execFileSync('umount', ['-l', small]);
       rmSync(small, { recursive: true });
     }
     for (const last of ['last', 'later']) virsh('checkpoint-create-as', name, last);
