@@ -1,6 +1,10 @@
 /** A guest whose memory holds something: a boot sector fills it, each word with its own address, and says so. */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Bench } from './measurements/bench.ts';
+import type { Side } from './sides.ts';
 
 /**
  * 32-bit words from 1 MiB up, then `R` on the first serial port, then rest:
@@ -19,7 +23,7 @@ const program =
 const END_OFFSET = 0x2d;
 const MIB = 1024 * 1024;
 
-export interface FillingGuest {
+interface FillingGuest {
   readonly name: string;
   readonly memoryMiB: number;
   /** The boot disk, which is made, and where the serial port goes. */
@@ -28,7 +32,7 @@ export interface FillingGuest {
 }
 
 /** Writes its disk, and gives its definition: all but its last 16 MiB of memory get filled. */
-export function fillingGuestXml({ name, memoryMiB, disk, serial }: FillingGuest): string {
+function fillingGuestXml({ name, memoryMiB, disk, serial }: FillingGuest): string {
   const sector = Buffer.alloc(MIB);
   sector.write(program, 'hex');
   sector.writeUInt32LE((memoryMiB - 16) * MIB, END_OFFSET);
@@ -42,10 +46,57 @@ export function fillingGuestXml({ name, memoryMiB, disk, serial }: FillingGuest)
 }
 
 /** Waits until it has filled its memory. */
-export async function untilFilled({ name, serial }: FillingGuest): Promise<void> {
+async function untilFilled({ name, serial }: FillingGuest): Promise<void> {
   for (let tries = 0; tries < 3000; tries += 1) {
     if (existsSync(serial) && readFileSync(serial).includes('R')) return;
     await delay(10);
   }
   throw new Error(`guest ${name} has not filled its memory`);
+}
+
+/** A guest with memory in use, of either daemon. */
+export class FilledGuest {
+  readonly side: Side;
+  readonly name: string;
+  /** Where its files are. */
+  readonly directory: string;
+
+  private constructor(side: Side, name: string, directory: string) {
+    this.side = side;
+    this.name = name;
+    this.directory = directory;
+  }
+
+  static async start(
+    bench: Bench,
+    side: Side,
+    {
+      topic,
+      memoryMiB,
+      format,
+    }: { readonly topic: string; readonly memoryMiB: number; readonly format: 'raw' | 'qcow2' },
+  ): Promise<FilledGuest> {
+    const name = `${topic}-${side.name}`;
+    const directory = bench.place.make(`${name}-${memoryMiB}`);
+    const disk = join(directory, 'disk');
+    const raw = format === 'raw' ? disk : join(directory, 'raw');
+    const guest: FillingGuest = { name, memoryMiB, disk: raw, serial: join(directory, 'serial') };
+    const xml = fillingGuestXml(guest).replace("type='raw'", `type='${format}'`).replace(raw, disk);
+    if (format === 'qcow2') execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, disk]);
+    const definition = join(directory, 'xml');
+    writeFileSync(definition, xml);
+    await side.virsh.tell(`define ${definition}`);
+    await side.virsh.tell(`start ${name}`);
+    await untilFilled(guest);
+    return new FilledGuest(side, name, directory);
+  }
+
+  tell(command: string): Promise<number> {
+    return this.side.virsh.tell(command);
+  }
+
+  async end(): Promise<void> {
+    await this.tell(`destroy ${this.name}`);
+    await this.tell(`undefine ${this.name}`);
+  }
 }

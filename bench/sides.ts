@@ -30,12 +30,16 @@ export class Times<Name extends string> {
     this.samples.set(key, [...(this.samples.get(key) ?? []), ms]);
   }
 
+  /** What was noted of one side. */
+  of(side: Side['name'], name: Name): readonly number[] {
+    return this.samples.get(`${side} ${name}`) ?? [];
+  }
+
   /** A row of ours against libvirtd's, or of ours alone. */
   row(name: Name, label: string, goal?: number): Measurement {
-    const of = (side: Side['name']) => this.samples.get(`${side} ${name}`);
-    const ours = of('ours') ?? [];
-    const theirs = of('theirs');
-    if (theirs === undefined) return absolute(label, 'ms', ours);
+    const ours = this.of('ours', name);
+    const theirs = this.of('theirs', name);
+    if (theirs.length === 0) return absolute(label, 'ms', ours);
     return compare(`${label} / libvirtd`, 'ms', { ours, floor: theirs }, goal);
   }
 }

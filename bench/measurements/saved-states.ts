@@ -1,9 +1,9 @@
 /** Saving a running guest to a file and going on from it, by virsh, beside libvirtd. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type FillingGuest, fillingGuestXml, untilFilled } from '../filling-guest.ts';
-import { absolute, compare, type Measurement } from '../result.ts';
-import { Teller, virshTime } from '../teller.ts';
+import { FilledGuest } from '../filling-guest.ts';
+import type { Measurement } from '../result.ts';
+import { openSides, Times } from '../sides.ts';
 import type { Bench } from './bench.ts';
 
 /** Shares of libvirtd's time. */
@@ -25,86 +25,28 @@ async function measureGuest(
   bench: Bench,
   { memoryMiB, rounds, isGoal }: Size,
 ): Promise<readonly Measurement[]> {
-  const socket = join(bench.daemon.root, 'run/libvirt/libvirt-sock');
-  const words = bench.peer?.split(/\s+/).filter((word) => word !== '');
-  const ours = await Side.start(bench, ['virsh', '-c', `qemu:///system?socket=${socket}`], 'ours', memoryMiB);
-  const theirs = words && (await Side.start(bench, [...words, 'virsh'], 'theirs', memoryMiB));
-  const save = { ours: [] as number[], floor: [] as number[] };
-  const restore = { ours: [] as number[], floor: [] as number[] };
+  const sides = openSides(bench);
+  const times = new Times<'save' | 'restore'>();
+  const guests: FilledGuest[] = [];
   try {
+    for (const side of sides)
+      guests.push(await FilledGuest.start(bench, side, { topic: 'saved', memoryMiB, format: 'raw' }));
     // The first round of each loads what later ones have.
     for (let round = -1; round < rounds; round += 1)
-      for (const side of ['ours', 'floor'] as const) {
-        const daemon = side === 'ours' ? ours : theirs;
-        if (daemon === undefined) continue;
-        const saveMs = await daemon.save();
-        const restoreMs = await daemon.restore();
+      for (const guest of guests) {
+        const file = join(guest.directory, 'state');
+        const saveMs = await guest.tell(`save ${guest.name} ${file}`);
+        const restoreMs = await guest.tell(`restore ${file}`);
+        rmSync(file);
         if (round < 0) continue;
-        save[side].push(saveMs);
-        restore[side].push(restoreMs);
+        times.note(guest.side, 'save', saveMs);
+        times.note(guest.side, 'restore', restoreMs);
       }
   } finally {
-    await ours.end();
-    await theirs?.end();
+    for (const guest of guests) await guest.end();
+    for (const { virsh } of sides) await virsh.end();
   }
-  const row = (name: 'save' | 'restore', samples: typeof save): Measurement =>
-    theirs === undefined
-      ? absolute(`virsh ${name}, ${memoryMiB} MiB`, 'ms', samples.ours)
-      : compare(
-          `virsh ${name}, ${memoryMiB} MiB / libvirtd`,
-          'ms',
-          samples,
-          isGoal ? goals[name] : undefined,
-        );
-  return [row('save', save), row('restore', restore)];
-}
-
-/** A guest with memory in use, of either daemon, behind a virsh that times its commands. */
-class Side {
-  private readonly virsh: Teller;
-  private readonly name: string;
-  private readonly file: string;
-
-  private constructor(virsh: Teller, name: string, file: string) {
-    this.virsh = virsh;
-    this.name = name;
-    this.file = file;
-  }
-
-  static async start(bench: Bench, virsh: readonly string[], name: string, memoryMiB: number): Promise<Side> {
-    const directory = bench.place.make(`saved-${name}-${memoryMiB}`);
-    const guest: FillingGuest = {
-      name: `saved-${name}`,
-      memoryMiB,
-      disk: join(directory, 'disk'),
-      serial: join(directory, 'serial'),
-    };
-    const definition = join(directory, 'xml');
-    writeFileSync(definition, fillingGuestXml(guest));
-    const side = new Side(
-      new Teller([...virsh, '--timing'], virshTime),
-      guest.name,
-      join(directory, 'state'),
-    );
-    await side.virsh.tell(`define ${definition}`);
-    await side.virsh.tell(`start ${guest.name}`);
-    await untilFilled(guest);
-    return side;
-  }
-
-  save(): Promise<number> {
-    return this.virsh.tell(`save ${this.name} ${this.file}`);
-  }
-
-  async restore(): Promise<number> {
-    const ms = await this.virsh.tell(`restore ${this.file}`);
-    rmSync(this.file);
-    return ms;
-  }
-
-  async end(): Promise<void> {
-    await this.virsh.tell(`destroy ${this.name}`);
-    await this.virsh.tell(`undefine ${this.name}`);
-    await this.virsh.end();
-  }
+  return (['save', 'restore'] as const).map((name) =>
+    times.row(name, `virsh ${name}, ${memoryMiB} MiB`, isGoal ? goals[name] : undefined),
+  );
 }

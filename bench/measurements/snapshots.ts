@@ -1,13 +1,10 @@
 /**
- * Snapshots inside the images of a running guest, by virsh, beside libvirtd: making one, and returning to it with an unchanged
- * definition. The floor of a return is QEMU's own loadvm.
+ * Snapshots inside the images of a running guest, by virsh, beside libvirtd: making one, returning to it with an unchanged
+ * definition, and deleting it. The floor of a return is QEMU's own loadvm.
  */
-import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { type FillingGuest, fillingGuestXml, untilFilled } from '../filling-guest.ts';
-import { absolute, compare, type Measurement } from '../result.ts';
-import { Teller, virshTime } from '../teller.ts';
+import { FilledGuest } from '../filling-guest.ts';
+import { compare, type Measurement } from '../result.ts';
+import { openSides, Times } from '../sides.ts';
 import type { Bench } from './bench.ts';
 
 /** Shares of libvirtd's time, and of loadvm's. */
@@ -16,90 +13,49 @@ const goals = { create: 1, revert: 0.08, loadvm: 2 } as const;
 const MEMORY_MIB = 64;
 
 export async function measureSnapshots(bench: Bench): Promise<readonly Measurement[]> {
-  const socket = join(bench.daemon.root, 'run/libvirt/libvirt-sock');
-  const words = bench.peer?.split(/\s+/).filter((word) => word !== '');
-  const ours = await Side.start(bench, ['virsh', '-c', `qemu:///system?socket=${socket}`], 'ours');
-  const theirs = words && (await Side.start(bench, [...words, 'virsh'], 'theirs'));
-  const create = { ours: [] as number[], floor: [] as number[] };
-  const revert = { ours: [] as number[], floor: [] as number[] };
-  const bare: number[] = [];
+  const sides = openSides(bench);
+  const times = new Times<'create' | 'revert' | 'loadvm' | 'delete'>();
+  const guests: FilledGuest[] = [];
   try {
+    for (const side of sides)
+      guests.push(
+        await FilledGuest.start(bench, side, {
+          topic: 'snapshots',
+          memoryMiB: MEMORY_MIB,
+          format: 'qcow2',
+        }),
+      );
     // The first round of each loads what later ones have.
     for (let round = -1; round < bench.rounds; round += 1)
-      for (const side of ['ours', 'floor'] as const) {
-        const daemon = side === 'ours' ? ours : theirs;
-        const times = await daemon?.round();
-        if (times === undefined || round < 0) continue;
-        create[side].push(times.create);
-        revert[side].push(times.revert);
-        if (side === 'ours') bare.push(times.loadvm);
-      }
+      for (const guest of guests) await measureRound(guest, round < 0 ? undefined : times);
   } finally {
-    await ours.end();
-    await theirs?.end();
+    for (const guest of guests) await guest.end();
+    for (const { virsh } of sides) await virsh.end();
   }
-  const row = (name: 'create' | 'revert', samples: typeof create): Measurement =>
-    theirs === undefined
-      ? absolute(`virsh snapshot-${name}, ${MEMORY_MIB} MiB`, 'ms', samples.ours)
-      : compare(`virsh snapshot-${name}, ${MEMORY_MIB} MiB / libvirtd`, 'ms', samples, goals[name]);
+  const of = (name: 'create' | 'revert' | 'delete', goal?: number): Measurement =>
+    times.row(name, `virsh snapshot-${name}, ${MEMORY_MIB} MiB`, goal);
+  const returns = { ours: times.of('ours', 'revert'), floor: times.of('ours', 'loadvm') };
   return [
-    row('create', create),
-    row('revert', revert),
-    compare(
-      `virsh snapshot-revert, ${MEMORY_MIB} MiB / loadvm`,
-      'ms',
-      { ours: revert.ours, floor: bare },
-      goals.loadvm,
-    ),
+    of('create', goals.create),
+    of('revert', goals.revert),
+    compare(`virsh snapshot-revert, ${MEMORY_MIB} MiB / loadvm`, 'ms', returns, goals.loadvm),
+    of('delete'),
   ];
 }
 
-interface Times {
-  readonly create: number;
-  readonly revert: number;
-  readonly loadvm: number;
-}
-
-/** A guest with memory in use, of either daemon, behind a virsh that times its commands. */
-class Side {
-  private readonly virsh: Teller;
-  private readonly name: string;
-
-  private constructor(virsh: Teller, name: string) {
-    this.virsh = virsh;
-    this.name = name;
-  }
-
-  static async start(bench: Bench, virsh: readonly string[], name: string): Promise<Side> {
-    const directory = bench.place.make(`snapshots-${name}`);
-    const raw = join(directory, 'raw');
-    const disk = join(directory, 'disk');
-    const guest: FillingGuest = {
-      ...{ name: `snapshots-${name}`, memoryMiB: MEMORY_MIB, disk: raw },
-      serial: join(directory, 'serial'),
-    };
-    const xml = fillingGuestXml(guest).replace("type='raw'", "type='qcow2'").replace(raw, disk);
-    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, disk]);
-    const definition = join(directory, 'xml');
-    writeFileSync(definition, xml);
-    const side = new Side(new Teller([...virsh, '--timing'], virshTime), guest.name);
-    await side.virsh.tell(`define ${definition}`);
-    await side.virsh.tell(`start ${guest.name}`);
-    await untilFilled(guest);
-    return side;
-  }
-
-  async round(): Promise<Times> {
-    const create = await this.virsh.tell(`snapshot-create-as ${this.name} moment`);
-    const revert = await this.virsh.tell(`snapshot-revert ${this.name} moment`);
-    const loadvm = await this.virsh.tell(`qemu-monitor-command ${this.name} --hmp "loadvm moment"`);
-    await this.virsh.tell(`snapshot-delete ${this.name} moment`);
-    return { create, revert, loadvm };
-  }
-
-  async end(): Promise<void> {
-    await this.virsh.tell(`destroy ${this.name}`);
-    await this.virsh.tell(`undefine ${this.name}`);
-    await this.virsh.end();
+async function measureRound(
+  guest: FilledGuest,
+  times: Times<'create' | 'revert' | 'loadvm' | 'delete'> | undefined,
+): Promise<void> {
+  const { name, side } = guest;
+  const commands = {
+    create: `snapshot-create-as ${name} moment`,
+    revert: `snapshot-revert ${name} moment`,
+    loadvm: `qemu-monitor-command ${name} --hmp "loadvm moment"`,
+    delete: `snapshot-delete ${name} moment`,
+  } as const;
+  for (const verb of ['create', 'revert', 'loadvm', 'delete'] as const) {
+    const ms = await guest.tell(commands[verb]);
+    times?.note(side, verb, ms);
   }
 }
