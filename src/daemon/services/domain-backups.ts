@@ -72,8 +72,15 @@ export class DomainBackups {
    */
   async begin(domain: Domain, wish: BackupDef, options: BeginOptions = {}): Promise<BegunBackup> {
     // Before its turn: what is taken back has turns of its own.
-    await untilSettled(domain, ({ guest }) => this.takenBack.get(guest));
+    await untilSettled(domain, (live) => this.takenBack.get(live.guest) ?? this.endingSoon(domain, live));
     return runJob(this.world, domain, 'begin backup', () => this.beginHeld(domain, wish, options));
+  }
+
+  /** One that has nothing left to do but to go: whoever called it off begins the next at once. */
+  private endingSoon(domain: Domain, { guest }: LiveDomain): Promise<unknown> | undefined {
+    const { record } = guest.backup;
+    const isOver = record?.disks.every(({ outcome }) => outcome !== undefined) ?? false;
+    return record?.isCancelling === true || isOver ? this.watch.ending(domain) : undefined;
   }
 
   private async beginHeld(domain: Domain, wish: BackupDef, options: BeginOptions): Promise<BegunBackup> {

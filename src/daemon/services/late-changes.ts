@@ -33,7 +33,7 @@ export function runChange<T>(
  */
 export async function untilSettled(
   domain: Domain,
-  unsettled: (live: LiveDomain) => Promise<void> | undefined,
+  unsettled: (live: LiveDomain) => Promise<unknown> | undefined,
 ): Promise<void> {
   for (;;) {
     const { live } = domain;
