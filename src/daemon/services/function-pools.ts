@@ -1,6 +1,7 @@
 /** What an interface on a network of mode hostdev gets: one of which virtual functions, with what. Decides, touches nothing. */
 import { VirtError } from '../../base/errors.ts';
 import type { FunctionPool } from '../../drivers/driver.ts';
+import { formatPci } from '../../model/domain/addresses/pci-map.ts';
 import type { Interface } from '../../model/domain/devices/interface.ts';
 import { connectionOn, portgroupOf } from '../../model/network/connection.ts';
 import { forwardModeOf, type NetworkDef } from '../../model/network/network.ts';
@@ -38,20 +39,10 @@ export function functionPool(nic: Interface, network: NetworkDef, path: string):
   return {
     network: network.name,
     ...(physical && { physical: physical.dev }),
-    addresses: addresses.map(addressText),
+    addresses: addresses.map(formatPci),
     actual: {
       managed: forward.managed ?? false,
       ...(vlan && { vlan }),
     },
   };
-}
-
-function addressText(place: {
-  readonly domain: number;
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-}): string {
-  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-  return `${hex(place.domain, 4)}:${hex(place.bus, 2)}:${hex(place.slot, 2)}.${place.function}`;
 }

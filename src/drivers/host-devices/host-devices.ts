@@ -2,31 +2,20 @@
 import { isVirtError, reasonOf, VirtError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type HostFiles, hostFiles } from '../../kvm/host-files.ts';
-import type { Hostdev } from '../../model/domain/devices/hostdev.ts';
-import type { Interface } from '../../model/domain/devices/interface.ts';
+import { formatPci } from '../../model/domain/addresses/pci-map.ts';
 import type { DomainDef } from '../../model/domain/domain.ts';
 import { scsiHostPlace } from '../../model/domain/host-scsi.ts';
 import type { FunctionPool, HostDeviceProvider } from '../driver.ts';
 import { type Claim, ClaimStore } from './claims.ts';
 import { listUsb, type PciDevice, pciPath, readPci } from './list.ts';
 import { grantNode, revokeNode } from './node-access.ts';
-import {
-  bindToVfio,
-  isBridge,
-  isVfioDriver,
-  linksBehind,
-  mountsBehind,
-  type PciGrant,
-  planPci,
-  returnToHost,
-  VFIO,
-} from './pci.ts';
-import { readScsiDevice, requireVhostTarget, usableScsi } from './scsi.ts';
+import { bindToVfio, isBridge, isVfioDriver, returnToHost, VFIO } from './pci.ts';
+import { readScsiDevice } from './scsi.ts';
 import { kernelSysfs, type SysfsWriter } from './sysfs-writer.ts';
-import { findUsb, returnUsb } from './usb.ts';
-import { type FunctionLinks, freeFunctions, requireFunction, settingsFor } from './virtual-functions.ts';
+import { DeviceTaking, refuseMounted, type TakeRequest } from './taking.ts';
+import { returnUsb } from './usb.ts';
+import { type FunctionLinks, freeFunctions } from './virtual-functions.ts';
 
-type TakeRequest = Parameters<HostDeviceProvider['take']>[0];
 type Releasable = Parameters<HostDeviceProvider['releaseOne']>[1];
 
 interface HostDeviceParts {
@@ -47,6 +36,7 @@ export class HostDevices implements HostDeviceProvider {
   private readonly functions: FunctionLinks | undefined;
   private readonly claims: ClaimStore;
   private readonly log: Logger;
+  private readonly taking: DeviceTaking;
   /** Functions of networks that guests are about to take: the guest's uuid by PCI address. */
   private readonly reserved = new Map<string, string>();
   /** One guest at a time: groups are looked at and then changed. */
@@ -59,10 +49,27 @@ export class HostDevices implements HostDeviceProvider {
     this.functions = parts.functions;
     this.claims = new ClaimStore(parts);
     this.log = parts.log;
+    this.taking = new DeviceTaking({
+      ...{ files: this.files, sysfs: this.sysfs, nodes: this.nodes, functions: this.functions },
+      ...{ claims: this.claims, log: this.log },
+      onFunction: (address) => void this.reserved.delete(address),
+    });
   }
 
   take(request: TakeRequest): Promise<DomainDef> {
     return this.inTurn(() => this.takeAll(request));
+  }
+
+  private async takeAll(request: TakeRequest): Promise<DomainDef> {
+    const isIts = ({ domainUuid }: Claim) => domainUuid === request.domainUuid;
+    // What the guest had before, when this is a device for one that runs, stays its own.
+    const before = new Set(this.claims.list().flatMap((claim) => (isIts(claim) ? [claim.device] : [])));
+    try {
+      return await this.taking.take(request);
+    } catch (error) {
+      await this.releaseWhere((claim) => isIts(claim) && !before.has(claim.device));
+      throw error;
+    }
   }
 
   reserveFunction({
@@ -91,7 +98,7 @@ export class HostDevices implements HostDeviceProvider {
   releaseOne(domainUuid: string, { source }: Releasable): Promise<void> {
     const device = this.nameOf(source);
     if (source.type === 'hostdev' && source.address.type === 'pci')
-      this.reserved.delete(pciAddress(source.address));
+      this.reserved.delete(formatPci(source.address));
     return this.inTurn(() =>
       this.releaseWhere((claim) => claim.domainUuid === domainUuid && claim.device === device),
     );
@@ -101,9 +108,9 @@ export class HostDevices implements HostDeviceProvider {
   private nameOf(source: Releasable['source']): string | undefined {
     switch (source.type) {
       case 'hostdev':
-        return source.address.type === 'pci' ? `pci ${pciAddress(source.address)}` : undefined;
+        return source.address.type === 'pci' ? `pci ${formatPci(source.address)}` : undefined;
       case 'pci':
-        return `pci ${pciAddress(source.address)}`;
+        return `pci ${formatPci(source.address)}`;
       case 'mdev':
         return `mdev ${source.uuid}`;
       case 'usb': {
@@ -158,7 +165,7 @@ export class HostDevices implements HostDeviceProvider {
           wanted: `detach PCI device ${address}`,
           reason: 'it is a bridge, and the host needs what is behind it',
         });
-      this.refuseMounted(address, `detach PCI device ${address}`);
+      refuseMounted(this.files, address, `detach PCI device ${address}`);
       await bindToVfio(this.files, this.sysfs, address, driver);
       this.log.info({ address, from: device.driver, to: driver ?? VFIO }, 'moved a PCI device to VFIO');
     });
@@ -219,209 +226,6 @@ export class HostDevices implements HostDeviceProvider {
     return done;
   }
 
-  private async takeAll(request: TakeRequest): Promise<DomainDef> {
-    const { definition } = request;
-    // What the guest had before, when this is a device for one that runs, stays its own.
-    const before = new Set(
-      this.claims.list().flatMap((claim) => (isOf(claim, request) ? [claim.device] : [])),
-    );
-    try {
-      const hostdevs: Hostdev[] = [];
-      const grants = this.plan(request);
-      for (const [index, hostdev] of definition.devices.hostdevs.entries()) {
-        const kept = await this.takeOne(request, hostdev, index, grants);
-        if (kept !== undefined) hostdevs.push(kept);
-      }
-      for (const [index, nic] of definition.devices.interfaces.entries())
-        await this.takeFunction(request, nic, index, grants);
-      return { ...definition, devices: { ...definition.devices, hostdevs } };
-    } catch (error) {
-      await this.releaseWhere((claim) => isOf(claim, request) && !before.has(claim.device));
-      throw error;
-    }
-  }
-
-  /** All PCI devices at once: those of one group may go to a guest together. */
-  private plan(request: TakeRequest): Map<string, PciGrant> {
-    const { hostdevs, interfaces } = request.definition.devices;
-    const functions = interfaces.flatMap((nic, index) => {
-      const address = functionOf(nic);
-      const path = `devices.interface[${index}].source`;
-      return address === undefined
-        ? []
-        : [{ address, isManaged: nic.managed === true, driver: undefined, path }];
-    });
-    const requests = hostdevs.flatMap((hostdev, index) =>
-      hostdev.source.type === 'pci'
-        ? [
-            {
-              address: pciAddress(hostdev.source.address),
-              isManaged: hostdev.managed === true,
-              driver: hostdev.driver?.model,
-              path: pathOf(index),
-            },
-          ]
-        : [],
-    );
-    const grants = planPci(this.files, wantedOf(request), [...functions, ...requests]);
-    return new Map(grants.map((grant) => [grant.address, grant]));
-  }
-
-  private async takeOne(
-    request: TakeRequest,
-    hostdev: Hostdev,
-    index: number,
-    grants: ReadonlyMap<string, PciGrant>,
-  ): Promise<Hostdev | undefined> {
-    const { source } = hostdev;
-    switch (source.type) {
-      case 'pci': {
-        const grant = grants.get(pciAddress(source.address));
-        if (grant !== undefined) await this.takePci(request, grant);
-        return hostdev;
-      }
-      case 'mdev':
-        await this.takeMdev(request, source.uuid, index);
-        return hostdev;
-      case 'usb':
-        return this.takeUsb(request, hostdev, index);
-      case 'scsi':
-        await this.takeScsi(request, hostdev, index);
-        return hostdev;
-      case 'scsi_host':
-        requireVhostTarget(this.files, source.wwpn, wantedOf(request), pathOf(index));
-        await this.claim(request, { device: `vhost-scsi ${source.wwpn}`, isMoved: false });
-        return hostdev;
-    }
-  }
-
-  /** Its address and VLAN are set before the guest has it; what was before is noted before that. */
-  private async takeFunction(
-    request: TakeRequest,
-    nic: Interface,
-    index: number,
-    grants: ReadonlyMap<string, PciGrant>,
-  ): Promise<void> {
-    const address = functionOf(nic);
-    const grant = address === undefined ? undefined : grants.get(address);
-    if (address === undefined || grant === undefined) return;
-    const path = `devices.interface[${index}].source`;
-    const { functions } = this;
-    if (functions === undefined)
-      throw new VirtError('host-device.unusable', {
-        wanted: wantedOf(request),
-        reason: `${path}: only the system daemon may set up virtual functions`,
-      });
-    const { link, number } = requireFunction(this.files, address, { wanted: wantedOf(request), path });
-    const before = functions.settings(link, number);
-    await this.takePci(request, grant, {
-      note: { link, number, ...before },
-      setUp: () => functions.set(link, number, settingsFor(nic, before)),
-    });
-    this.reserved.delete(address);
-  }
-
-  private async takePci(
-    request: TakeRequest,
-    { address, group, takeFrom, driver }: PciGrant,
-    own?: { readonly note: Claim['function']; readonly setUp: () => void },
-  ): Promise<void> {
-    this.refuseOwnDisk(request, address, takeFrom !== undefined);
-    const isMoved = takeFrom !== undefined;
-    const function_ = own?.note && { function: own.note };
-    const rights = this.vfioNode(request, group);
-    await this.claim(request, { device: `pci ${address}`, isMoved, ...function_, ...rights });
-    own?.setUp();
-    if (isMoved) {
-      await bindToVfio(this.files, this.sysfs, address, driver);
-      this.log.info(
-        { domain: request.domainName, address, from: takeFrom.driver, to: driver ?? VFIO },
-        'moved a PCI device to VFIO',
-      );
-    }
-    this.openGroup(request, group);
-  }
-
-  /** A disk that the host has mounted stays; a network card that is up may be what was meant. */
-  private refuseOwnDisk(request: TakeRequest, address: string, isMoved: boolean): void {
-    if (!isMoved) return;
-    this.refuseMounted(address, wantedOf(request));
-    for (const link of linksBehind(this.files, address))
-      this.log.warn(
-        { domain: request.domainName, address, link },
-        'the host loses a network interface that is up',
-      );
-  }
-
-  private refuseMounted(address: string, wanted: string): void {
-    const [mount] = mountsBehind(this.files, address);
-    if (mount === undefined) return;
-    throw new VirtError('host-device.unusable', {
-      wanted,
-      reason: `the host has a file system of PCI device ${address} mounted at ${mount}`,
-      hint: 'unmount it first',
-    });
-  }
-
-  private async takeMdev(request: TakeRequest, uuid: string, index: number): Promise<void> {
-    const link = this.files.link(`/sys/bus/mdev/devices/${uuid}/iommu_group`);
-    const group = link?.split('/').at(-1);
-    if (group === undefined)
-      throw new VirtError('host-device.not-found', {
-        wanted: wantedOf(request),
-        reason: `${pathOf(index)}: the host has no mediated device ${uuid}`,
-        hint: "make it first, with 'mdevctl start' or through sysfs",
-      });
-    await this.claim(request, { device: `mdev ${uuid}`, isMoved: false, ...this.vfioNode(request, group) });
-    this.openGroup(request, group);
-  }
-
-  /** The definition then names the place on the bus, and the driver opens that node. */
-  private async takeUsb(request: TakeRequest, hostdev: Hostdev, index: number): Promise<Hostdev | undefined> {
-    if (hostdev.source.type !== 'usb') return hostdev;
-    const device = findUsb(listUsb(this.files), hostdev.source, wantedOf(request), pathOf(index));
-    if (device === undefined) {
-      const { vendorId, productId } = hostdev.source;
-      this.log.warn(
-        { domain: request.domainName, vendorId, productId },
-        'an optional USB device is missing; starting without it',
-      );
-      return undefined;
-    }
-    await this.claim(request, { device: `usb ${device.name}`, isMoved: false });
-    return { ...hostdev, source: { ...hostdev.source, address: { bus: device.bus, device: device.device } } };
-  }
-
-  /** Of an iSCSI target nothing is the host's: QEMU connects to it by itself. */
-  private async takeScsi(request: TakeRequest, hostdev: Hostdev, index: number): Promise<void> {
-    const { source, shareable, readonly } = hostdev;
-    const place = source.type === 'scsi' ? scsiHostPlace(source) : undefined;
-    if (place === undefined) return;
-    const wish = { wanted: wantedOf(request), path: pathOf(index), isReadonly: readonly === true };
-    const { node } = usableScsi(this.files, place, wish);
-    const { uid } = request;
-    const rights = uid === undefined ? {} : { node, uid };
-    const device = `scsi ${place}`;
-    await this.claim(request, { device, isMoved: false, ...(shareable && { isShared: true }), ...rights });
-    if (uid !== undefined) this.nodes.grant(node, uid);
-  }
-
-  private async claim(
-    request: TakeRequest,
-    claim: Omit<Claim, 'version' | 'domainUuid' | 'domainName'>,
-  ): Promise<void> {
-    const { domainUuid, domainName } = request;
-    await this.claims.add({ version: 1, domainUuid, domainName, ...claim }, wantedOf(request));
-  }
-
-  private vfioNode({ uid }: TakeRequest, group: string): Pick<Claim, 'group' | 'node' | 'uid'> {
-    return { group, ...(uid !== undefined && { node: `/dev/vfio/${group}`, uid }) };
-  }
-
-  private openGroup({ uid }: TakeRequest, group: string): void {
-    if (uid !== undefined) this.nodes.grant(`/dev/vfio/${group}`, uid);
-  }
-
   /** In a session nobody may; then plugging it in again does it. */
   private async returnUsb(name: string): Promise<void> {
     try {
@@ -467,28 +271,3 @@ export class HostDevices implements HostDeviceProvider {
     }
   }
 }
-
-function wantedOf({ domainName }: TakeRequest): string {
-  return `start '${domainName}'`;
-}
-
-function pathOf(index: number): string {
-  return `devices.hostdev[${index}].source`;
-}
-
-/** The PCI address of an interface of type hostdev. */
-function functionOf({ source }: Interface): string | undefined {
-  return source.type === 'hostdev' && source.address.type === 'pci' ? pciAddress(source.address) : undefined;
-}
-
-function pciAddress(address: {
-  readonly domain: number;
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-}): string {
-  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-  return `${hex(address.domain, 4)}:${hex(address.bus, 2)}:${hex(address.slot, 2)}.${address.function}`;
-}
-
-const isOf = (claim: Claim, { domainUuid }: TakeRequest): boolean => claim.domainUuid === domainUuid;

@@ -1,4 +1,5 @@
 /** Chains of block nodes: -blockdev for each image's protocol and format, from the bottom to the top. */
+import { formatPci } from '../../../model/domain/addresses/pci-map.ts';
 import { authOf, type BackingStore, type Disk, encryptionOf } from '../../../model/domain/devices/disk.ts';
 import type { DiskAuth, DiskSource, Encryption } from '../../../model/domain/devices/source.ts';
 import { groupOfSource } from '../../../model/domain/disk-chain.ts';
@@ -211,7 +212,7 @@ function protocolOf(b: Build, disk: Disk, layer: Layer): JsonObject & { readonly
     case 'network':
       return networkSource(b, source, { path, node: `libvirt-${layer.number}-storage`, auth: layer.auth });
     case 'nvme':
-      return { driver: 'nvme', device: hostPciAddress(source.address), namespace: source.namespace };
+      return { driver: 'nvme', device: formatPci(source.address), namespace: source.namespace };
     case 'dir':
     case 'volume':
     case 'vhostuser':
@@ -228,17 +229,6 @@ function openFile(b: Build, disk: Disk, layer: Layer, file: string, device: bool
     ...(policy === 'optional' && { optional: true }),
     ...(layer.unknownBacking && formats[layer.format]?.backing && { unknownBacking: layer.format }),
   });
-}
-
-/** `0000:01:00.0`, as the kernel and QEMU name the host's PCI functions. */
-export function hostPciAddress(address: {
-  readonly domain: number;
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-}): string {
-  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-  return `${hex(address.domain, 4)}:${hex(address.bus, 2)}:${hex(address.slot, 2)}.${address.function}`;
 }
 
 /** Native AIO works on O_DIRECT alone (QEMU block/file-posix.c refuses it otherwise). */

@@ -1,7 +1,7 @@
 /** `<interface type='hostdev'>`: a virtual function of the host's card as the guest's own. */
+import { formatPci } from '../../../model/domain/addresses/pci-map.ts';
 import type { Interface } from '../../../model/domain/devices/interface.ts';
 import { placement } from './address.ts';
-import { hostPciAddress } from './blockdev.ts';
 import type { Build } from './context.ts';
 import { romOptions } from './rom.ts';
 
@@ -22,7 +22,7 @@ export function buildFunction(b: Build, nic: Interface, path: string, bootindex:
     b.problem(`${path}.driver.name`, `'${name}' is not supported; use vfio`);
   b.device(path, {
     driver: 'vfio-pci',
-    host: hostPciAddress(source.address),
+    host: formatPci(source.address),
     failover_pair_id: nic.teaming?.type === 'transient' ? nic.teaming.persistent : undefined,
     ...placement(b, nic, path),
     ...romOptions(b, nic, path),

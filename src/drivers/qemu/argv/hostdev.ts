@@ -1,9 +1,9 @@
 /** Devices of the host in the guest (PCI, USB, mediated; SCSI in host-scsi.ts), and USB devices redirected from a client. */
 
+import { formatPci } from '../../../model/domain/addresses/pci-map.ts';
 import type { Redirdev } from '../../../model/domain/devices/chardev.ts';
 import type { Hostdev, RedirFilter } from '../../../model/domain/devices/hostdev.ts';
 import { aliasOf, placement } from './address.ts';
-import { hostPciAddress } from './blockdev.ts';
 import { buildChardev } from './chardev.ts';
 import type { Build } from './context.ts';
 import { buildScsiHostdev, buildVhostScsi } from './host-scsi.ts';
@@ -45,7 +45,7 @@ function buildPci(b: Build, hostdev: Hostdev, path: string): void {
     b.problem(`${path}.teaming`, `'persistent' needs a virtio interface`);
   b.device(path, {
     driver: 'vfio-pci',
-    host: hostPciAddress(source.address),
+    host: formatPci(source.address),
     failover_pair_id: hostdev.teaming?.type === 'transient' ? hostdev.teaming.persistent : undefined,
     ...placement(b, hostdev, path),
     ...romOptions(b, hostdev, path),
