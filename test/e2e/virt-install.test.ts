@@ -29,6 +29,9 @@ const needs = [
   '/usr/share/OVMF',
 ];
 
+/** What anybody may plug into a guest that virt-install made. */
+const plugged = "<interface type='user'><model type='virtio'/></interface>";
+
 describeWith(needs, "virt-install's definition", () => {
   let daemon: TestDaemon;
   let client: VireoClient;
@@ -58,12 +61,13 @@ describeWith(needs, "virt-install's definition", () => {
   });
 
   for (const name of Object.keys(virtInstallCases))
-    it(`${name} is defined in strict mode, started, and valid for libvirt's schema`, async () => {
+    it(`${name} is defined in strict mode, started, takes a card while it runs, and is valid for libvirt's schema`, async () => {
       const xml = await virtInstallXml(uri, name, directory);
       const { domain, dropped } = await client.call('domain.define', { xml, strict: true });
       expect(dropped).toEqual([]);
       const paused = await client.call('domain.start', { domain: domain.uuid, paused: true });
       expect(paused).toMatchObject({ active: true, state: 'paused' });
+      await client.call('domain.attach-device', { domain: domain.uuid, xml: plugged, live: true });
       for (const inactive of [false, true])
         expectSchemaValid((await client.call('domain.xml', { domain: domain.uuid, inactive })).xml);
       await client.call('domain.destroy', { domain: domain.uuid });

@@ -84,7 +84,12 @@ export class TestDaemon {
         out += chunk.toString();
         if (out.includes('vireod ready')) done();
       });
-      child.once('exit', (code) => fail(new Error(`vireod ended with ${code}: ${daemon.stderr.join('')}`)));
+      child.once('exit', (code) => {
+        const tell = () => fail(new Error(`vireod ended with ${code}: ${daemon.stderr.join('')}`));
+        // Its last words may come behind its end; programs that it started keep the pipe open.
+        child.once('close', tell);
+        setTimeout(tell, 2000).unref();
+      });
     });
     return daemon;
   }
