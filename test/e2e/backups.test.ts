@@ -1,12 +1,12 @@
 /** Checkpoints and backups of a guest that writes all the time: what is backed up is whole, whoever dies in between. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, project, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { freePort } from '../support/free-port.ts';
 import { makeNbdCertificates } from '../support/nbd-certificates.ts';
 import { describeWith } from '../support/needs.ts';
 import { WritingGuest } from '../support/writing-guest.ts';
@@ -384,12 +384,4 @@ describeWith(['root', ...programs], 'backups through virsh', () => {
 /** True for an image that nobody has open. */
 function isFree(image: string): boolean {
   return spawnSync('qemu-img', ['check', '-q', image], { stdio: 'ignore' }).status === 0;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }

@@ -121,6 +121,6 @@ describeWith(['root', 'qemu-system-x86_64'], 'hooks', () => {
     chmodSync(join(root, 'etc/libvirt/hooks/qemu'), 0o777);
     await client.call('domain.start', { domain: 'web' });
     expect(calls()).not.toContain('web prepare');
-    expect(daemon.stderr.join('')).toContain('a hook is not run');
+    await expect.poll(() => daemon.stderr.join('')).toContain('a hook is not run');
   });
 });

@@ -1,12 +1,13 @@
 /** A user's way through a daemon: define, start, console, port forward, crash of the daemon, and everything found again. */
 import { readFileSync } from 'node:fs';
-import { createServer, get } from 'node:http';
+import { get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { VireoClient } from '../../src/api/client.ts';
 import { eventually, qemuProcesses, TestDaemon } from '../support/daemon.ts';
+import { freePort } from '../support/free-port.ts';
 import { littleLinux, writeTinyGuest } from '../support/guest-image.ts';
 import { describeWith } from '../support/needs.ts';
 
@@ -40,16 +41,6 @@ function fetchText(port: number): Promise<string> {
       });
       response.on('end', () => done(body));
     }).on('error', fail);
-  });
-}
-
-/** A port of the loopback that nobody uses now. */
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' && address ? address.port : 0));
-    });
   });
 }
 

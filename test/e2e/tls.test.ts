@@ -1,11 +1,11 @@
 /** qemu+tls:// with real certificates and an unmodified virsh: who comes in, and who does not (both ways). */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { eventually, project, TestDaemon } from '../support/daemon.ts';
+import { freePort } from '../support/free-port.ts';
 import { describeWith } from '../support/needs.ts';
 
 let root: string;
@@ -136,16 +136,6 @@ const vireo = (args: readonly string[], input = '') =>
 
 const refusals = () => daemon.stderr.join('').match(/refused a TLS client/g)?.length ?? 0;
 
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer();
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-}
-
 /** What libvirt's clients need for SCRAM (Debian: libsasl2-modules). */
 const scram = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/sasl2/libscram.so`;
 
@@ -173,7 +163,7 @@ describeWith(['root', 'virsh', 'openssl', scram], 'TLS', () => {
   it('serves a client whose certificate is signed and whose name is on the list', async () => {
     const { code, output } = await virsh(await client('ann'), 'list', '--all');
     expect({ code, output }).toEqual({ code: 0, output: '' });
-    expect(daemon.stderr.join('')).toContain('CN=ann,O=Example');
+    await expect.poll(() => daemon.stderr.join('')).toContain('CN=ann,O=Example');
   });
 
   it.each([
@@ -227,7 +217,9 @@ describeWith(['root', 'virsh', 'openssl', scram], 'TLS', () => {
     expect(looking.code).toBe(1);
     expect(looking.output).toContain('read only access prevents virStoragePoolDefineXML');
     expect((await virshAs('eve', 'correct horse', ...pool)).code).toBe(0);
-    expect(daemon.stderr.join('')).toMatch(/"user":"eve","readOnly":false,"msg":"SASL lets a client in"/);
+    await expect
+      .poll(() => daemon.stderr.join(''))
+      .toMatch(/"user":"eve","readOnly":false,"msg":"SASL lets a client in"/);
   });
 
   it('lets nobody in with another password, a name that is not there, or none', async () => {

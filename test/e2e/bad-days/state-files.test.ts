@@ -52,7 +52,7 @@ describeWith(['root', 'qemu-system-x86_64'], 'state files', () => {
       uuids[name] = await define(name);
     const path = (name: string) => fileOf(uuids[name] ?? '');
     await restartAfter(() => {
-      truncateSync(path('torn'), readFileSync(path('torn')).length / 2);
+      truncateSync(path('torn'), Math.floor(readFileSync(path('torn')).length / 2));
       writeFileSync(path('empty'), '');
       writeFileSync(path('zeroed'), Buffer.alloc(2000));
       writeFileSync(path('foreign'), '<network><name>x</name></network>\n');
