@@ -7,6 +7,7 @@ export class FakeQmp {
   readonly client = new QmpClient(
     {
       closed: new Promise(() => {}),
+      together: <T>(send: () => T): T => send(),
       send: (command: string) => {
         this.asked.push(command);
         return new Promise((resolve) => this.waiting.push(resolve));

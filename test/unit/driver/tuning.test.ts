@@ -71,6 +71,25 @@ describe('answers of QEMU', () => {
   });
 });
 
+describe('a guest without IO threads', () => {
+  it('is not asked for them', async () => {
+    const qmp = new FakeQmp();
+    const definition = { devices: {}, iothreadids: [] as readonly { id: number }[] };
+    const tuning = new QemuTuning({
+      qmp: () => qmp.client,
+      definition: () => definition as never,
+      directory: '/nowhere',
+    });
+    expect(await tuning.sample(['iothreads'], 1000)).toEqual({ iothreads: [] });
+    expect(qmp.asked).toEqual([]);
+    definition.iothreadids = [{ id: 3 }];
+    const sample = tuning.sample(['iothreads'], 1000);
+    await expect.poll(() => qmp.asked).toEqual(['query-iothreads']);
+    qmp.answer([{ id: 'iothread3', 'thread-id': 77 }]);
+    expect(await sample).toEqual({ iothreads: [{ id: 3, threadId: 77 }] });
+  });
+});
+
 describe('a monitor that hangs', () => {
   it('is asked once, costs its limit once, and is asked again when it has answered', async () => {
     const qmp = new FakeQmp();

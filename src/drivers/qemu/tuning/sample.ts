@@ -45,7 +45,11 @@ const asks: Readonly<Record<MonitorGroup, Ask>> = {
     ]);
     return { images: readImageCounters(nodes, stats) };
   },
-  iothreads: async (qmp) => ({ iothreads: await iothreadFacts(qmp) }),
+  async iothreads(qmp, { iothreads = 0, iothreadids }) {
+    // Those that came while it runs are in the definition too.
+    if (iothreads === 0 && iothreadids.length === 0) return { iothreads: [] };
+    return { iothreads: await iothreadFacts(qmp) };
+  },
   async dirtyRate(qmp) {
     const dirtyRate = readDirtyRate(await qmp.executeRaw('query-dirty-rate'));
     return dirtyRate === undefined ? {} : { dirtyRate };
@@ -66,7 +70,7 @@ export async function takeSample(
   definition: DomainDef,
   groups: readonly MonitorGroup[],
 ): Promise<MonitorSample> {
-  const parts = await Promise.all(
+  const answers = qmp.together(() =>
     groups.map((group) =>
       asks[group](qmp, definition).catch((error: unknown): MonitorSample => {
         if (isVirtError(error, 'qmp.failed')) return {};
@@ -74,6 +78,7 @@ export async function takeSample(
       }),
     ),
   );
+  const parts = await Promise.all(answers);
   return Object.assign({}, ...parts) as MonitorSample;
 }
 
