@@ -106,3 +106,48 @@ it('spends nothing on a length that is only announced', () => {
   expect(process.memoryUsage().arrayBuffers - arrayBuffers).toBeLessThan(1024 * 1024);
   expect(reader.nextBuffer().length).toBeLessThanOrEqual(65_536);
 });
+
+it.each([false, true])(
+  'leaves kept packets as they are when it is held in the middle of one, wherever that is (exactly: %s)',
+  { timeout: 30_000 },
+  (isExact) => {
+    const chance = random(11);
+    const below = (limit: number) => Math.floor(chance() * limit);
+    const kept: { readonly serial: number; readonly bytes: Buffer; readonly giveBack: () => void }[] = [];
+    const lastSeen: number[] = [];
+    let broken = 0;
+    const letGo = (count: number): void => {
+      for (const { serial, bytes, giveBack } of kept.splice(0, count)) {
+        if (!bytes.every((byte) => byte === serial)) broken += 1;
+        giveBack();
+      }
+    };
+    const reader: FrameReader = new FrameReader(
+      ({ serial }, frame, start, end) => {
+        lastSeen.push(serial);
+        const bytes = frame.subarray(start, end);
+        const giveBack = reader.keep();
+        if (giveBack !== undefined) kept.push({ serial, bytes, giveBack });
+        else if (!bytes.every((byte) => byte === serial)) broken += 1;
+        if (kept.length > 3) letGo(1 + below(3));
+      },
+      () => below(4) === 0,
+    );
+    reader.trust();
+    if (isExact) reader.readExactly();
+    const input = Buffer.concat(Array.from({ length: 60 }, (_, serial) => packet(serial, PACKET_BYTES)));
+    // As Node does: the place of the next read is asked for when a read ends, before what waits is released.
+    let place = reader.nextBuffer();
+    for (let at = 0; at < input.length; ) {
+      const size = Math.min(place.length, 1 + below(150_000), input.length - at);
+      input.copy(place, 0, at, at + size);
+      at += size;
+      reader.consume(Buffer.from(place.buffer, place.byteOffset, size));
+      place = reader.nextBuffer();
+      while (!reader.release());
+    }
+    letGo(kept.length);
+    expect(broken).toBe(0);
+    expect(lastSeen).toEqual(Array.from({ length: 60 }, (_, serial) => serial));
+  },
+);

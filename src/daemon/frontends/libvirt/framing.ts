@@ -66,7 +66,9 @@ export class FrameReader {
 
   /** Where the next bytes are to be read to: those of a long message have their place already. */
   nextBuffer(): Buffer {
-    const { partial, have } = this;
+    const { partial, have, rest } = this;
+    // What waits comes before what is read next, and the slab may be somebody else's by then.
+    if (rest !== undefined) return this.isExact ? sharedBuffer.subarray(0, 1) : sharedBuffer;
     if (partial?.length === SLAB_BYTES && have >= LENGTH_BYTES && this.missing <= SLAB_BYTES - have)
       return partial.subarray(have, this.isExact ? have + this.missing : SLAB_BYTES);
     if (!this.isExact) return sharedBuffer;
