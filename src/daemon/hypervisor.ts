@@ -54,7 +54,7 @@ export function capabilitySources(parts: {
 /** The emulators of this host, each asked once for what it can do. */
 export function emulatorSource(paths: DaemonPaths, config: DaemonConfig, log: Logger): EmulatorSource {
   const probe = probeOptions(paths, config);
-  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log, freshMs: 1000 });
+  const cache = new CapabilityCache({ directory: paths.capabilityCache, probe, log });
   return {
     capabilities: (path) => cache.get(path),
     isProbed: (path) => cache.knows(path),

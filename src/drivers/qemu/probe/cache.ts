@@ -23,8 +23,6 @@ export interface CacheOptions {
   readonly directory: string;
   readonly probe: ProbeOptions;
   readonly log: Logger;
-  /** How long it is taken for granted that binary and host are as they were seen, in milliseconds (0). */
-  readonly freshMs?: number;
   /** What the cache looks at; tests hand in others. */
   readonly probeQemu?: typeof probeQemu;
   readonly isKvmAccessible?: () => Promise<boolean>;
@@ -50,8 +48,6 @@ const moduleDirectories = [
 export class CapabilityCache {
   private readonly options: CacheOptions;
   private readonly held = new Map<string, Held>();
-  /** When a binary was looked at last, by its path (performance.now). */
-  private readonly seenAt = new Map<string, number>();
   private readonly underWay = new Map<string, Promise<QemuCapabilities>>();
 
   constructor(options: CacheOptions) {
@@ -64,9 +60,6 @@ export class CapabilityCache {
    * @throws VirtError file.not-found, qemu.probe-failed; failures are not remembered
    */
   get(path: string): Promise<QemuCapabilities> {
-    const held = this.held.get(path);
-    const age = performance.now() - (this.seenAt.get(path) ?? Number.NEGATIVE_INFINITY);
-    if (held !== undefined && age < (this.options.freshMs ?? 0)) return Promise.resolve(held.capabilities);
     const running = this.underWay.get(path);
     if (running !== undefined) return running;
     const started = this.look(path).finally(() => this.underWay.delete(path));
@@ -82,7 +75,6 @@ export class CapabilityCache {
   private async look(path: string): Promise<QemuCapabilities> {
     const fingerprint = await this.fingerprintOf(path);
     const held = this.held.get(path) ?? (await this.read(path));
-    this.seenAt.set(path, performance.now());
     if (held?.fingerprint === fingerprint) {
       this.held.set(path, held);
       return held.capabilities;
